@@ -7,12 +7,12 @@ MLFLOW_PORT ?= 5000
 PREFECT_PORT ?= 4200
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Many containers set this; then each of the hundreds of commands of the tests compiles its code.
+export PYTHONDONTWRITEBYTECODE :=
 # Turns off the usage reports of the libraries.
 QUIETLY := eval "$$(python -W ignore -m faceops.base.analytics)" &&
-# uv shows its progress on a terminal only. Bytecode is compiled here: with
-# PYTHONDONTWRITEBYTECODE, set in many containers, every start would compile torch again.
-UV_INSTALL := uv pip install --compile-bytecode --python .venv/bin/python \
-  $$(test -t 2 || echo --quiet)
+# uv shows its progress on a terminal only.
+UV_INSTALL := uv pip install --python .venv/bin/python $$(test -t 2 || echo --quiet)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -46,6 +46,8 @@ FIND_PYTHON := import ensurepip, sys, venv; \
 	@echo "installing $$(wc -l < requirements.lock | tr -d ' ') pinned packages into .venv (5 GB, mostly torch)"
 	@$(UV_INSTALL) -r requirements.lock
 	@$(UV_INSTALL) --no-deps -e .
+	@# Bytecode of the core and torch; uv would compile 26,000 files, of which most are never used.
+	@python -W ignore -c 'import faceops.identification.run, torch'
 	@touch $@
 
 setup: .venv/.installed ## Make .venv and install exactly what requirements.lock pins

@@ -32,6 +32,7 @@ def bill_of_materials(root: Path, weights: dict[str, Weight]) -> dict[str, Any]:
     """
     command = [sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements"]
     command += ["requirements.lock", "--pyproject", "pyproject.toml", "--output-reproducible"]
+    command += ["--no-validate"]  # what is made of it is validated below
     done = subprocess.run(
         [*command, "--sv", "1.6"], cwd=root, capture_output=True, text=True, check=False
     )

@@ -4,7 +4,7 @@ import io
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -269,6 +269,7 @@ def _by_name(people: Section) -> list[tuple[str, str]]:
     return [(people.names[one], people.link(one)) for one in chosen] if len(chosen) > 1 else []
 
 
+@cache  # `faceops review` and a served flow write reports again and again
 def _design() -> Any:
     """Return the templates, which have style and script with their digests.
 
@@ -284,8 +285,7 @@ def _design() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    design.filters["number"] = "{:,}".format
-    design.filters["probability"] = probability_text
+    design.filters |= {"number": "{:,}".format, "probability": probability_text}
     for name, file in (("style", "report.css"), ("script", "report.js")):
         text = (here / file).read_text("utf-8")
         design.globals |= {name: text, f"{name}_digest": digest(text)}
