@@ -3,11 +3,12 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from tests.tiny_repository import TinyRepository, make_tiny
 
@@ -41,6 +42,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return the folder `name`, which the first of the workers makes and all of them read."""
+    root = factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "made_once" / name
+    done = folder / "done"
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the repository."""
@@ -63,11 +78,13 @@ def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store without runs: making one takes seconds, a copy none."""
-    import mlflow
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").get_experiment_by_name("none")
-    return path
+    def make(folder: Path) -> None:
+        import mlflow
+
+        mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").get_experiment_by_name("none")
+
+    return made_once(tmp_path_factory, "empty_store", make) / "mlflow.db"
 
 
 @pytest.fixture
@@ -134,12 +151,13 @@ def synthetic_set(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -
     from faceops.dataset.synthetic.make import make_synthetic
     from faceops.dataset.synthetic.people import SyntheticSettings
 
-    data = tmp_path_factory.mktemp("synthetic") / "data"
-    settings = SyntheticSettings(
-        people=24, photos=4, gallery=6, enrol_photos=3, strangers=6, scenes=14
-    )
-    make_synthetic(data, settings, weights_dir / "weights.tar")
-    return data
+    def make(folder: Path) -> None:
+        settings = SyntheticSettings(
+            people=24, photos=4, gallery=6, enrol_photos=3, strangers=6, scenes=14
+        )
+        make_synthetic(folder / "data", settings, weights_dir / "weights.tar")
+
+    return made_once(tmp_path_factory, "synthetic_set", make) / "data"
 
 
 @pytest.fixture(scope="session")
@@ -149,8 +167,10 @@ def sface_bundle(
     """The folder of a real release: SFace as published, calibrated on the synthetic people."""
     from tests.releases import release_sface
 
-    folder = tmp_path_factory.mktemp("release") / "bundle"
-    return release_sface(folder, synthetic_set / "photos", weights_dir)
+    def make(folder: Path) -> None:
+        release_sface(folder / "bundle", synthetic_set / "photos", weights_dir)
+
+    return made_once(tmp_path_factory, "sface_bundle", make) / "bundle"
 
 
 @pytest.fixture(scope="session")

@@ -11,20 +11,19 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.extract import extract_shard, shards
+from faceops.identification.engine.extract import shards
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.presence import PhotoList
 from faceops.identification.summary import read_summary
-from faceops.photos.formats import PhotoLimits
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
 
@@ -32,24 +31,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def enrolled(
-    synthetic_set: Path, sface_bundle: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    folder = tmp_path_factory.mktemp("enrolled") / "gallery"
-    enrol(synthetic_set / "enrol", folder, Bundle.load(sface_bundle))
-    return folder
-
-
-@pytest.fixture(scope="module")
 def by_command(
     synthetic_set: Path,
     sface_bundle: Path,
-    enrolled: Path,
+    gallery_dir: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> list[dict[str, str]]:
     out = tmp_path_factory.mktemp("by_command") / "out"
     bundle = Bundle.load(sface_bundle)
-    gallery = Gallery.open(enrolled, bundle.release.contract_id)
+    gallery = Gallery.open(gallery_dir, bundle.release.contract_id)
     identify(synthetic_set / "album", gallery, bundle, out)
     return rows_of(out)
 
@@ -64,15 +54,13 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 
 
 def run_flow(
-    arguments: list[str], repository: Path, home: Path, api: str | None = None
+    arguments: list[str], repository: Path, home: Path
 ) -> subprocess.CompletedProcess[str]:
     # Results that a user lets Prefect store would keep names, see the test without a server.
     stored = {"PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true"}
     environment = os.environ | stored | {"PREFECT_HOME": str(home)}
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):  # MLflow leaves its own behind
         environment.pop(name, None)
-    if api:
-        environment["PREFECT_API_URL"] = api
     return subprocess.run(
         [sys.executable, "-m", "flows.identify", *arguments],
         cwd=repository,
@@ -91,51 +79,33 @@ def test_shards_are_whole_groups_and_hold_every_photo_once() -> None:
     assert shards([], 70) == []
 
 
-def test_a_run_after_its_shards_opens_no_photo_and_says_the_same(
-    synthetic_set: Path,
-    sface_bundle: Path,
-    enrolled: Path,
-    by_command: list[dict[str, str]],
-    tmp_path: Path,
-) -> None:
-    bundle = Bundle.load(sface_bundle)
-    root = (synthetic_set / "album").resolve()
-    paths = walk_photos(root)
-    parts = shards(paths, 1)
-    opened = sum(extract_shard(part, bundle, tmp_path / "out") for part in parts)
-    assert opened == sum(0 < path.stat().st_size <= PhotoLimits().max_bytes for path in paths)
-    gallery = Gallery.open(enrolled, bundle.release.contract_id)
-    summary = identify(root, gallery, bundle, tmp_path / "out")
-    assert summary.photos_opened == 0
-    assert rows_of(tmp_path / "out") == by_command
-
-
 def test_without_a_server_the_flow_names_as_the_command_does(
     repository: Path,
     synthetic_set: Path,
     sface_bundle: Path,
-    enrolled: Path,
+    gallery_dir: Path,
     by_command: list[dict[str, str]],
+    prefect_home: Path,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
     done = run_flow(
         [
             str(synthetic_set / "album"),
-            *("--gallery", str(enrolled), "--out", str(out)),
+            *("--gallery", str(gallery_dir), "--out", str(out)),
             *("--bundle", str(sface_bundle), "--shard-photos", "32", "--keep-runs", "3"),
         ],
         repository,
-        tmp_path / "prefect",
+        prefect_home,
     )
     assert done.returncode == 0, done.stderr
     assert rows_of(out) == by_command
     assert read_summary(out).keep_runs == 3
-    assert not list((tmp_path / "prefect").glob("storage/*"))
+    assert not list(prefect_home.glob("storage/*"))
 
 
 def test_the_inputs_of_a_task_can_leave_the_process(
-    repository: Path, synthetic_set: Path, sface_bundle: Path, tmp_path: Path
+    synthetic_set: Path, sface_bundle: Path, tmp_path: Path
 ) -> None:
     from prefect.logging import disable_run_logger
 
@@ -146,35 +116,31 @@ def test_the_inputs_of_a_task_can_leave_the_process(
     release.load()  # what it has loaded stays here
     photos = PhotoList(paths[0].parent, list(map(str, paths)), {})
     inputs = (1, photos, release, tmp_path / "out", IdentifySettings(detail=0))
-    (tmp_path / "inputs").write_bytes(cloudpickle.dumps(inputs))
-    code = (
-        "import cloudpickle, sys\n"
-        "from pathlib import Path\n"
-        "from prefect.logging import disable_run_logger\n"
-        "from flows.identify import find_faces\n"
-        "with disable_run_logger():\n"
-        "    print(find_faces.fn(*cloudpickle.loads(Path(sys.argv[1]).read_bytes())))\n"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "inputs")]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
-    assert done.stdout == "2\n"
+    sent = cloudpickle.loads(cloudpickle.dumps(inputs))
     with disable_run_logger():
-        assert find_faces.fn(*inputs) == 0  # the other process has stored them
+        assert find_faces.fn(*sent) == 2
+        assert find_faces.fn(*inputs) == 0  # they are stored
 
 
-def test_a_wrong_folder_is_reported_in_one_sentence(repository: Path, tmp_path: Path) -> None:
+def test_a_wrong_folder_is_reported_in_one_sentence(
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from flows.identify import main
+
     done = run_flow(
         [str(tmp_path / "none"), "--out", str(tmp_path / "out")], repository, tmp_path / "prefect"
     )
     assert done.returncode == 2
     assert "is not a folder of photos" in done.stderr.splitlines()[-1]
-    schedule = ["--serve", "--cron", "0 3 * * *", "--timezone", "Mars/Phobos"]
-    done = run_flow(
-        [str(tmp_path), "--out", str(tmp_path / "out"), *schedule], repository, tmp_path / "prefect"
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("identify: there is no time zone Mars/Phobos")
-    assert done.stderr.count("\n") == 1
+    wrong = [str(tmp_path), "--out", str(tmp_path / "out"), "--serve", "--cron", "0 3 * * *"]
+    monkeypatch.setattr(sys, "argv", ["identify", *wrong, "--timezone", "Mars/Phobos"])
+    assert main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("identify: there is no time zone Mars/Phobos")
+    assert error.count("\n") == 1
 
 
 def test_prefect_logs_no_traceback_of_an_error_that_is_a_sentence(
@@ -220,45 +186,40 @@ def test_folders_of_another_kind_and_paths_that_are_not_utf_8_are_refused(tmp_pa
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["gallery.json"]
 
 
-def ask(server: str, what: str, which: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the server's flow_runs or artifacts."""
+def ask(server: str, what: str, body: dict[str, Any]) -> Any:
+    """Return what Prefect's server answers."""
     request = urllib.request.Request(
-        f"{server}/{what}/filter",
-        data=json.dumps(which).encode(),
+        f"{server}/{what}",
+        data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request) as answer:
-        found: list[dict[str, Any]] = json.load(answer)
-    return found
+        return json.load(answer)
 
 
 def test_a_running_server_records_the_run_and_its_table(
-    repository: Path,
     synthetic_set: Path,
     sface_bundle: Path,
-    enrolled: Path,
+    gallery_dir: Path,
     by_command: list[dict[str, str]],
     tmp_path: Path,
     prefect_server: str,
 ) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.identify import identify_folder
+
     out = tmp_path / "out"
-    done = run_flow(
-        [
-            str(synthetic_set / "album"),
-            *("--gallery", str(enrolled), "--out", str(out), "--bundle", str(sface_bundle)),
-        ],
-        repository,
-        tmp_path / "prefect",
-        api=prefect_server,
-    )
-    assert done.returncode == 0, done.stderr
+    folders = (str(synthetic_set / "album"), str(gallery_dir), str(out), str(sface_bundle))
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        identify_folder(*folders)
     assert rows_of(out) == by_command
     # Other tests use the same server.
-    runs = ask(prefect_server, "flow_runs", {})
+    runs = ask(prefect_server, "flow_runs/filter", {})
     runs = [run for run in runs if run["parameters"].get("out") == str(out)]
     assert [run["state_type"] for run in runs] == ["COMPLETED"]
     of_run = {"artifacts": {"flow_run_id": {"any_": [runs[0]["id"]]}}}
-    artifacts = ask(prefect_server, "artifacts", of_run)
+    artifacts = ask(prefect_server, "artifacts/filter", of_run)
     (table,) = [json.loads(one["data"]) for one in artifacts if one["key"] == "identification"]
     counts = {row["what"]: row["count"] for row in table}
     assert counts["faces"] == sum(row["face_index"] != "" for row in by_command)
@@ -266,7 +227,7 @@ def test_a_running_server_records_the_run_and_its_table(
     resource = {"id": [f"faceops.output.{out}"]}
     event = {"filter": {"event": {"name": ["faceops.identify.unreadable"]}, "resource": resource}}
     for _ in range(60):  # the server stores events by and by
-        if events := ask(prefect_server, "events", event)["events"]:  # type: ignore[call-overload]
+        if events := ask(prefect_server, "events/filter", event)["events"]:
             break
         time.sleep(0.5)
     (found,) = events
@@ -281,7 +242,7 @@ def test_a_served_flow_is_scheduled_and_runs(
     repository: Path,
     synthetic_set: Path,
     sface_bundle: Path,
-    enrolled: Path,
+    gallery_dir: Path,
     tmp_path: Path,
     prefect_server: str,
 ) -> None:
@@ -292,7 +253,7 @@ def test_a_served_flow_is_scheduled_and_runs(
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "flows.identify", str(synthetic_set / "album")),
-                *("--gallery", str(enrolled), "--out", str(tmp_path / "out")),
+                *("--gallery", str(gallery_dir), "--out", str(tmp_path / "out")),
                 *("--bundle", str(sface_bundle), "--serve", "--cron", "0 3 1 1 *"),
             ],
             cwd=repository,
@@ -304,7 +265,7 @@ def test_a_served_flow_is_scheduled_and_runs(
     try:
         scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
         for _ in range(150):
-            if runs := ask(prefect_server, "flow_runs", scheduled):
+            if runs := ask(prefect_server, "flow_runs/filter", scheduled):
                 break
             time.sleep(1)
         assert runs, (tmp_path / "log").read_text("utf-8")
@@ -313,11 +274,16 @@ def test_a_served_flow_is_scheduled_and_runs(
         said = (tmp_path / "log").read_text("utf-8")
         assert "in Asia/Kolkata (this machine's time zone); the next runs:" in said
         assert said.count("-01-01 03:00 UTC+0530") == 3
-        at_once = ["prefect", "deployment", "run", "identify/identify", "--watch"]
-        ran = subprocess.run(
-            [sys.executable, "-m", *at_once], env=env, capture_output=True, text=True, timeout=300
-        )
-        assert ran.returncode == 0, ran.stdout + (tmp_path / "log").read_text("utf-8")
+        (served,) = ask(prefect_server, "deployments/filter", {})
+        run = ask(prefect_server, f"deployments/{served['id']}/create_flow_run", {})
+        this = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+        for _ in range(300):
+            (found,) = ask(prefect_server, "flow_runs/filter", this)
+            state = found["state_type"]
+            if state in ("COMPLETED", "FAILED", "CRASHED"):
+                break
+            time.sleep(1)
+        assert state == "COMPLETED", (tmp_path / "log").read_text("utf-8")
         assert (tmp_path / "out" / "report.html").is_file()
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -325,33 +291,19 @@ def test_a_served_flow_is_scheduled_and_runs(
 
 
 def test_a_folder_that_comes_back_is_waited_for(
-    repository: Path,
-    synthetic_set: Path,
-    sface_bundle: Path,
-    enrolled: Path,
-    tmp_path: Path,
-    prefect_server: str,
+    synthetic_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    album, out = tmp_path / "share", tmp_path / "out"
+    from prefect.logging import disable_run_logger
+
+    from flows import identify as flow
+
+    album = tmp_path / "share"
     album.mkdir()  # a mount point without its share
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "flows.identify", str(album), "--gallery", str(enrolled)),
-            *("--out", str(out), "--bundle", str(sface_bundle), "--patience-s", "120"),
-        ],
-        cwd=repository,
-        env={
-            **os.environ,
-            "PREFECT_HOME": str(tmp_path / "prefect"),
-            "PREFECT_API_URL": prefect_server,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "waiting for it" in line:
-            shutil.copytree(synthetic_set / "album", album, dirs_exist_ok=True)
-    assert process.wait() == 0
-    assert rows_of(out)
+
+    def sleep(seconds: float) -> None:
+        shutil.copytree(synthetic_set / "album", album, dirs_exist_ok=True)
+
+    monkeypatch.setattr(flow, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+    with disable_run_logger():
+        photos = flow.wait_for_folder.fn(album, 120)
+    assert photos.paths == list(map(str, walk_photos(album)))

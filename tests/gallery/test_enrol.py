@@ -121,26 +121,6 @@ def test_a_photo_replaced_in_place_with_its_size_and_time_is_enrolled(
     assert (again.photos_opened, again.unchanged) == (1, 4)
 
 
-def test_an_interrupted_enrolment_continues(
-    people: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("faceops.gallery.enrol.SAVE_EVERY_S", -1)
-    monkeypatch.setattr("faceops.gallery.enrol.default_threads", lambda: 1)  # photos in order
-    embed = Bundle.embed
-    photos_left = [0, 0]
-
-    def interrupted(self: Bundle, crops: np.ndarray) -> np.ndarray:
-        photos_left.pop()  # raises at the third photo
-        return embed(self, crops)
-
-    monkeypatch.setattr(Bundle, "embed", interrupted)
-    with pytest.raises(IndexError):
-        enrol(people, tmp_path / "g", bundle)
-    monkeypatch.undo()
-    report = enrol(people, tmp_path / "g", bundle)
-    assert report.photos_opened <= report.enrolled < 5 == sum(report.people.values())
-
-
 def test_a_save_in_between_writes_the_new_faces_alone(
     synthetic_set: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.found_photo import FACE
 from faceops.release.bundle import Bundle
-from tests.conftest import link_album
+from tests.conftest import link_album, made_once
 
 
 @pytest.fixture(scope="session")
@@ -23,14 +23,15 @@ def known_photos(
     synthetic_set: Path, gallery: Gallery, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A state with the faces and crops of the photos of `album`, found under no path."""
-    folder = tmp_path_factory.mktemp("known_photos")
-    album = link_album(synthetic_set, folder / "album")
-    identify(album, gallery, bundle, folder / "out", IdentifySettings(keep_crops=True))
-    state = folder / "out" / "state.sqlite"
-    with contextlib.closing(sqlite3.connect(state)) as db, db:
-        for table in ("files", "unknown_faces", "unknown_given"):
-            db.execute(f"DELETE FROM {table}")
-    return state
+
+    def make(folder: Path) -> None:
+        album = link_album(synthetic_set, folder / "album")
+        identify(album, gallery, bundle, folder / "out", IdentifySettings(keep_crops=True))
+        with contextlib.closing(sqlite3.connect(folder / "out" / "state.sqlite")) as db, db:
+            for table in ("files", "unknown_faces", "unknown_given"):
+                db.execute(f"DELETE FROM {table}")
+
+    return made_once(tmp_path_factory, "known_photos", make) / "out" / "state.sqlite"
 
 
 @pytest.fixture

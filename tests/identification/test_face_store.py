@@ -116,28 +116,6 @@ def test_only_a_damaged_state_is_to_be_repaired(tmp_path: Path) -> None:
     assert "repair" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("version", "column"), [(2, "embedding"), (3, "forgotten")])
-def test_a_state_of_an_earlier_schema_keeps_only_the_places_of_forgotten_faces(
-    tmp_path: Path, version: int, column: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "state.sqlite"
-    values = {"embedding": (b"", b"vector"), "forgotten": (1, 0)}[column]
-    with contextlib.closing(sqlite3.connect(path)) as db, db:
-        db.execute("CREATE TABLE files (path, root, size, mtime_ns, photo_id)")
-        db.execute(f"CREATE TABLE faces (photo_id, x, y, width, height, {column})")
-        for photo_id, value in zip("ab", values, strict=True):
-            db.execute("INSERT INTO faces VALUES (?, 1, 2, 30, 40, ?)", (photo_id, value))
-        db.execute(f"PRAGMA user_version={version}")
-    with contextlib.closing(FaceStore(path, METHOD)) as store:
-        assert store.forgotten_places(["a", "b"]) == {"a": [(1, 2, 30, 40)]}
-        store.save([extraction(0)])
-        assert len(store.load(["photo 0"])) == 1
-    printed = capsys.readouterr().err
-    assert printed.startswith(f"{path}: written by another version of faceops (schema {version},")
-    with contextlib.closing(FaceStore(path, METHOD)):
-        assert capsys.readouterr().err == ""
-
-
 def test_a_state_of_schema_5_is_migrated_and_no_photo_is_opened(
     album: Path, own_gallery: Path, bundle: Bundle, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

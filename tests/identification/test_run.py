@@ -2,11 +2,8 @@
 
 import json
 import os
-import signal
-import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -199,58 +196,6 @@ def test_every_hostile_file_gets_a_row_with_its_reason(
     assert {row["photo_path"]: row["reason"] for row in rows_of(out)} == expected
     assert summary.sidecar_errors == [] and not list(album.rglob("*.xmp"))
     assert summary.photos == summary.rejected_photos == len(expected) >= 85
-
-
-IN_GROUPS_OF_4 = """
-import sys
-from pathlib import Path
-from faceops.gallery.store import Gallery
-from faceops.identification import run
-from faceops.identification.engine import extract
-from faceops.identification.settings import IdentifySettings
-from faceops.release.bundle import Bundle
-extract.GROUP = 4
-photos, gallery, bundle, out = map(Path, sys.argv[1:])
-run.identify(photos, Gallery.open(gallery), Bundle.load(bundle), out, IdentifySettings(threads=1))
-"""
-
-
-def stored_photos(state: Path) -> int:
-    """Return how many photos a running process has committed to its state."""
-    try:
-        with sqlite3.connect(f"file:{state}?mode=ro", uri=True) as db:
-            return int(db.execute("SELECT count(*) FROM photos").fetchone()[0])
-    except sqlite3.OperationalError:  # not made yet, or just being written
-        return 0
-
-
-@pytest.mark.slow
-def test_a_killed_run_continues_and_ends_with_the_rows_of_an_undisturbed_one(
-    album: Path,
-    gallery_dir: Path,
-    gallery: Gallery,
-    sface_bundle: Path,
-    bundle: Bundle,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    out = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-c", IN_GROUPS_OF_4, *map(str, (album, gallery_dir, sface_bundle, out))]
-    )
-    limit = time.monotonic() + 120
-    while not stored_photos(out / "state.sqlite") and time.monotonic() < limit:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-    assert not (out / "faces.csv").exists()
-
-    monkeypatch.setattr("faceops.identification.engine.extract.GROUP", 4)
-    summary = identify(album, gallery, bundle, out)
-    assert 0 < summary.photos_reused < 11
-    assert summary.photos_opened + summary.photos_reused == 11
-    identify(album, gallery, bundle, tmp_path / "undisturbed")
-    assert rows_of(out) == rows_of(tmp_path / "undisturbed")
 
 
 HEAVY = (
