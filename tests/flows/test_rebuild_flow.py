@@ -31,19 +31,12 @@ from tests.tiny_repository import TinyRepository
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def tiny(tiny_repository: TinyRepository) -> Iterator[TinyRepository]:
-    """The tiny repository, put back as it was afterwards."""
-    yield tiny_repository
-    tiny_repository.run("faceops", "params", "use", "tiny.yaml")
-    tiny_repository.run("dvc", "repro")
-
-
 def test_the_flow_brings_the_stages_up_to_date_registers_gates_and_promotes(
-    tiny: TinyRepository, monkeypatch: pytest.MonkeyPatch
+    tiny_repository: TinyRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
 
+    tiny = tiny_repository
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     point_at_store(tiny.root)
     before = versions()
@@ -77,17 +70,19 @@ def test_the_flow_brings_the_stages_up_to_date_registers_gates_and_promotes(
 
 
 @pytest.fixture
-def own_data(tiny: TinyRepository, tmp_path: Path) -> Iterator[TinyRepository]:
-    """The tiny repository; its data are put back, and a gallery and results removed."""
+def tiny(tiny_repository: TinyRepository, tmp_path: Path) -> Iterator[TinyRepository]:
+    """The tiny repository, put back as it was built afterwards."""
+    tiny = tiny_repository
     shutil.copytree(tiny.root / "data", tmp_path / "data")
     yield tiny
     for name in ("data", "gallery", "found"):
         shutil.rmtree(tiny.root / name, ignore_errors=True)
     shutil.copytree(tmp_path / "data", tiny.root / "data")
+    tiny.run("faceops", "params", "use", "tiny.yaml")
+    tiny.run("dvc", "repro")
 
 
-def test_a_review_is_learnt_from_once_enough_decisions_are_new(own_data: TinyRepository) -> None:
-    tiny = own_data
+def test_a_review_is_learnt_from_once_enough_decisions_are_new(tiny: TinyRepository) -> None:
     gallery, out = tiny.root / "gallery", tiny.root / "found"
     release = ("--bundle", "build/export")
     tiny.run("faceops", "enrol", "data/enrol", *release)
