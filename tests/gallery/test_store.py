@@ -1,6 +1,5 @@
 """A gallery keeps what was enrolled, writes little for a small change, and refuses other files."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -170,24 +169,6 @@ def test_a_gallery_of_format_1_is_read_without_being_changed(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="of format 1"):
         gallery.save()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_a_gallery_of_format_1_is_migrated_once_with_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    saved = make_gallery(tmp_path, PEOPLE)
-    rewrite_as_format_1(tmp_path)
-    rename(tmp_path, "Zoë", "Ada")
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{tmp_path}: migrated to gallery format 3")
-    gallery = Gallery.open(tmp_path, CONTRACT)
-    assert [face.crop_id for face in gallery.with_faces([]).renamed(
-        {"Ann Lee": "Ann Lee", "Ada": "Zoë"}
-    ).faces] == [face.crop_id for face in saved.faces]  # fmt: skip
-    assert crops_in(tmp_path) == sorted(face.crop_id for face in saved.faces)
-    assert json.loads((tmp_path / "gallery.json").read_text())["schema_version"] == 3
-    rename(tmp_path, "Ada", "Zoë")
-    assert capsys.readouterr().err == ""
 
 
 class Killed(BaseException):
