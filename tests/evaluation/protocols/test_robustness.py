@@ -8,6 +8,7 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.protocols.alterations import ALTERATIONS, Altered
 from faceops.evaluation.protocols.robustness import (
+    FAR,
     PHOTOS_A_PERSON,
     AlteredFaces,
     PhotoEmbedder,
@@ -20,6 +21,8 @@ from faceops.faces.crop_photos import CropSettings
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face
 from faceops.faces.quality import Quality
+from faceops.verification.bootstrap import interval_figures, resampled_people
+from faceops.verification.pairs import codes
 from tests.evaluation.simulated import VERIFIER, people
 
 FACES = people(6, 3, 0.35)
@@ -54,6 +57,30 @@ def test_the_table_is_that_of_all_pairs_one_by_one() -> None:
     assert row["fall_interval"]["low"] <= row["fall"] <= row["fall_interval"]["high"]
 
 
+def test_tar_at_equal_far_is_that_of_all_pairs_in_each_resample() -> None:
+    faces, draw = people(40, 3, 0.35), np.random.default_rng(3)
+    worse = faces.embeddings + 0.5 * draw.normal(size=faces.embeddings.shape).astype(np.float32)
+    found, person = draw.random(len(faces)) < 0.9, codes(faces.persons)
+    altered = AlteredFaces(("worse",), worse[None], found[None])
+    _, row = robustness_table(faces.embeddings, faces.persons, altered, VERIFIER, {}, seed=4)
+    same = person[:, None] == person
+    scores = np.where(found[:, None], VERIFIER.logit_matrix(worse, faces.embeddings), -np.inf)
+    genuine = same & ~np.eye(len(person), dtype=bool)
+
+    def rate(times: np.ndarray) -> float:
+        pairs = np.outer(times[person], times[person])[~same]
+        order = np.argsort(-scores[~same])
+        passing = np.cumsum(pairs[order]) <= FAR * pairs.sum() + 1e-9
+        highest_refused = scores[~same][order][~passing][0]
+        weight = np.broadcast_to(times[person][:, None], same.shape)[genuine]
+        return float(np.average(scores[genuine] > highest_refused, weights=weight))
+
+    assert row["equal_far_tar"] == pytest.approx(rate(np.ones(40)))
+    assert 0 < row["equal_far_tar"] < row["found"]
+    resampled = np.array([rate(times) for times in resampled_people(40, 4)])
+    assert row["equal_far_tar_interval"] == pytest.approx(interval_figures(resampled))
+
+
 def test_an_alteration_that_changes_nothing_falls_by_nothing_for_certain() -> None:
     embeddings, persons, verifier = FACES.embeddings, FACES.persons, VERIFIER
     altered = AlteredFaces(("same",), embeddings[None], np.ones((1, len(persons)), bool))
@@ -64,6 +91,7 @@ def test_an_alteration_that_changes_nothing_falls_by_nothing_for_certain() -> No
     assert second["fall_interval"] == {"low": 0, "high": 0}
     assert second["tar_interval"] == first["tar_interval"]
     assert second["tar_interval"]["low"] < second["tar"] < second["tar_interval"]["high"]
+    assert second["equal_far_tar"] == first["equal_far_tar"]
     assert second["release_tar"] == 0  # a threshold that nothing reaches
     assert second["release_threshold_log_odds"] is None
 

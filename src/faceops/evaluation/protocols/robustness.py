@@ -3,7 +3,9 @@
 A pair is an altered photo and another, unaltered photo of the same person: a poor picture
 against a good one, as in a gallery. The threshold is fixed on unaltered photos. A face that is
 not found again is a miss. The fall is a paired difference: the same pairs with and without the
-alteration, people resampled.
+alteration, people resampled. At a fixed threshold a model gains by giving all altered photos higher
+scores, those of other people too. So each alteration also has the TAR at the threshold that keeps
+the false accept rate of its own pairs.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,15 +17,17 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.figures import allowed_false_accepts
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.evaluation.embedded_faces import EmbeddedFaces, release_threshold
+from faceops.evaluation.protocols.all_pairs import OVERSAMPLING, TopPairsCollector
 from faceops.evaluation.protocols.alterations import ALTERATIONS, Altered
 from faceops.faces.crop_photos import CropSettings, choose_face
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.photos.open_photo import open_photo
-from faceops.verification.bootstrap import interval_figures, resampled_people
+from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people
 from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.pairs import all_pair_scores, codes, row_blocks
 from faceops.verification.thresholds import IMPOSTOR_PAIRS, Thresholds, log_odds_of
@@ -193,7 +197,13 @@ def robustness_table(
     table: list[dict[str, Any]] = []
     before: dict[str, np.ndarray] = {}
     for name, vectors, found in tested:
-        row: dict[str, Any] = {"alteration": name, "found": float(found.mean())}
+        equal = _at_equal_far(vectors, found, embeddings, person, verifier)
+        row: dict[str, Any] = {
+            "alteration": name,
+            "found": float(found.mean()),
+            "equal_far_tar": equal.rate(np.ones(len(equal.photos))),
+            "equal_far_tar_interval": interval_figures(np.array([*map(equal.rate, weights)])),
+        }
         for prefix, cut in cuts.items():
             hits, pairs, false_rate = _accepted(vectors, found, embeddings, person, verifier, cut)
             before.setdefault(prefix, hits)
@@ -230,6 +240,39 @@ def _accepted(
         hits += np.bincount(whose, (accepted & same).sum(1), people)
         pairs += np.bincount(whose, same.sum(1), people)
     return hits, pairs, false / impostors if impostors else float("nan")
+
+
+def _at_equal_far(
+    altered: np.ndarray, found: np.ndarray, embeddings: np.ndarray, person: np.ndarray,
+    verifier: Verifier,
+) -> ResampledTar:  # fmt: skip
+    """Return the true accept rate where a share `FAR` of these impostor pairs is accepted."""
+    photos = np.bincount(person)
+    impostors = int(photos.sum() ** 2 - (photos**2).sum())
+    size = OVERSAMPLING * allowed_false_accepts(FAR, impostors) + 100
+    top, genuine, whose = TopPairsCollector(size), [], []
+    for block in row_blocks(len(person), len(person)):
+        score = verifier.logit_matrix(altered[block], embeddings)
+        score[~found[block]] = -np.inf
+        same = person[block][:, None] == person
+        own = same.copy()
+        np.fill_diagonal(own[:, block], False)  # never a photo with itself
+        genuine.append(score[own])
+        whose.append(np.repeat(person[block], own.sum(axis=1)))
+        score[same] = -np.inf
+        top.add(score, np.arange(len(person))[block], np.arange(len(person)))
+    scores, highest = np.concatenate(genuine), top.top()
+    order = np.argsort(scores, kind="stable")
+    floor = highest.score[-1] if len(highest.score) == size else -np.inf
+    return ResampledTar(
+        far=FAR,
+        photos=photos,
+        person=np.concatenate(whose)[order],
+        refused=np.searchsorted(scores[order], [*highest.score, floor], side="right"),
+        first=person[highest.first],
+        second=person[highest.second],
+        each=0.5,  # two photos of two people make two pairs here: either one is altered
+    )
 
 
 def _interval(hits: np.ndarray, pairs: np.ndarray, weights: np.ndarray) -> dict[str, float]:

@@ -84,13 +84,16 @@ def robustness_section(facts: doc.Facts) -> doc.Section:
         f"{first['photos']:,} photos of {first['people']:,} people, altered in one way at a time "
         f"and compared with unaltered photos of the same person ({first['pairs']:,} pairs). The "
         f"threshold is set for a false accept rate of {first['far']:g} on unaltered photos; a face "
-        "that is not found again counts as a miss."
+        "that is not found again counts as a miss. TAR at equal FAR is at the threshold at which "
+        "the altered photos themselves, each with unaltered ones of other people, have that rate: "
+        "compare models by it."
     )
     parts: list[doc.Part] = [doc.Text(text)]
     if not first["far_supported"]:
         why = f"Too few photos for a false accept rate of {first['far']:g}: compare the order only."
         parts.append(doc.Text(why, "warning"))
     header = ["photo", "face found", "TAR", "95 %", "loss of TAR", "95 % of the loss"]
+    header += ["TAR at equal FAR", "95 %"]
     released = "release_tar" in first
     if released:
         header += ["TAR at the release's threshold", "false accept rate there"]
@@ -103,7 +106,8 @@ def robustness_section(facts: doc.Facts) -> doc.Section:
 def _cells(row: dict[str, Any], released: bool) -> list[str]:
     name = row["alteration"].replace("_", " ")
     cells = [name, doc.shown_share(row["found"])]
-    cells += doc.figure_row("", row, "tar")[1:] + doc.figure_row("", row, "fall")[1:]
+    for figure in ("tar", "fall", "equal_far_tar"):
+        cells += doc.figure_row("", row, figure)[1:]
     if released:
         cells += [doc.shown_share(row[f"release_{name}"]) for name in ("tar", "false_accept_rate")]
     return cells
