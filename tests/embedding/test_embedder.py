@@ -5,13 +5,25 @@ import torch
 import torch.nn.functional as F
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.embedder import InputStage
+from faceops.embedding.embedder import ClippedHighlights, InputStage
 
 PIXELS = torch.randint(0, 256, (2, 3, 112, 112), generator=torch.Generator().manual_seed(0)).float()
 
 
 def test_plain_crops_are_scaled_only() -> None:
     assert torch.equal(InputStage()(PIXELS), (PIXELS - 127.5) / 128)
+
+
+def test_only_overexposed_crops_with_colour_change() -> None:
+    bright = (PIXELS * 2.2).clamp_max(255)
+    grey = bright.amax(dim=1, keepdim=True).expand_as(bright)
+    background = PIXELS.clone()
+    background[:, :, :28] = 255
+    crops = torch.cat([PIXELS, bright, grey, background])
+    expected = torch.cat([PIXELS, (bright + bright.amin(1, keepdim=True)) / 2, grey, background])
+    found = ClippedHighlights()(crops)
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, crops)
 
 
 @pytest.mark.parametrize("size", [1, 31, 64, 80, 111, 113, 160, 224])

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from faceops.embedding.backbones.inception import Branches, L2Pool
-from faceops.embedding.backbones.mobilefacenet import Bottleneck
+from faceops.embedding.backbones.mobilefacenet import Bottleneck, load_sface
 from faceops.embedding.embedder import Embedder, InputStage, conv_unit, embed_crops
 from faceops.release.embedder_graph import adapt_embedder, export_embedder, replace_prelu
 from faceops.release.export import measure_parity, require_parity, serialise
@@ -72,6 +72,26 @@ def test_the_published_sface_gives_its_own_embeddings_normalised(weights_dir: Pa
         planes = crop.astype(np.float32).transpose(2, 0, 1)[None]
         raw = published.run(None, {"data": planes})[0][0]
         np.testing.assert_allclose(embedding, raw / np.linalg.norm(raw), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_overexposed_crops_are_seen_alike_in_both_graphs_of_sface(weights_dir: Path) -> None:
+    file = weights_dir / "face_recognition_sface_2021dec.onnx"
+    model, published = load_sface(file), onnxruntime.InferenceSession(file)
+    crops = np.random.default_rng(2).integers(0, 250, (3, 112, 112, 3), np.uint8)
+    # 1,632 of the 5,440 pixels of the face are the most that is left alone.
+    for crop, clipped in zip(crops, (1632, 1633, 5440), strict=True):
+        face = crop[28:108, 22:90].reshape(-1, 3)
+        face[:clipped, 0] = 250
+        crop[28:108, 22:90] = face.reshape(80, 68, 3)
+    seen = crops.astype(np.float32)
+    seen[1:] = (seen[1:] + seen[1:].min(axis=3, keepdims=True)) / 2
+    raw = [published.run(None, {"data": one.transpose(2, 0, 1)[None]})[0][0] for one in seen]
+    expected = np.array(raw) / np.linalg.norm(raw, axis=1, keepdims=True)
+    np.testing.assert_allclose(embed_crops(model, crops), expected, atol=1e-5)
+    for graph in (export_embedder(model, 18), adapt_embedder(onnx.load(file))):
+        session = onnxruntime.InferenceSession(serialise(graph))
+        np.testing.assert_allclose(session.run(None, {"crops": crops})[0], expected, atol=1e-5)
 
 
 SLOPES = np.array([-0.8, 0.0, 0.25, 1.0, 1.5], np.float32).reshape(1, 5, 1, 1)

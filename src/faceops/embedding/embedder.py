@@ -53,6 +53,30 @@ class InputStage(nn.Module):
         return (pixels - 127.5) / 128
 
 
+# The face in a crop: rows and columns, as in faces.quality.
+FACE = slice(28, 108), slice(22, 90)
+CLIPPED = 249.0  # a pixel with a channel above it is overexposed
+# Of the face's 5,440 pixels; lies between two counts, so that rounding decides nothing.
+MOST_CLIPPED = 1632.5 / 5440
+
+
+class ClippedHighlights(nn.Module):
+    """Bring out what an overexposed face still shows: its channel that is clipped last.
+
+    float32 (B, 3, 112, 112) RGB 0..255 -> the same. In skin red is clipped first and blue last:
+    where red and green are flat, blue still has the shades. So in a crop of which more than
+    `MOST_CLIPPED` of the face is overexposed, each pixel becomes the mean of itself and its lowest
+    channel. Other crops stay as they are, bit for bit, and so does what is grey.
+    """
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return `pixels`, mixed where they are overexposed."""
+        highest = pixels[:, :, *FACE].amax(dim=1, keepdim=True)
+        share = (highest > CLIPPED).float().mean(dim=(2, 3), keepdim=True)
+        mixed = (pixels + pixels.amin(dim=1, keepdim=True)) * 0.5
+        return torch.where(share > MOST_CLIPPED, mixed, pixels)
+
+
 def resize_matrix(source: int, target: int) -> torch.Tensor:
     """Return float32 (target, source): its product with a line of pixels resizes the line.
 

@@ -9,6 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from faceops.base.errors import FaceOpsError
+from faceops.embedding.embedder import CLIPPED, FACE, MOST_CLIPPED
 from faceops.release.verifier_graph import IR_VERSION
 
 _ONE = "one"  # the initialiser of the graphs that compute 1 - slope
@@ -139,12 +140,39 @@ def export_embedder(embedder: torch.nn.Module, opset: int) -> onnx.ModelProto:
     return model
 
 
+def _clipped_highlights(graph: onnx.GraphProto, value: str, output: str) -> list[onnx.NodeProto]:
+    """Return the nodes of `ClippedHighlights` from `value` to `output`; add their constants."""
+
+    def constant(name: str, numbers: object, dtype: type = np.float32) -> str:
+        graph.initializer.append(numpy_helper.from_array(np.array(numbers, dtype), name))
+        return name
+
+    starts = constant("face_starts", [part.start for part in FACE], np.int64)
+    stops = constant("face_stops", [part.stop for part in FACE], np.int64)
+    axes = constant("face_axes", [2, 3], np.int64)
+    level, most = constant("clipped_above", CLIPPED), constant("clipped_at_most", MOST_CLIPPED)
+    half, make = constant("half", 0.5), helper.make_node
+    return [
+        make("Slice", [value, starts, stops, axes], ["face"]),
+        make("ReduceMax", ["face"], ["face_highest"], axes=[1], keepdims=1),
+        make("Greater", ["face_highest", level], ["face_is_clipped"]),
+        make("Cast", ["face_is_clipped"], ["face_clipped"], to=TensorProto.FLOAT),
+        make("GlobalAveragePool", ["face_clipped"], ["clipped_share"]),
+        make("Greater", ["clipped_share", most], ["overexposed"]),
+        make("ReduceMin", [value], ["lowest"], axes=[1], keepdims=1),
+        make("Add", [value, "lowest"], ["with_lowest"]),
+        make("Mul", ["with_lowest", half], ["mixed"]),
+        make("Where", ["overexposed", "mixed", value], [output]),
+    ]
+
+
 def adapt_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return `model` with "crops" uint8 (batch, 112, 112, 3) in, L2-normalised "embeddings" out.
 
     `model` takes one float32 (1, 3, 112, 112) RGB 0-255 image and returns (1, D), as the
-    published SFace does; its own scaling stays inside. Its weights stay as they are and in their
-    order: `faceops.registry.published` takes them from the published file.
+    published SFace does; its own scaling stays inside. Before it stands `ClippedHighlights`, as
+    in `build_sface`. Its weights stay as they are and in their order: `faceops.registry.published`
+    takes them from the published file. Its opset is below 18.
     """
     adapted = replace_prelu(model, folded=False)
     graph = adapted.graph
@@ -154,7 +182,8 @@ def adapt_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
     size = sink.type.tensor_type.shape.dim[1].dim_value
     before = [
         helper.make_node("Cast", ["crops"], ["crops_float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["crops_float"], [source.name], perm=[0, 3, 1, 2]),
+        helper.make_node("Transpose", ["crops_float"], ["planes"], perm=[0, 3, 1, 2]),
+        *_clipped_highlights(graph, "planes", source.name),
     ]
     after = helper.make_node("LpNormalization", [sink.name], ["embeddings"], axis=1, p=2)
     nodes = [*before, *graph.node, after]

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.embedder import Embedder, InputStage, conv_unit
+from faceops.embedding.embedder import ClippedHighlights, Embedder, InputStage, conv_unit
 
 # Table 1's bottlenecks: expansion, output channels, repeats, stride of the first.
 _BOTTLENECKS = (*((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)),)
@@ -114,7 +114,7 @@ def build_sface() -> Embedder:
     small, and the head holds 8 of the 9.6 million weights.
     """
     units: list[tuple[str, nn.Module]] = [
-        ("scale", InputStage()),
+        ("scale", nn.Sequential(ClippedHighlights(), InputStage())),
         ("conv_1", ConvUnit(3, 32, 3, 1, 1)),
     ]
     channels = 32
