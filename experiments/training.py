@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError, first_line
 from faceops.base.files import atomic_path, sha256_file, write_json
 from faceops.base.progress import track
 from faceops.config.params_file import experiment_file, read_params
@@ -136,7 +136,7 @@ def read_build(build: Path) -> BuiltFaces:
         cropped = pq.read_table(cropped_file, columns=["path", "status"]).to_pylist()
         table = pq.read_table(split_file).sort_by("path")
     except (OSError, ValueError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise FaceOpsError(
             f"{build} cannot be read ({reason}); run `dvc repro split`, or name another --build."
         ) from None

@@ -30,10 +30,9 @@ from prefect.futures import wait
 from prefect.schedules import Cron
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError, user_error
 from faceops.base.parallel import DeviceChoice, usable_cpus
 from faceops.base.reasons import Reason
-from faceops.base.shortage import user_error
 from faceops.base.stores import is_url, place
 from faceops.cli.common import (
     add_device_argument,

@@ -21,10 +21,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
 import faceops
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, allowed_failures
 from faceops.base.locks import folder_lock
 from faceops.base.progress import LOG_EVERY_S
-from faceops.base.shortage import allowed_failures
 from faceops.base.stores import is_url
 from faceops.cli.common import load_release
 from faceops.identification.engine.shard import (

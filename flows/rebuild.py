@@ -31,9 +31,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, get_state_exception
 
-from faceops.base.errors import FaceOpsError, UsageError, without_secrets
+from faceops.base.errors import FaceOpsError, UsageError, user_error, without_secrets
 from faceops.base.locks import file_lock
-from faceops.base.shortage import user_error
 from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.embedding.backbones.build import check_train_params
 from faceops.photos.folders import require_utf8

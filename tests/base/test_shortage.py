@@ -8,9 +8,8 @@ from types import SimpleNamespace
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, allowed_failures, shortage
 from faceops.base.parallel import ordered_map
-from faceops.base.shortage import allowed_failures, shortage
 from faceops.cli import main
 from faceops.stages import run_script
 

@@ -1,6 +1,13 @@
-"""Errors that are reported to the user as one sentence, without a traceback."""
+"""Errors that are reported to the user as one sentence, and words for such sentences.
 
+Libraries report that the machine lacked memory or the like in many ways: MemoryError, an OSError,
+or a RuntimeError of their own with a text such as "std::bad_alloc". `shortage` turns all of these
+into one kind of error.
+"""
+
+import errno
 import re
+from dataclasses import dataclass
 
 # SQLAlchemy allows / and ? in a password, so what looks like host:port/path@rest is hidden too.
 # With one slash it is a URL as `Path` writes it.
@@ -57,3 +64,107 @@ def printable(text: object) -> str:
     return "".join(
         c if c.isprintable() or c in "\u200c\u200d" else ascii(c)[1:-1] for c in str(text)
     )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, without a full stop; its class without any."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__).rstrip(".")
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """Return a number of things in words: 1 face, 2,000 faces, 2 people."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
+_SHOWN = 200  # characters of a library's message
+MIN_FAILURES = 5  # photos that must fail to end a run over a small folder, unless it has fewer
+
+
+class ShortageError(FaceOpsError):
+    """The machine lacked memory, disk space or the like: the same work may succeed later."""
+
+
+@dataclass(frozen=True)
+class _Lack:
+    """What was lacking: how libraries say so, and what to do."""
+
+    what: str
+    advice: str
+    numbers: frozenset[int]  # of an OSError
+    texts: re.Pattern[str]  # in the message of any other error
+
+
+def _numbers(*names: str) -> frozenset[int]:
+    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
+
+
+_LACKS = (
+    _Lack(
+        "memory",
+        "close other programs, use fewer threads (identify: --threads 1), or allow more memory",
+        _numbers("ENOMEM"),
+        re.compile(
+            r"bad.?alloc|out of memory|(insufficient|not enough) memory|cannot allocate memory"
+            r"|alloc\w* (error|fail)|fail\w* to (allocate|map segment)",
+            re.IGNORECASE,
+        ),
+    ),
+    _Lack(
+        "threads",
+        "use fewer (identify: --threads 1), or raise the limits (ulimit -u, memory)",
+        _numbers("EAGAIN"),
+        re.compile("can't start new thread|pthread_create"),
+    ),
+    _Lack(
+        "open files",
+        "raise the limit (ulimit -n), or use fewer threads (identify: --threads 1)",
+        _numbers("EMFILE", "ENFILE"),
+        re.compile("too many open files", re.IGNORECASE),
+    ),
+    _Lack(
+        "disk space",
+        "free some space",
+        _numbers("ENOSPC", "EDQUOT"),
+        re.compile("no space left|disk is full", re.IGNORECASE),
+    ),
+    _Lack(
+        "a working disk or share",
+        "check the disk, or the connection to the share",
+        _numbers(
+            *("EIO", "EREMOTEIO", "ESTALE", "ENODEV", "ENXIO", "ENOTCONN", "ETIMEDOUT"),
+            *("EHOSTDOWN", "EHOSTUNREACH"),
+        ),
+        re.compile("input/output error|stale file handle", re.IGNORECASE),
+    ),
+)
+
+
+def shortage(error: BaseException) -> ShortageError | None:
+    """Return the error that says what the machine lacked and what to do; None for other causes."""
+    if isinstance(error, ShortageError):
+        return error
+    if isinstance(error, FaceOpsError) or not isinstance(error, Exception):
+        return None
+    number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
+    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    for lack in _LACKS:
+        if number in lack.numbers if number else lack.texts.search(text):
+            return ShortageError(
+                f"the machine lacks {lack.what} ({text.splitlines()[0][:_SHOWN]}); {lack.advice}, "
+                "and run it again to continue."
+            )
+    return None
+
+
+def user_error(error: Exception) -> FaceOpsError | None:
+    """Return the error to report as one sentence: `error` or its shortage; None for a bug."""
+    return error if isinstance(error, FaceOpsError) else shortage(error)
+
+
+def allowed_failures(total: int, max_share: float) -> int:
+    """Return how many of `total` photos may fail before their run ends.
+
+    It is `max_share` of them, but at least MIN_FAILURES - 1; never all, except with a share of 1.
+    """
+    return max(int(max_share * total), min(MIN_FAILURES, total) - 1)

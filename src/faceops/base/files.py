@@ -9,8 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from faceops.base.errors import FaceOpsError
-from faceops.base.shortage import shortage
+from faceops.base.errors import FaceOpsError, shortage
 
 _NAME_BYTES = 255  # the longest file name of common file systems
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
-from faceops.base.shortage import shortage
+from faceops.base.errors import shortage
 
 Device = Literal["cpu", "cuda"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]  # auto: cuda where it can be used

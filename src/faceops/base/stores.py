@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from faceops.base.errors import FaceOpsError, UsageError, without_secrets
+from faceops.base.errors import FaceOpsError, UsageError, first_line, without_secrets
 from faceops.base.files import read_json_object, temporary_name, write_file, write_json
 from faceops.base.progress import track
 
@@ -215,7 +215,9 @@ class ObjectStore:
             package = f"pip install '{extra}'" if extra else f"install it ({error})"
             raise UsageError(f"{text} needs a package that is not installed; {package}.") from None
         except ValueError as error:
-            raise UsageError(f"{text} cannot be used ({_first_line(error)}); check it.") from None
+            raise UsageError(
+                f"{text} cannot be used ({first_line(error)[:_SHOWN]}); check it."
+            ) from None
         if protocol == "s3":
             files.retries = 1
         return cls(text, files, str(root), protocol)
@@ -383,7 +385,7 @@ class ObjectStore:
                     if isinstance(error, OSError | FaceOpsError | MemoryError):
                         raise
                     raise self._error(name, "reached", error) from None
-                why = _first_line(error)
+                why = first_line(error)[:_SHOWN]
             else:
                 self._waits = False
                 return result
@@ -408,7 +410,7 @@ class ObjectStore:
         if type(error).__name__ == "NoCredentialsError":
             advice = "give credentials by the store's own means, such as AWS_PROFILE"
         kind = NoBucketError if isinstance(error, FileNotFoundError) else ObjectStoreError
-        return kind(f"{whole} cannot be {what} ({_first_line(error)}); {advice}.")
+        return kind(f"{whole} cannot be {what} ({first_line(error)[:_SHOWN]}); {advice}.")
 
     def _changed(self, name: str) -> ChangedError:
         return ChangedError(
@@ -445,8 +447,3 @@ def _is_transient(error: Exception) -> bool:
     if isinstance(code, int) and (code >= 500 or code == 429):
         return True
     return not _TRANSIENT_CLASSES.isdisjoint(each.__name__ for each in type(error).__mro__)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return (lines[0] if lines and lines[0] else type(error).__name__)[:_SHOWN]

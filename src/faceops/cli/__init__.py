@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import faceops
-from faceops.base.errors import FaceOpsError
-from faceops.base.shortage import user_error
+from faceops.base.errors import FaceOpsError, user_error
 from faceops.cli.common import check_folders, escaped
 
 # Modules of this package, each with one command or several.

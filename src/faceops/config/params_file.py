@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from faceops.base.errors import UsageError
+from faceops.base.errors import UsageError, first_line
 from faceops.base.files import write_file
 from faceops.config.sections import Params
 
@@ -72,7 +72,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist; name an existing parameter file.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        where = str(error).splitlines()[0]
+        where = first_line(error)
         raise UsageError(f"{path} is not readable YAML ({where}); correct or replace it.") from None
     if content is None:
         return {}

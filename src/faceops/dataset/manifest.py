@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.files import atomic_path, write_file
 from faceops.base.tables import write_csv
 
@@ -56,7 +56,7 @@ def read_manifest(path: Path) -> pa.Table:
     except FileNotFoundError:
         raise FaceOpsError(f"{path} does not exist; run the stage validate first.") from None
     except (OSError, pa.ArrowException) as error:
-        why = str(error).splitlines()[0]
+        why = first_line(error)
         raise FaceOpsError(f"{path} is not a manifest ({why}); run the stage validate.") from None
     if missing := [name for name in SCHEMA.names if name not in table.column_names]:
         raise FaceOpsError(

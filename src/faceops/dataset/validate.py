@@ -12,11 +12,10 @@ from typing import Any
 
 from PIL import Image
 
-from faceops.base.errors import FaceOpsError, UsageError, printable
+from faceops.base.errors import FaceOpsError, ShortageError, UsageError, printable
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
-from faceops.base.shortage import ShortageError
 from faceops.dataset.duplicates import HashedPhoto, find_duplicates
 from faceops.dataset.importer import SYNTHETIC, read_imported, read_sources
 from faceops.dataset.manifest import ACCEPTED, QUARANTINE_FILE, REJECTED, read_quarantine

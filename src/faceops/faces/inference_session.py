@@ -12,9 +12,8 @@ from pathlib import Path
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError, first_line, shortage
 from faceops.base.parallel import Device, DeviceChoice
-from faceops.base.shortage import shortage
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _CUDA_OPTIONS = {
@@ -101,7 +100,7 @@ def open_session(
         if lack := shortage(error):
             raise lack from None
         name = "the model's bytes" if isinstance(model, bytes) else str(model)
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        first = first_line(error)
         raise FaceOpsError(
             f"{name} cannot be run by ONNX Runtime ({first}); supply the file again."
         ) from None

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from faceops.base.errors import shortage
 from faceops.base.files import write_file
-from faceops.base.shortage import shortage
 from faceops.faces.align import CROP_SIZE
 
 CROPS_FOLDER = "crops"

@@ -321,11 +321,6 @@ def complete_statement(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return str(error).partition("\n")[0]
-
-
 def parse_columns(
     path: Path, statement: Mapping[str, Any], count: int | None = None
 ) -> tuple[dict[str, Any], pa.Table]:

@@ -21,10 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from faceops.base.errors import DamageError, FaceOpsError, UsageError
+from faceops.base.errors import DamageError, FaceOpsError, UsageError, first_line, shortage
 from faceops.base.files import read_json_object, write_file, write_json
 from faceops.base.locks import folder_lock
-from faceops.base.shortage import shortage
 from faceops.gallery.backend import DECISIONS_FILE, GalleryStorage
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ class FolderStorage(GalleryStorage):
         Raises:
             DamageError: it says whether something is lost.
         """
-        from faceops.gallery.faces_file import DAMAGED, first_line
+        from faceops.gallery.faces_file import DAMAGED
 
         try:
             return parse(path)

@@ -21,9 +21,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from faceops.base.errors import DamageError, FaceOpsError
+from faceops.base.errors import DamageError, FaceOpsError, shortage
 from faceops.base.files import write_file
-from faceops.base.shortage import shortage
 from faceops.faces.detector import Box
 from faceops.gallery.backend import DECISIONS_FILE
 

@@ -10,12 +10,11 @@ from threading import Lock
 
 import numpy as np
 
-from faceops.base.errors import UsageError
+from faceops.base.errors import UsageError, allowed_failures, shortage
 from faceops.base.files import valid_unicode
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
-from faceops.base.shortage import allowed_failures, shortage
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.quality import QUALITY_VERSION, Quality

@@ -20,11 +20,10 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError, shortage
 from faceops.base.files import atomic_path
 from faceops.base.locks import folder_lock
 from faceops.base.reasons import Reason
-from faceops.base.shortage import shortage
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.gallery.check import NOTHING, Finding, Repair, backup_folder
 from faceops.identification.records.output_folder import (

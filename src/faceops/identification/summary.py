@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faceops.base.errors import counted
 from faceops.base.files import read_json_object, valid_unicode, write_file
 from faceops.base.reasons import IDENTIFIED, REJECTED, UNKNOWN
 from faceops.base.stores import is_url, shown
@@ -312,7 +313,7 @@ def promise(summary: Summary) -> str:
             f"{_percent(album.low)} to {_percent(album.high)} % do (95 % interval), measured "
             f"without labels on {album.people:,} people in {album.faces:,} faces."
         )
-    people = "1 person" if album.people == 1 else f"{album.people:,} people"
+    people = counted(album.people, "person", "people")
     return (
         f"At most {budget} of strangers' faces shall get a name, but this album is too small to "
         f"measure that: {people} can be told apart, {FEWEST_PEOPLE} are needed. "

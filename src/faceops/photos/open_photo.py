@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from faceops.base.errors import FaceOpsError, printable
+from faceops.base.errors import FaceOpsError, ShortageError, printable, shortage
 from faceops.base.reasons import Reason
-from faceops.base.shortage import ShortageError, shortage
 from faceops.base.stores import is_url, shown, split
 from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of, other_picture, video
 from faceops.photos.pixels import (

@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from faceops.base.shortage import shortage
+from faceops.base.errors import shortage
 from faceops.photos.formats import FORMATS, PhotoFormat, PhotoLimits
 from faceops.photos.open_photo import (
     DECODER_ERRORS,

@@ -13,7 +13,7 @@ import mlflow
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from faceops.base.errors import FaceOpsError, StoreError, without_secrets
+from faceops.base.errors import FaceOpsError, StoreError, first_line, without_secrets
 from faceops.base.files import cache_folder
 
 MODEL = "faceops"  # the registered model
@@ -59,12 +59,12 @@ def store_errors(doing: str) -> Iterator[None]:
         if full := _FULL.search(str(error)):  # MLflow reports it as a failure of the store
             raise _local_failure(doing, full[0]) from None
         # Before it is cut: half a password would not be found.
-        first_line = without_secrets((str(error).splitlines() or [type(error).__name__])[0])
+        said = without_secrets(first_line(error))
         if getattr(error, "error_code", "") in _ANSWERS:
-            kind, reason = StoreError, first_line
+            kind, reason = StoreError, said
         else:
             system = _SYSTEM.search(str(error))  # what the operating system said
-            kind, reason = UnreachableError, system[1].strip() if system else first_line
+            kind, reason = UnreachableError, system[1].strip() if system else said
             reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."
         raise kind(
             f"{doing} failed at the MLflow store {mlflow.get_tracking_uri()} ({reason}); check the"

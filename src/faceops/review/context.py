@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, counted
 from faceops.base.reasons import IDENTIFIED, UNKNOWN
 from faceops.gallery.names import paths_shown_as
 from faceops.identification.unknown.groups import MEAN_SHARE, lowest_cosine
@@ -121,7 +121,7 @@ def _seconds(one: datetime, other: datetime) -> float:
 def _moment_note(shown: str, path: str, seconds: float) -> str:
     file = path.rpartition("/")[2]
     whole = round(abs(seconds))
-    when = f"{whole} second{'' if whole == 1 else 's'} {'later' if seconds > 0 else 'earlier'}"
+    when = f"{counted(whole, 'second')} {'later' if seconds > 0 else 'earlier'}"
     return f"{shown} is named in {file}, taken {when if whole else 'in the same second'}."
 
 
@@ -143,14 +143,10 @@ class Link:
         """Return the sentence about the group."""
         parts = []
         if self.confirmed:
-            parts.append(f"{_faces(self.confirmed)} confirmed as {shown}")
+            parts.append(f"{counted(self.confirmed, 'face')} confirmed as {shown}")
         if self.named:
-            parts.append(f"{_faces(self.named)} named {shown}")
+            parts.append(f"{counted(self.named, 'face')} named {shown}")
         return f"Also like this group: {' and '.join(parts)}."
-
-
-def _faces(count: int) -> str:
-    return f"{count:,} face{'' if count == 1 else 's'}"
 
 
 class Links:

@@ -14,9 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from faceops.base.errors import UsageError
+from faceops.base.errors import UsageError, counted, user_error
 from faceops.base.reasons import Reason
-from faceops.base.shortage import user_error
 from faceops.review.album import Album
 from faceops.review.faces import ReviewedFace
 from faceops.review.piles import Group, PersonCard, Pile, person_rows
@@ -46,11 +45,6 @@ def page_of(name: str, page: str) -> str:
 def percent(share: float) -> str:
     """Return a probability as a whole percentage, never 100."""
     return f"{min(99, int(share * 100))}\N{NO-BREAK SPACE}%"
-
-
-def counted(count: int, one: str, several: str = "") -> str:
-    """Return a number of things in words."""
-    return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 def moment(time: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from faceops.base.errors import UsageError
+from faceops.base.errors import UsageError, counted
 from faceops.gallery.journal import Ignored
 from faceops.review.album import Album
 
@@ -70,7 +70,7 @@ class _OfFaces(Decision):
     @property
     def faces(self) -> str:
         """How many."""
-        return "1 face" if len(self.keys) == 1 else f"{len(self.keys):,} faces"
+        return counted(len(self.keys), "face")
 
 
 class Confirm(_OfFaces):

@@ -11,8 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from faceops.base.errors import FaceOpsError
-from faceops.base.shortage import user_error
+from faceops.base.errors import FaceOpsError, user_error
 from faceops.gallery.storage import gallery_place, storage_of
 from faceops.release.bundle import Bundle
 from faceops.release.contract import read_release

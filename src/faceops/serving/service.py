@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, ShortageError, UsageError
 from faceops.base.reasons import Reason
-from faceops.base.shortage import ShortageError
 from faceops.faces.find_faces import find_in_bytes
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, user_error
 from faceops.base.files import read_json_object, write_json
-from faceops.base.shortage import user_error
 
 # Threads of torch that wait for each other sleep: where other programs use the CPUs too, spinning
 # took half of the time. It is read when torch is imported, which is after this package.

@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.files import atomic_folder, sha256_file
 from faceops.config.params_file import read_params
 from faceops.config.sections import Params, Train
@@ -132,7 +132,7 @@ def read_thresholds(path: Path) -> Thresholds:
     try:
         return Thresholds.model_validate_json(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise FaceOpsError(f"{path} cannot be read ({reason}); run the verify stage.") from None
 
 

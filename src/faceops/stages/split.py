@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.files import atomic_path, write_json
 from faceops.config.params_file import read_params
 from faceops.config.sections import Params
@@ -63,7 +63,7 @@ def _read_faces() -> pa.Table:
     except FileNotFoundError:
         raise FaceOpsError(f"{FACES} does not exist; run the stage crop first.") from None
     except (OSError, pa.ArrowException) as error:
-        why = str(error).splitlines()[0]
+        why = first_line(error)
         raise FaceOpsError(f"{FACES} cannot be read ({why}); run the stage crop again.") from None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.figures import rounded
 from faceops.base.files import write_json
 from faceops.config.params_file import read_params
@@ -82,7 +82,7 @@ def quality_deciles(cropped: Path, photos: np.ndarray) -> list[float]:
     try:
         table = pq.read_table(cropped, columns=["path", "quality"])
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise FaceOpsError(f"{cropped} cannot be read ({reason}); run the crop stage.") from None
     quality = table["quality"].to_numpy()[np.isin(table["path"].to_pylist(), photos)]
     return [round(float(value), 4) for value in np.quantile(quality, np.arange(1, 10) / 10)]

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, first_line
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def read_split(faces: Path, split: str) -> SplitFaces:
     except FileNotFoundError:
         raise FaceOpsError(f"{faces} does not exist; run `dvc repro` to build it.") from None
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise FaceOpsError(f"{faces} cannot be read ({reason}); run `dvc repro`.") from None
     in_split = np.array(table["split"].to_pylist(), dtype=str) == split
     if not in_split.any():
@@ -67,7 +67,7 @@ def photo_sources(manifest: Path, paths: np.ndarray) -> np.ndarray:
     try:
         table = pq.read_table(manifest, columns=["path", "source"])
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise FaceOpsError(f"{manifest} cannot be read ({reason}); run `dvc repro`.") from None
     found = dict(zip(table["path"].to_pylist(), table["source"].to_pylist(), strict=True))
     return np.array([found.get(path) or UNNAMED_SOURCE for path in paths.tolist()], dtype=str)

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.nearest import nearest_of_others
 from faceops.base.progress import track
 from faceops.verification.normalisation import unit
@@ -271,7 +271,7 @@ def read_cropped_photos(folder: Path) -> CroppedPhotos:
         table = pq.read_table(faces_file, columns=["crop", "path", "person"]).sort_by("crop")
         crops = np.load(crops_file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise FaceOpsError(f"{folder} cannot be read ({reason}); run `dvc repro crop`.") from None
     row = table["crop"].to_numpy()
     kept = table.slice(int((row < 0).sum()))  # -1: rejected

@@ -14,8 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from faceops.base.errors import FaceOpsError, InUseError, NotPermittedError, UsageError
-from faceops.base.shortage import ShortageError
+from faceops.base.errors import (
+    FaceOpsError,
+    InUseError,
+    NotPermittedError,
+    ShortageError,
+    UsageError,
+    first_line,
+)
 from faceops.gallery.postgres.address import Address
 from faceops.gallery.postgres.tables import MIGRATIONS
 
@@ -124,7 +130,7 @@ class Database:
                 wait = next(waits, _WAITS_S[-1])
                 if wait == _TOLD_S:
                     text = "%s does not answer (%s): trying again for up to %g s"
-                    _LOG.warning(text, self.address.shown, _first_line(error), patience)
+                    _LOG.warning(text, self.address.shown, first_line(error), patience)
             time.sleep(wait)
 
     def _may_pass(self, error: Any) -> bool:
@@ -149,7 +155,7 @@ class Database:
                 client_encoding="utf8", keepalives_idle=30, keepalives_interval=10,
             )  # fmt: skip
         except psycopg.ProgrammingError as error:  # raised by libpq's reading of the URL
-            raise UsageError(f"{self.address.shown} is wrong: {_first_line(error)}.") from None
+            raise UsageError(f"{self.address.shown} is wrong: {first_line(error)}.") from None
         self._has_answered, self._process = True, os.getpid()
         if self._is_locked:  # the server may not have noticed that the old connection is lost
             if lost:
@@ -238,7 +244,7 @@ class Database:
             if _TRANSIENT.fullmatch(error.sqlstate or "08000"):
                 raise
             raise NotPermittedError(
-                f"{self.address.shown} lacks the extension pgvector ({_first_line(error)}); the "
+                f"{self.address.shown} lacks the extension pgvector ({first_line(error)}); the "
                 "administrator must install it, and run in this database: CREATE EXTENSION vector;"
             ) from None
         (encoding,) = db.execute("SHOW server_encoding").fetchone() or ("",)
@@ -262,7 +268,7 @@ class Database:
             ) from None
 
     def _reported(self, error: Any) -> FaceOpsError:
-        state, text = error.sqlstate or "", _first_line(error)
+        state, text = error.sqlstate or "", first_line(error)
         if state == "42501" or state == "25006":  # no right, or a read-only replica
             return NotPermittedError(
                 f"{self.address.shown} cannot be changed by this user ({text}); the owner of "
@@ -300,11 +306,6 @@ class _Outcome(Generic[_Result]):
                 return row is not None and row[0] == "committed"
             time.sleep(_WAITS_S[0])
         return False
-
-
-def _first_line(error: object) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0].rstrip(".")
 
 
 def _psycopg() -> Any:

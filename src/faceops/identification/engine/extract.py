@@ -11,10 +11,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from faceops.base.errors import ShortageError, shortage
 from faceops.base.files import sha256_file
 from faceops.base.parallel import ordered_map
 from faceops.base.reasons import Reason
-from faceops.base.shortage import ShortageError, shortage
 from faceops.base.stores import is_url
 from faceops.faces.find_faces import FaceFinder, find_in_bytes, find_in_photo
 from faceops.identification.records.output_folder import STATE_FILE

@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.lib.stride_tricks import sliding_window_view
 
+from faceops.base.errors import first_line
 from faceops.base.files import json_texts, valid_unicode
 from faceops.base.parallel import default_threads, ordered_map
 from faceops.base.progress import track
@@ -223,7 +224,7 @@ def search_traces(
 
 
 def _not_searched(error: Exception) -> str:
-    first = str(error).partition("\n")[0]
+    first = first_line(error)
     return f"cannot be searched ({first}); inspect it yourself, or remove it"
 
 

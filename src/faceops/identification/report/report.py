@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from faceops.base import stores
+from faceops.base.errors import counted
 from faceops.base.files import valid_unicode
 from faceops.base.reasons import IDENTIFIED, REASONS, REJECTED, UNKNOWN, Reason
 from faceops.gallery.people import portraits
@@ -164,7 +165,7 @@ class Report:
         rank = np.argsort(order)
         rows = rows[np.lexsort((sure, rank[group]))]
         counts = counts[order]
-        notes = [f"in {count:,} photo{'' if count == 1 else 's'}" for count in counts.tolist()]
+        notes = [f"in {counted(count, 'photo')}" for count in counts.tolist()]
         most = np.sort(np.argsort(-counts, kind="stable")[:CARDS])
         return Section(
             "people", "People", rows, _starts(counts), [names[one] for one in order], notes,
@@ -207,7 +208,7 @@ class Report:
             reason = reasons[row["reason"]]
             names.append(MEANINGS.get(reason, reason.replace("_", " ")))
             what = "file" if row["kind"] == FILE else "face"
-            notes.append(f"{reason} · {count:,} {what}{'' if count == 1 else 's'}")
+            notes.append(f"{reason} · {counted(count, what)}")
         return Section(
             "unusable", "Not usable", rows, _starts(counts), names, notes, range(len(names)),
             IN_FRONT_OF_A_LIST // 3, PICTURES_OF_A_LIST,
