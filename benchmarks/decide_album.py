@@ -21,7 +21,7 @@ from faceops.identification.engine.extract import KNOWN_AT_ONCE
 from faceops.identification.settings import IDENTIFICATION
 from faceops.identification.state.found_photo import FACE, FoundPhoto
 from faceops.identification.state.photo_block import Extraction, PhotoBlock
-from faceops.verification.measure_normalisation import measure_normalisation
+from faceops.verification.measure_thresholds import measure_normalisation
 from faceops.verification.normalisation import Normalisation, unit
 from faceops.verification.thresholds import NamingLimits, TailPoint
 from faceops.verification.verifier import Verifier

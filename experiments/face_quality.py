@@ -29,6 +29,7 @@ from scipy.optimize import lsq_linear
 
 from experiments import parser, run
 from faceops.base.errors import FaceOpsError
+from faceops.base.figures import threshold_at
 from faceops.base.progress import track
 from faceops.evaluation.embedded_faces import CropRows
 from faceops.evaluation.protocols.album_scores import search_album
@@ -39,7 +40,6 @@ from faceops.release.contract import EMBEDDER
 from faceops.release.evaluate.embed_photos import embed_photos, labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, open_model
 from faceops.verification.bootstrap import percentile_interval, resampled_people
-from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.pairs import all_pair_scores, codes, genuine_pairs, genuine_weights
 from faceops.verification.verifier import Verifier
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.base.figures import allowed_false_accepts, roc
+from faceops.base.figures import allowed_false_accepts, roc, threshold_at
 
 
 def tied(seed: int, size: int, shift: float) -> np.ndarray:
@@ -34,8 +34,6 @@ def test_curve_equals_scikit_learn_at_every_rate(sizes: tuple[int, int]) -> None
 
 
 def test_tar_at_far_is_that_of_the_release_s_threshold_rule() -> None:
-    from faceops.verification.false_accept_rate import threshold_at
-
     draw = np.random.default_rng(0)
     genuine, impostor = (draw.beta(*ab, 2000).astype(np.float32) for ab in ((5, 2), (2, 5)))
     for far in (0.1, 0.01, 0.001, 0.0001):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from faceops.base.reasons import Reason
-from faceops.dataset.duplicates import HashedPhoto, find_duplicates, near_duplicates
+from faceops.dataset.validate import HashedPhoto, find_duplicates, near_duplicates
 
 
 def hashed(path: str, photo_id: str, phash: str = "0" * 16) -> HashedPhoto:

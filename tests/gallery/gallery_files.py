@@ -9,15 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.faces.detector import Box
-from faceops.gallery.crops import CROPS_FOLDER, crop_path, encode_crop
+from faceops.gallery.crops import encode_crop
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace, encode_faces
 from faceops.gallery.folder import (
     COPY_FOLDER,
+    CROPS_FOLDER,
     FACES_COPY,
     FACES_FILE,
     GALLERY_FILE,
     SEGMENTS_FOLDER,
+    crop_path,
 )
 from faceops.gallery.journal import Action, Entry
 from faceops.gallery.storage import GalleryPlace, storage_of

@@ -15,10 +15,10 @@ from faceops.base.errors import DamageError, FaceOpsError
 from faceops.cli import main
 from faceops.gallery import check
 from faceops.gallery.check import check_gallery, repair_gallery
-from faceops.gallery.crops import crop_path, store_png
+from faceops.gallery.folder import crop_path
 from faceops.gallery.journal import Action, Entry, Journal
 from faceops.gallery.people import rename
-from faceops.gallery.storage import GalleryPlace, gallery_place
+from faceops.gallery.storage import GalleryPlace, gallery_place, storage_of
 from faceops.gallery.store import Gallery, open_or_create
 from tests.gallery.gallery_files import (
     CONTRACT,
@@ -144,7 +144,7 @@ def test_a_lost_crop_costs_neither_name_nor_embedding(folder: Path) -> None:
     missing.unlink()
     changed.write_bytes(changed.read_bytes() + b"x")
     cut.write_bytes(cut.read_bytes()[:500])
-    store_png(folder, b"of no face")
+    storage_of(folder).store_png(b"of no face")
     found = [str(finding) for finding in check_gallery(folder)]
     assert [line.split(":")[0] for line in found] == ["damage"] * 3 + ["note"]
     assert "is missing. Lost: the picture that a later release embeds" in found[0]

@@ -31,7 +31,7 @@ from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
-from faceops.verification.measure_normalisation import measure_normalisation
+from faceops.verification.measure_thresholds import measure_normalisation
 from faceops.verification.verifier import Verifier
 from tests.gallery.gallery_files import make_gallery
 from tests.verification.population import unit_rows

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.gallery.crops import crop_path
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace
+from faceops.gallery.folder import crop_path
 from faceops.gallery.follow import locked_people
 from faceops.gallery.journal import Action
 from faceops.gallery.people import merge, portraits, rename, show, split, unalias

@@ -13,9 +13,9 @@ from faceops.base.errors import FaceOpsError
 from faceops.cli import main
 from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.check import repair_gallery
-from faceops.gallery.crops import crop_path, load_crop
+from faceops.gallery.crops import load_crop
 from faceops.gallery.enrol import enrol
-from faceops.gallery.folder import COPY_FOLDER, GALLERY_FILE
+from faceops.gallery.folder import COPY_FOLDER, GALLERY_FILE, crop_path
 from faceops.gallery.reembed import reembed
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery

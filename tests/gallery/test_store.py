@@ -9,9 +9,9 @@ import pytest
 
 from faceops.base.errors import DamageError, FaceOpsError, UsageError
 from faceops.gallery import faces_file, folder
-from faceops.gallery.crops import CROPS_FOLDER, crop_path, load_crop
+from faceops.gallery.crops import load_crop
 from faceops.gallery.faces_file import parse_embeddings
-from faceops.gallery.folder import GALLERY_FILE, FolderStorage
+from faceops.gallery.folder import CROPS_FOLDER, GALLERY_FILE, FolderStorage, crop_path
 from faceops.gallery.people import merge, portraits, rename
 from faceops.gallery.store import Gallery, locked_gallery, open_or_create
 from tests.gallery.gallery_files import (

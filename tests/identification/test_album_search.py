@@ -12,7 +12,7 @@ from faceops.identification.engine import album_search
 from faceops.identification.engine.album_search import AlbumSearch, usable_faces
 from faceops.identification.engine.decide import decide
 from faceops.identification.settings import IDENTIFICATION
-from faceops.verification.measure_normalisation import measure_normalisation
+from faceops.verification.measure_thresholds import measure_normalisation
 from faceops.verification.normalisation import Normalisation, unit
 from faceops.verification.thresholds import NamingLimits, TailPoint
 from faceops.verification.verifier import Verifier, sigmoid

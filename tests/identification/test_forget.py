@@ -19,9 +19,9 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.base.locks import folder_lock
 from faceops.cli import main
-from faceops.gallery.crops import crop_path
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.enrol import enrol
+from faceops.gallery.folder import crop_path
 from faceops.gallery.journal import Action, Entry, Journal
 from faceops.gallery.names import person_key
 from faceops.gallery.outputs import remember_output

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from faceops.verification.measure_normalisation import measure_normalisation
+from faceops.verification.measure_thresholds import measure_normalisation
 from faceops.verification.normalisation import Normalisation
 from faceops.verification.thresholds import TailPoint
 from faceops.verification.verifier import Verifier

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from faceops.base.figures import threshold_at
 from faceops.config.sections import Verify
-from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.fit import Loss, accept_rate_gain, fit_layer, fit_verifier, objective
 from faceops.verification.pairs import (
     PairScores,

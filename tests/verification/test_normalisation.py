@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from faceops.verification.measure_normalisation import measure_normalisation
+from faceops.verification.measure_thresholds import measure_normalisation
 from faceops.verification.normalisation import (
     NEAREST,
     RATES,

@@ -20,6 +20,17 @@ def allowed_false_accepts(far: float, impostors: int) -> int:
     return math.floor(far * impostors + 1e-9)
 
 
+def threshold_at(impostor_descending: np.ndarray, far: float) -> float:
+    """Return the smallest float32 that at most a share `far` of the impostors reaches.
+
+    `impostor_descending` is float32 (N,), sorted from high to low; equal scores stay together.
+    """
+    allowed = allowed_false_accepts(far, len(impostor_descending))
+    if allowed >= len(impostor_descending):
+        return 0.0
+    return float(np.nextafter(np.float32(impostor_descending[allowed]), np.float32(np.inf)))
+
+
 POINTS = 200
 
 

@@ -115,8 +115,7 @@ def _undo(args: argparse.Namespace) -> int:
     What was undone is said, and what changes in the gallery: merged people are two again, renamed
     ones have their earlier name. An undoing is a decision too, and can be undone.
     """
-    from faceops.gallery.history import batches_of, made
-    from faceops.gallery.undo import undo
+    from faceops.gallery.history import batches_of, made, undo
 
     if bool(args.decision) == args.last:
         raise UsageError("name one decision, as `faceops decisions list` shows it, or give --last.")

@@ -1,6 +1,10 @@
-"""Open every labelled photo once and make the rows of the manifest."""
+"""Open every labelled photo once and make the rows of the manifest, without duplicates.
 
-from collections.abc import Iterator
+Duplicates have equal bytes, or are of two people with nearly equal perceptual hashes.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -10,13 +14,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError, ShortageError, UsageError, printable
 from faceops.base.files import sha256_file
+from faceops.base.nearest import near_codes
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
-from faceops.dataset.duplicates import HashedPhoto, find_duplicates
 from faceops.dataset.importer import SYNTHETIC, read_imported, read_sources
 from faceops.dataset.manifest import ACCEPTED, QUARANTINE_FILE, REJECTED, read_quarantine
 from faceops.dataset.names import is_well_formed, name_key
@@ -24,7 +29,65 @@ from faceops.photos.formats import FORMATS, PhotoLimits
 from faceops.photos.open_photo import PhotoError, PhotoShortageError, open_photo
 from faceops.photos.walk import walk_photos
 
+
+@dataclass(frozen=True)
+class HashedPhoto:
+    """A labelled photo and its hashes.
+
+    Attributes:
+        path: POSIX, relative to the data folder.
+        person: the name of its folder below photos/.
+        photo_id: sha256 of the bytes; "" if they could not be read.
+        phash: 64-bit perceptual hash, hexadecimal; "" if it is not known.
+    """
+
+    path: str
+    person: str
+    photo_id: str
+    phash: str = ""
+
+
+def find_duplicates(photos: Iterable[HashedPhoto], max_bits: int = -1) -> dict[str, Reason]:
+    """Return path -> reason for the photos to reject.
+
+    Of the same bytes under one person, the first path is kept. The same bytes under two people
+    are all rejected, because one of the labels is wrong; so are photos of two people whose
+    perceptual hashes differ in at most `max_bits` bits.
+
+    Args:
+        photos: with a photo_id, and with a phash unless `max_bits` is -1.
+        max_bits: largest Hamming distance of near duplicates; -1 disables the comparison.
+    """
+    photos = sorted(photos, key=lambda photo: photo.path)
+    reasons: dict[str, Reason] = {}
+    same_bytes: dict[str, list[HashedPhoto]] = defaultdict(list)
+    for photo in photos:
+        same_bytes[photo.photo_id].append(photo)
+    for group in same_bytes.values():
+        if len({name_key(photo.person) for photo in group}) > 1:
+            reasons |= {photo.path: Reason.DUPLICATE_OTHER_PERSON for photo in group}
+        else:
+            reasons |= {photo.path: Reason.DUPLICATE for photo in group[1:]}
+    if max_bits >= 0:
+        rest = [photo for photo in photos if photo.path not in reasons]
+        for path in near_duplicates(rest, max_bits):
+            reasons[path] = Reason.NEAR_DUPLICATE_OTHER_PERSON
+    return reasons
+
+
+def near_duplicates(photos: list[HashedPhoto], max_bits: int) -> set[str]:
+    """Return the paths of photos that have a near duplicate under another person."""
+    codes = np.frombuffer(bytes.fromhex("".join(p.phash for p in photos)), np.uint8).reshape(-1, 8)
+    people = np.unique([name_key(photo.person) for photo in photos], return_inverse=True)[1]
+    near = np.zeros(len(photos), dtype=bool)
+    blocks = -(-len(photos) // _BLOCK)
+    for rows, found in track(near_codes(codes, max_bits, _BLOCK), "near duplicates", blocks):
+        near[rows[people[rows] != people[found]]] = True
+    return {photos[row].path for row in np.flatnonzero(near)}
+
+
 _CHUNK = 32
+_BLOCK = 256  # photos whose hashes are compared with all others at once
 _MIN_PHOTOS_FOR_PROCESSES = 64  # starting processes costs more than they save below this
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -86,15 +87,13 @@ class NormalisedComparison:
         return self._cohort.normalisation.worst(1 - (1 - self._budget) ** (1 / count))[1]
 
 
-def comparison(
-    thresholds: Thresholds, verify: Verify, threshold_for: Callable[[int], float]
-) -> Comparison:
+def comparison(thresholds: Thresholds, verify: Verify) -> Comparison:
     """Return the comparison by normalised scores if the release has them, else by `verify`."""
-    known = thresholds.normalisation
+    known, budget = thresholds.normalisation, thresholds.default_budget
     if known is None:
-        return PlainComparison(verify, threshold_for)
+        return PlainComparison(verify, partial(thresholds.for_search, budget))
     cohort = Cohort(known, np.zeros((0, len(known.weight)), np.float32))
-    return NormalisedComparison(cohort, thresholds.default_budget, thresholds.runner_up_margin)
+    return NormalisedComparison(cohort, budget, thresholds.runner_up_margin)
 
 
 def choose_faces(
@@ -196,12 +195,8 @@ class Agreement:
     """Whether further faces are like the faces that a gallery has of the same people."""
 
     def __init__(self, gallery: Gallery, bundle: Bundle) -> None:
-        thresholds = bundle.release.thresholds
-        budget = thresholds.default_budget
         self._gallery = gallery
-        self._compare = comparison(
-            thresholds, bundle.verify, lambda count: thresholds.for_search(budget, count)
-        )
+        self._compare = comparison(bundle.release.thresholds, bundle.verify)
         self._others = OtherPeople(gallery.faces.vectors, self._compare)
 
     def unlike(self, person: str, embeddings: np.ndarray) -> np.ndarray:

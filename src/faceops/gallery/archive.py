@@ -25,9 +25,9 @@ from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.gallery.backend import DECISIONS_FILE, GalleryStorage
 from faceops.gallery.check import require_sound
-from faceops.gallery.crops import CROPS_FOLDER
 from faceops.gallery.faces_file import UNSAVED, encode_faces
 from faceops.gallery.folder import (
+    CROPS_FOLDER,
     FACES_FILE,
     GALLERY_FILE,
     OUTPUTS_FILE,

@@ -13,7 +13,7 @@ from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.dataset.names import name_problem
 from faceops.gallery.backend import DECISIONS_FILE, GalleryStorage
-from faceops.gallery.crops import crop_path, load_crop
+from faceops.gallery.crops import load_crop
 from faceops.gallery.faces_file import FORMAT_VERSION, has_length_1
 from faceops.gallery.folder import (
     FACES_COPY,
@@ -23,6 +23,7 @@ from faceops.gallery.folder import (
     OUTPUTS_FILE,
     SEGMENTS_FOLDER,
     FolderStorage,
+    crop_path,
 )
 from faceops.gallery.journal import Journal
 from faceops.gallery.outputs import output_folders, readable_lines

@@ -1,4 +1,4 @@
-"""The aligned crops of enrolled faces: one PNG each, below crops/, named by its SHA-256.
+"""The aligned crops of enrolled faces: one PNG each, named by its SHA-256.
 
 They lie apart from the embeddings, so that renaming or searching people never reads them and
 enrolling writes only the new ones.
@@ -6,10 +6,7 @@ enrolling writes only the new ones.
 
 import hashlib
 import io
-import os
-import re
-from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +14,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from faceops.base.errors import shortage
-from faceops.base.files import write_file
 from faceops.faces.align import CROP_SIZE
 
-CROPS_FOLDER = "crops"
-_OUR_FILE = re.compile(r"(?P<id>[0-9a-f]{64})\.png|\.[0-9a-f]{64}\.png\.tmp")  # or half written
 FORMAT_1_ROWS = 256  # read at once from a gallery of format 1, about 20 kB each
-
-
-def crop_path(gallery: Path, crop_id: str) -> Path:
-    """Return the path of the crop."""
-    return gallery / CROPS_FOLDER / crop_id[:2] / f"{crop_id}.png"
 
 
 def encode_crop(crop: np.ndarray) -> bytes:
@@ -35,17 +24,6 @@ def encode_crop(crop: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(crop).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def store_png(gallery: Path, png: bytes) -> str:
-    """Store the bytes of a crop; return its crop id, "" of no bytes."""
-    if not png:
-        return ""
-    crop_id = hashlib.sha256(png).hexdigest()
-    path = crop_path(gallery, crop_id)
-    if not path.is_file():
-        write_file(path, png)
-    return crop_id
 
 
 def load_crop(png: Callable[[str], bytes], crop_id: str) -> np.ndarray:
@@ -67,18 +45,6 @@ def load_crop(png: Callable[[str], bytes], crop_id: str) -> np.ndarray:
         if lack := shortage(error):
             raise lack from None
         raise ValueError(f"damaged ({error})") from None
-
-
-def unused_crops(gallery: Path, used: Collection[str]) -> list[Path]:
-    """Return every crop, finished or half written, whose id is not in `used`; no other file."""
-    found = []
-    for folder in (gallery / CROPS_FOLDER).glob("??"):
-        with suppress(OSError), os.scandir(folder) as files:  # no `Path`: there may be a million
-            for file in files:
-                match = _OUR_FILE.fullmatch(file.name)
-                if match and match["id"] not in used and file.is_file():
-                    found.append(Path(file.path))
-    return found
 
 
 def format_1_crops(faces: Path) -> Iterator[bytes]:

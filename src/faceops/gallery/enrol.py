@@ -187,8 +187,7 @@ class _Enrolment:
         self._decisions = Decisions.load(gallery.place)
         self._by_person: dict[str, dict[FacePlace, GalleryFace]] = defaultdict(dict)
         self._by_place: dict[FacePlace, GalleryFace] = {}
-        thresholds = bundle.release.thresholds
-        self._compare = comparison(thresholds, bundle.verify, self._threshold_for)
+        self._compare = comparison(bundle.release.thresholds, bundle.verify)
         self._load(gallery.renamed(folder.names), folder.photos)
         self._saved = time.monotonic()
         self.changed: set[str] = set()

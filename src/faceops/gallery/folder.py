@@ -13,6 +13,8 @@ be read; the first command that changes such a gallery rewrites it.
 
 import filecmp
 import hashlib
+import os
+import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -36,6 +38,8 @@ COPY_FOLDER = "copy"
 OUTPUTS_FILE = "outputs.jsonl"
 FACES_FILE = "faces.parquet"  # of formats 1 and 2, and of archives
 FACES_COPY = "faces.copy.parquet"
+CROPS_FOLDER = "crops"
+_CROP_FILE = re.compile(r"(?P<id>[0-9a-f]{64})\.png|\.[0-9a-f]{64}\.png\.tmp")  # or half written
 SEGMENT_FACES = 16_384
 _SEGMENTS = "segments"  # in gallery.json: number of faces by the segment's name
 FIRST_WITH_SEGMENTS = 3  # format
@@ -43,6 +47,11 @@ _NAME_DIGITS = 15  # hexadecimal, of a segment's sha256: a positive int64
 _READS = 5  # while a writer replaces what is read
 _Manifest = tuple[dict[str, Any], dict[int, int]]
 _Parsed = TypeVar("_Parsed")
+
+
+def crop_path(gallery: Path, crop_id: str) -> Path:
+    """Return the path of the crop in the folder of a gallery."""
+    return gallery / CROPS_FOLDER / crop_id[:2] / f"{crop_id}.png"
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,6 @@ class FolderStorage(GalleryStorage):
         return folder_lock(self.path)
 
     def exists(self) -> bool:
-        from faceops.gallery.crops import CROPS_FOLDER
-
         if (self.path / GALLERY_FILE).exists():
             return True
         if self.has_parts():
@@ -246,7 +253,6 @@ class FolderStorage(GalleryStorage):
         """Write the segments with new, changed or without removed faces, then gallery.json."""
         import numpy as np
 
-        from faceops.gallery.crops import unused_crops
         from faceops.gallery.faces_file import Embeddings, encode_faces
 
         saved: dict[int, int] = {}
@@ -277,7 +283,7 @@ class FolderStorage(GalleryStorage):
         manifest = {**statement, _SEGMENTS: listed}
         write_json(self.path / GALLERY_FILE, manifest)
         write_json(self.path / COPY_FOLDER / GALLERY_FILE, manifest, sync=True)
-        unused = unused_crops(self.path, set(faces.texts("crop_id")))
+        unused = self._unused_crops(set(faces.texts("crop_id")))
         for path in (*self.unlisted(kept), *unused):
             path.unlink(missing_ok=True)
         order = np.arange(len(faces))
@@ -347,19 +353,30 @@ class FolderStorage(GalleryStorage):
         return faces.with_crop_ids([*map(self.store_png, crops)])
 
     def store_png(self, png: bytes) -> str:
-        from faceops.gallery.crops import store_png
-
-        return store_png(self.path, png)
+        if not png:
+            return ""
+        crop_id = hashlib.sha256(png).hexdigest()
+        path = crop_path(self.path, crop_id)
+        if not path.is_file():
+            write_file(path, png)
+        return crop_id
 
     def png(self, crop_id: str) -> bytes:
-        from faceops.gallery.crops import crop_path
-
         return crop_path(self.path, crop_id).read_bytes()
 
     def unused_crops(self, used: Collection[str]) -> int:
-        from faceops.gallery.crops import unused_crops
+        return len(self._unused_crops(used))
 
-        return len(unused_crops(self.path, used))
+    def _unused_crops(self, used: Collection[str]) -> list[Path]:
+        """Return every crop, finished or half written, whose id is not in `used`; no other file."""
+        found = []
+        for folder in (self.path / CROPS_FOLDER).glob("??"):
+            with suppress(OSError), os.scandir(folder) as files:  # there may be a million
+                for file in files:
+                    match = _CROP_FILE.fullmatch(file.name)
+                    if match and match["id"] not in used and file.is_file():
+                        found.append(Path(file.path))
+        return found
 
     def journal(self) -> "Journal":
         from faceops.gallery.journal import Journal

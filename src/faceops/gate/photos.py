@@ -8,10 +8,10 @@ from pathlib import Path
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.base.progress import track
-from faceops.dataset.duplicates import HashedPhoto, find_duplicates
 from faceops.dataset.importer import read_imported
 from faceops.dataset.names import name_key
 from faceops.dataset.reviewed import REVIEWED_FILE, read_reviewed
+from faceops.dataset.validate import HashedPhoto, find_duplicates
 from faceops.release.evaluate.embed_photos import LabelledPhoto, labelled_photos, quarantined_photos
 
 

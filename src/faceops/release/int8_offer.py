@@ -13,6 +13,7 @@ import onnxruntime
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.figures import threshold_at
 from faceops.base.files import cache_folder, read_json_object, write_file, write_json
 from faceops.config.sections import Quantise
 from faceops.faces.inference_session import open_session
@@ -24,7 +25,6 @@ from faceops.release.contract import (
     Release,
     read_release,
 )
-from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.pairs import PairScores
 from faceops.verification.thresholds import people_for_far
 from faceops.verification.verifier import reaches

@@ -13,10 +13,10 @@ from faceops.gallery import history as histories
 from faceops.gallery import people as enrolled_people
 from faceops.gallery.agreement import Agreement
 from faceops.gallery.follow import locked_people
+from faceops.gallery.history import undoable
 from faceops.gallery.journal import TRUSTED, Action, Entry, Ignored, new_batch, new_person
 from faceops.gallery.names import given_name, person_key
 from faceops.gallery.store import Gallery
-from faceops.gallery.undo import undoable
 from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.unknown.unknown_people import is_unknown_name, unknown_number
 from faceops.review import doctor as doctors
@@ -97,10 +97,7 @@ class Album(AlbumViews):
     def draw(self, photo_id: str, box: Box, person: str) -> str:
         """Decide that the box, x, y, width, height in upright pixels, shows `person`."""
         with self._live.lock:
-            place = self._album.photo_places.get(photo_id)
-            if place is None:
-                raise UsageError("there is no such photo in this album; load the page again.")
-            width, height = self._album.photos.sizes[place].tolist()
+            width, height = self._album.photos.sizes[self._album.photo_at(photo_id)].tolist()
             x, y, w, h = map(float, box)
             if min(w, h) < SMALLEST_BOX:
                 raise UsageError("the box is too small; draw it again.")

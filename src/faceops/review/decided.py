@@ -113,6 +113,16 @@ class DecidedAlbum:
                 return row
         raise UsageError(f"there is no face {printable(key)} in this album; load the page again.")
 
+    def photo_at(self, photo_id: str) -> int:
+        """Return the place of a photo.
+
+        Raises:
+            UsageError: the album has no such photo.
+        """
+        if (place := self.photo_places.get(photo_id)) is None:
+            raise UsageError("there is no such photo in this album; load the page again.")
+        return place
+
     def row_at(self, photo_id: str, box: Box) -> int | None:
         """Return the row of the face at a place, None if there is none."""
         photo = self.photo_places.get(photo_id)

@@ -131,19 +131,13 @@ def _carriers(
     album: DecidedAlbum, bundle: Bundle, row: int, person: int
 ) -> tuple[list[Carrier], int | None]:
     """Return the nearest enrolled faces of a person, and the place of the first in the gallery."""
-    gallery, search = album.gallery, album.rule.search
+    gallery = album.gallery
     rows = np.flatnonzero(gallery.person_rows == person)
     photo_id = album.photos.photo_ids[int(album.photo[row])]
     rows = rows[[gallery.faces[at].photo_id != photo_id for at in rows.tolist()]]
     if not len(rows):
         return [], None
-    face = album.photos.embeddings[[row]]
-    if search is None:
-        pairs = bundle.verify(np.repeat(face, len(rows), axis=0), gallery.embeddings[rows])
-    else:
-        cohort = search.album.cohort
-        described = cohort.describe(face), cohort.describe(gallery.embeddings[rows])
-        pairs = sigmoid(cohort.verifier.logit_matrix(*described)[0])
+    pairs = _probabilities(album, bundle, row, gallery.embeddings[rows])
     order = np.argsort(-pairs, kind="stable")[:CARRIERS]
     found = [
         Carrier(gallery.faces[at].crop_id, gallery.faces[at].photo, round(float(pairs[one]), 6))
@@ -162,20 +156,23 @@ def _without(album: DecidedAlbum, bundle: Bundle, row: int, dropped: int | None)
     scores = probabilities[0].copy()
     rest = np.flatnonzero(gallery.person_rows == person)
     rest = rest[rest != dropped]
-    scores[person] = _score(album, bundle, row, rest) if len(rest) else -1.0
+    scores[person] = -1.0
+    if len(rest):
+        own = gallery.embeddings[rest]
+        if (search := album.rule.search) is not None:
+            own = search.album.cohort.normalisation.templates(own, np.zeros(len(own), int))
+        scores[person] = _probabilities(album, bundle, row, own).max()
     best = int(scores.argmax())
     return album.shown[best] if scores[best] > 0 else ""
 
 
-def _score(album: DecidedAlbum, bundle: Bundle, row: int, enrolled: np.ndarray) -> float:
-    """Return the probability of a face with a person of these enrolled faces only."""
+def _probabilities(album: DecidedAlbum, bundle: Bundle, row: int, others: np.ndarray) -> np.ndarray:
+    """Return the probability (N,) of a face with each of the embeddings `others` (N, D)."""
     face, search = album.photos.embeddings[[row]], album.rule.search
-    own = album.gallery.embeddings[enrolled]
     if search is None:
-        return float(bundle.verify(np.repeat(face, len(own), axis=0), own).max())
+        return bundle.verify(np.repeat(face, len(others), axis=0), others)
     cohort = search.album.cohort
-    template = cohort.describe(cohort.normalisation.templates(own, np.zeros(len(own), int)))
-    return float(sigmoid(cohort.verifier.logit_matrix(cohort.describe(face), template))[0, 0])
+    return sigmoid(cohort.verifier.logit_matrix(cohort.describe(face), cohort.describe(others))[0])
 
 
 def examine(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> Doctor:
@@ -209,11 +206,7 @@ def _mixed(gallery: Gallery, shown: dict[str, str]) -> list[DoubtfulFace]:
 
 def _unlike(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> list[DoubtfulFace]:
     """Return the faces that enrolment would refuse beside the person's others, the worst first."""
-    thresholds = bundle.release.thresholds
-    budget = thresholds.default_budget
-    compare = comparison(
-        thresholds, bundle.verify, lambda count: thresholds.for_search(budget, count)
-    )
+    compare = comparison(bundle.release.thresholds, bundle.verify)
     order = np.argsort(gallery.person_rows, kind="stable")
     found: list[tuple[float, DoubtfulFace]] = []
     for rows in np.split(order, np.flatnonzero(np.diff(gallery.person_rows[order])) + 1):
@@ -241,15 +234,8 @@ def _weak(gallery: Gallery, shown: dict[str, str]) -> list[DoubtfulFace]:
 
 def _doubtful(face: GalleryFace, shown: dict[str, str], what: str, sentence: str) -> DoubtfulFace:
     person = face.person
-    return DoubtfulFace(
-        face.crop_id,
-        person,
-        shown.get(person, person),
-        face.photo,
-        round(face.quality, 4),
-        what,
-        sentence,
-    )
+    name, quality = shown.get(person, person), round(face.quality, 4)
+    return DoubtfulFace(face.crop_id, person, name, face.photo, quality, what, sentence)
 
 
 def enrolled_face(gallery: Gallery, crop_id: str) -> GalleryFace:

@@ -1,26 +1,34 @@
 """What the review page shows: lists of faces, people, photos and decisions, and their pictures."""
 
+import io
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from faceops.base.errors import UsageError
+from faceops.base.errors import FaceOpsError, UsageError, printable
 from faceops.gallery import history as histories
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.names import person_key
+from faceops.gallery.names import paths_shown_as, person_key
 from faceops.gallery.storage import GalleryPlace
+from faceops.identification.state.found_photo import THUMBNAIL_SIZE
 from faceops.identification.unknown.unknown_people import unknown_number
+from faceops.photos.open_photo import Photo, open_photo
+from faceops.photos.pixels import image_of, part_of
 from faceops.release.bundle import Bundle
 from faceops.review import doctor as doctors
-from faceops.review import pictures
 from faceops.review import piles as lists
 from faceops.review.context import CaptureTimes, with_hints
 from faceops.review.decided import DecidedAlbum
 from faceops.review.faces import FaceKey, ReviewedFace, places_of, refused_people, reviewed_faces
 from faceops.review.live import LiveAlbum, Status
+from faceops.review.results import Results
 
 COUNT = 60  # faces of one answer, unless it is asked for others
+MAX_SIDE = 4096  # pixels, of a picture of a photo
+AROUND = 1.6  # of a face's box, what a picture cut from its photo shows
 
 
 @dataclass(frozen=True)
@@ -146,9 +154,7 @@ class AlbumViews:
     def photo(self, photo_id: str) -> ReviewedPhoto:
         """Return a photo with its faces; UsageError if there is none."""
         album = self._album
-        place = album.photo_places.get(photo_id)
-        if place is None:
-            raise UsageError("there is no such photo in this album; load the page again.")
+        place = album.photo_at(photo_id)
         rows = np.arange(*album.photos.starts[place : place + 2])
         rows = rows[album.is_shown[rows]]
         width, height = album.photos.sizes[place].tolist()
@@ -197,17 +203,46 @@ class AlbumViews:
         return Found(people[:most], photos)
 
     def face_picture(self, key: FaceKey, size: int = 96) -> bytes:
-        """Return a square picture of a face, WebP."""
-        album = self._album
-        return pictures.face_picture(self._live.results, album, album.row(key), size)
+        """Return a square picture of a face: WebP or JPEG.
+
+        Up to 96 pixels the one in the state, else one that is cut from the photo.
+
+        Raises:
+            FaceOpsError: it has none, and its photo cannot be opened.
+        """
+        album, results = self._album, self._live.results
+        row = album.row(key)
+        photo = int(album.photo[row])
+        face = album.photos.photo_ids[photo] or "", row - int(album.photos.starts[photo])
+        is_found = album.photos.faces["detector_score"][row] > 0
+        stored = results.store.thumbnails([face]) if is_found and size <= THUMBNAIL_SIZE else {}
+        if face in stored:
+            return stored[face]
+        x, y, width, height = album.photos.faces["box"][row].tolist()
+        side = AROUND * max(width, height)
+        opened = _open(results, album, photo, round(size * max(album.photos.sizes[photo]) / side))
+        scale_x, scale_y = opened.scale
+        left, top = x + (width - side) / 2, y + (height - side) / 2
+        edges = (left / scale_x, top / scale_y, (left + side) / scale_x, (top + side) / scale_y)
+        return _encoded(part_of(opened.pixels, tuple(map(round, edges))), size, "WEBP")
 
     def photo_picture(self, photo_id: str, side: int = 1280) -> bytes:
-        """Return a photo, upright, with a longest side of `side` pixels, JPEG."""
-        return pictures.photo_picture(self._live.results, self._album, photo_id, side)
+        """Return a photo, upright, scaled to a longest side of `side` pixels, as JPEG.
+
+        Raises:
+            FaceOpsError: it cannot be opened, or was changed since.
+        """
+        album, results = self._album, self._live.results
+        side = min(max(side, 16), MAX_SIDE)
+        opened = _open(results, album, album.photo_at(photo_id), side)
+        return _encoded(image_of(opened.pixels), side, "JPEG")
 
     def enrolled_picture(self, crop_id: str) -> bytes:
-        """Return the crop of an enrolled face, PNG."""
-        return pictures.enrolled_picture(self._album.gallery, crop_id)
+        """Return the aligned crop of an enrolled face, as PNG."""
+        gallery = self._album.gallery
+        with suppress(OSError):
+            return gallery.storage.png(doctors.enrolled_face(gallery, crop_id).crop_id)
+        raise UsageError("this face is not in the gallery any more; load the page again.")
 
     def _reviewed(self, album: DecidedAlbum, rows: np.ndarray) -> list[ReviewedFace]:
         with self._live.lock:  # decisions change
@@ -221,3 +256,28 @@ class AlbumViews:
         key = person_key(person)
         current = album.gallery.aliases.get(key, person)
         return next((one for one in album.people if person_key(one) == person_key(current)), person)
+
+
+def _open(results: Results, album: DecidedAlbum, photo: int, least_side: int) -> Photo:
+    """Open a photo whose bytes are those of the run; `least_side` pixels are enough."""
+    photo_id, root = album.photos.photo_ids[photo] or "", results.run.root
+    error: FaceOpsError | None = None
+    for place in results.photos_of.get(photo_id, ()):
+        for path in paths_shown_as(root, album.texts[place]):
+            try:
+                opened = open_photo(path, results.run.summary.limits, least_side=least_side)
+            except FaceOpsError as failed:
+                error = failed
+                continue
+            if opened.photo_id == photo_id:
+                return opened
+    raise error or FaceOpsError(
+        f"{printable(album.texts[photo])} is gone or was changed; run faceops identify again."
+    )
+
+
+def _encoded(image: Image.Image, side: int, kind: str) -> bytes:
+    image.thumbnail((side, side))
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, kind, quality=85)
+    return buffer.getvalue()

@@ -1,15 +1,37 @@
-"""Measure the thresholds of a release on validation people."""
+"""Measure on validation people what a release knows: thresholds, and how scores normalise."""
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.figures import threshold_at
 from faceops.config.sections import Verify
 from faceops.verification import false_positive_identification as fpir
 from faceops.verification import thresholds as th
-from faceops.verification.false_accept_rate import find_impostor_pairs, threshold_at
-from faceops.verification.measure_normalisation import measure_normalisation
-from faceops.verification.pairs import PairScores
+from faceops.verification.album import FEWEST_PEOPLE, GRID, scores_at_rates
+from faceops.verification.calibration import platt
+from faceops.verification.normalisation import (
+    HIGH,
+    LOW,
+    RATES,
+    Cohort,
+    Normalisation,
+    Population,
+    TailShape,
+    skipped_of,
+)
+from faceops.verification.pairs import PairScores, codes, find_impostor_pairs
+from faceops.verification.score_table import score_table
 from faceops.verification.verifier import Verifier, reaches
+
+MOST_FACES = 6000  # of one calibration set
+_LINK_RATE = 5e-6  # false accept rate of pairs from which groups of faces are joined at first
+_ONLY_SET = "validation people"
+_BLOCK = 512  # faces compared with all others at a time
+_IMPOSTORS = 400_000  # scores that calibrate, of one set
+_FEWEST_PAIRS = 5  # that reach a rate in a set, for its tail to count there
 
 Faces = tuple[np.ndarray, np.ndarray, Verifier]  # embeddings, persons and verifier
 
@@ -140,3 +162,131 @@ def _pair_rows(
         }
         rows[index] = rows[index].model_copy(update=measured)
     return rows
+
+
+def measure_normalisation(
+    embeddings: np.ndarray,
+    persons: np.ndarray,
+    verifier: Verifier,
+    pair_tail: list[th.TailPoint],
+    populations: np.ndarray | None = None,
+    seed: int = 0,
+) -> Normalisation | None:
+    """Measure on `embeddings` float32 (N, D) of `persons` (N,), whom no model was fitted on.
+
+    Each calibration set is an album whose groups are its labels. The shape of the tail is the mean
+    over the sets that are large enough.
+
+    Args:
+        pair_tail: log odds of impostor pairs, as in `Thresholds`.
+        populations: text (N,), the name of each face's calibration set; None for one set.
+
+    Returns:
+        None if no set has `FEWEST_PEOPLE` people, or nobody has two photos.
+    """
+    names = np.full(len(persons), _ONLY_SET) if populations is None else np.asarray(populations)
+    draft = Normalisation(
+        parts=list(verifier.parts),
+        weight=verifier.weight.tolist(), centre=_centre(embeddings, persons).tolist(),
+        link=_raw_score(verifier, th.log_odds_at(pair_tail, _LINK_RATE)),
+        scale=1, shift=0, shape=[], populations=[],
+    )  # fmt: skip
+    draw = np.random.default_rng(seed)
+    shapes, sets, genuine, impostor = [], [], [], []
+    for name in np.unique(names).tolist():
+        rows = draw.permutation(np.flatnonzero(names == name))[:MOST_FACES]
+        own, faces = codes(np.asarray(persons)[rows]), embeddings[rows]
+        people = int(own.max()) + 1
+        if people < FEWEST_PEOPLE:
+            continue
+        alone = _score_pairs(Cohort(draft, faces[:0]), faces, own)
+        one_each = faces[np.unique(own, return_index=True)[1]]
+        within = _score_pairs(Cohort(draft, one_each, skipped_of(len(faces))), faces, own)
+        tail = within.tail
+        shapes.append((tail - tail[LOW]) / max(tail[HIGH] - tail[LOW], 1e-6))
+        sets.append((name, people, len(rows), alone.tail))
+        genuine.append(within.genuine)
+        impostor.append(within.impostor)
+    if not sets or not sum(map(len, genuine)):
+        return None
+    scale, shift = platt(score_table(np.concatenate(genuine), np.concatenate(impostor)))
+    scale = max(scale, 1e-3)
+    shape = np.maximum.accumulate(_mean_shape(np.array(shapes), [rows for *_, rows, _ in sets]))
+    return draft.model_copy(update={
+        "scale": scale,
+        "shift": shift,
+        "shape": [TailShape(rate=rate, value=round(float(value), 5))
+                  for rate, value in zip(RATES, shape, strict=True)],
+        "populations": [
+            Population(name=name, people=people, photos=photos,
+                       low=scale * tail[LOW] + shift, high=scale * tail[HIGH] + shift)
+            for name, people, photos, tail in sets
+        ],
+    })  # fmt: skip
+
+
+def _mean_shape(shapes: np.ndarray, faces: list[int]) -> np.ndarray:
+    """Return the mean (R,) of `shapes` (S, R) of sets of so many `faces`, by steps between rates.
+
+    A set counts in a step to a rate that `_FEWEST_PAIRS` of its pairs reach, so that a small one
+    does not end the tail. Beyond all sets the last slope continues, linear in the logarithm of the
+    rate.
+    """
+    depths, steps = np.diff(-np.log(RATES)), np.diff(shapes, axis=1)
+    counts = np.outer(np.square(faces, dtype=float), RATES[1:]) >= _FEWEST_PAIRS
+    mean, slope = [shapes[:, 0].mean()], 0.0
+    for depth, step, count in zip(depths, steps.T, counts.T, strict=True):
+        slope = step[count].mean() / depth if count.any() else slope
+        mean.append(mean[-1] + slope * depth)
+    return np.array(mean)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """z of one set: tail of impostor pairs (R,), genuine pairs, some impostor pairs."""
+
+    tail: np.ndarray
+    genuine: np.ndarray
+    impostor: np.ndarray
+
+
+def _score_pairs(cohort: Cohort, faces: np.ndarray, own: np.ndarray) -> _Scores:
+    """Score all pairs of `faces` (N, D) of people `own` (N,); `cohort` has scale 1 and shift 0."""
+    described = cohort.describe(faces)
+    weight = 1 / np.sqrt(np.bincount(own)[own])
+    reached = np.zeros(len(GRID) + 1)
+    genuine, impostor = [], []
+    step = max(len(faces) ** 2 // _IMPOSTORS, 1)
+    for start in range(0, len(faces), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        z = cohort.verifier.logit_matrix(described[part], described)
+        different = own[part, None] != own
+        weights = weight[part, None] * weight * different
+        places = np.searchsorted(GRID, z.ravel(), side="right")
+        reached += np.bincount(places, weights.ravel(), len(reached))
+        later = np.arange(len(faces)) > np.arange(len(faces))[part, None]
+        genuine.append(z[~different & later])
+        impostor.append(z[different][::step])
+    tail = scores_at_rates(reached[::-1].cumsum()[::-1])
+    return _Scores(tail, np.concatenate(genuine), np.concatenate(impostor))
+
+
+def _centre(embeddings: np.ndarray, persons: np.ndarray) -> np.ndarray:
+    """Return the mean of the people's first embeddings, (D,), shorter than 1."""
+    first = np.unique(np.asarray(persons), return_index=True)[1]
+    mean: np.ndarray = embeddings[first].mean(axis=0).round(6)
+    return mean
+
+
+def _raw_score(verifier: Verifier, odds: float) -> float:
+    """Return the sum of weighted squared differences whose log odds are `odds`.
+
+    At most 0, which only a face and itself reach.
+    """
+    known = verifier.calibration
+    if math.isinf(odds):
+        return 0.0
+    if len(known.knots):
+        inside = np.clip(odds, known.log_odds[0], known.log_odds[-1])
+        odds = float(np.interp(inside, known.log_odds, known.knots) + odds - inside)
+    return min(odds - verifier.bias, 0.0)

@@ -1,4 +1,7 @@
-"""Pairs of photos: genuine (of one person) and impostor (of two people), drawn or all of them."""
+"""Pairs of photos: genuine (of one person) and impostor (of two people), and their scores.
+
+The false accept rate is the share of impostor pairs that reach a threshold.
+"""
 
 import math
 from collections.abc import Iterator
@@ -7,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.verification.verifier import Verifier
+from faceops.verification.bootstrap import interval_figures, resampled_people
+from faceops.verification.verifier import Verifier, reaches
 
 _POOL = 2000
+_RATE_REPEATS = 500  # of the bootstrap
 LIMIT = 30_000_000
 BLOCK = 1 << 21  # scores at a time: 8 MB of float32
 _CHUNK = 1 << 15  # pairs at a time: 16 MB of 128 floats a side
@@ -234,3 +239,47 @@ def all_pair_scores(
         scores = by_matrix(embeddings[block.rows], embeddings[block.start :])
         impostor.append(scores[block.new])
     return PairScores(genuine, np.concatenate(impostor), math.comb(len(person), 2) > limit)
+
+
+@dataclass(frozen=True)
+class ImpostorPairs:
+    """The impostor pairs (E,) at or above a floor, and the photo count of each person."""
+
+    first: np.ndarray  # int: code of one person
+    second: np.ndarray  # int: code of the other
+    probability: np.ndarray  # float32
+    photos: np.ndarray  # int (P,) of each person
+
+    def rate(self, probability: float) -> float:
+        """Return the false accept rate at `probability`."""
+        return self._rate(self._kept(probability), np.ones(len(self.photos)))
+
+    def interval(self, probability: float, *, seed: int = 0) -> dict[str, float]:
+        """Return the rate's 95 % interval at a fixed threshold (`bootstrap`, over people)."""
+        kept = self._kept(probability)
+        resamples = resampled_people(len(self.photos), seed, _RATE_REPEATS)
+        return interval_figures(np.array([self._rate(kept, times) for times in resamples]))
+
+    def _kept(self, probability: float) -> tuple[np.ndarray, np.ndarray]:
+        kept = reaches(self.probability, probability)
+        return self.first[kept], self.second[kept]
+
+    def _rate(self, kept: tuple[np.ndarray, np.ndarray], weight: np.ndarray) -> float:
+        mass = weight * self.photos
+        pairs = (mass.sum() ** 2 - (mass**2).sum()) / 2
+        return float((weight[kept[0]] * weight[kept[1]]).sum() / pairs) if pairs else 0.0
+
+
+def find_impostor_pairs(
+    embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, floor: float
+) -> ImpostorPairs:
+    """Return the impostor pairs of `embeddings` float32 (N, D) at probability `floor` or above."""
+    person = codes(persons)
+    found = []
+    for block in impostor_blocks(person, limit=None):
+        scores = verifier.probability_matrix(embeddings[block.rows], embeddings[block.start :])
+        row, column = np.nonzero(reaches(scores, floor) & block.new)
+        people = person[block.rows[row]], person[block.start + column]
+        found.append((*people, scores[row, column]))
+    first, second, probability = (np.concatenate(part) for part in zip(*found, strict=True))
+    return ImpostorPairs(first, second, probability, np.bincount(person))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.figures import allowed_false_accepts
+from faceops.base.figures import allowed_false_accepts, threshold_at
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.evaluation.embedded_faces import EmbeddedFaces, release_threshold
@@ -28,7 +28,6 @@ from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.photos.open_photo import open_photo
 from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people
-from faceops.verification.false_accept_rate import threshold_at
 from faceops.verification.pairs import all_pair_scores, codes, row_blocks
 from faceops.verification.thresholds import IMPOSTOR_PAIRS, Thresholds, log_odds_of
 from faceops.verification.verifier import Verifier, reaches

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import UsageError
+from faceops.base.figures import threshold_at
 from faceops.dataset.names import name_key
 from faceops.evaluation.embedded_faces import NOT_CALIBRATED, EmbeddedFaces, release_threshold
 from faceops.evaluation.protocols.album_scores import AlbumScores, score_album
 from faceops.verification.bootstrap import share_interval
-from faceops.verification.false_accept_rate import find_impostor_pairs, threshold_at
 from faceops.verification.false_positive_identification import (
     DRAWS,
     chance_named,
@@ -35,6 +35,7 @@ from faceops.verification.false_positive_identification import (
 from faceops.verification.pairs import (
     all_pair_scores,
     codes,
+    find_impostor_pairs,
     genuine_pairs,
     row_blocks,
     score_pairs,

@@ -22,9 +22,9 @@ from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.base.tables import write_csv
-from faceops.dataset.duplicates import HashedPhoto, find_duplicates
 from faceops.dataset.manifest import QUARANTINE_FILE, read_quarantine
 from faceops.dataset.names import is_well_formed, name_key
+from faceops.dataset.validate import HashedPhoto, find_duplicates
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.faces.align import CROP_SIZE
 from faceops.faces.crop_photos import CroppedPhoto, crop_photo
