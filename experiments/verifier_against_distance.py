@@ -19,8 +19,7 @@ from faceops.verification.bootstrap import percentile_interval
 from faceops.verification.calibration import CHOICES, choose_calibration, fit_map, mean_loss
 from faceops.verification.fit import accept_rate_gain, fit_layers
 from faceops.verification.pairs import all_pair_scores, genuine_weights
-from faceops.verification.reliability import reliability_of_counts
-from faceops.verification.score_table import score_table
+from faceops.verification.score_table import reliability_of_counts, score_table
 from faceops.verification.split_faces import at_most, read_rows, read_split
 from faceops.verification.verifier import sigmoid
 

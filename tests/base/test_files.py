@@ -14,13 +14,15 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import (
     atomic_folder,
     atomic_path,
+    csv_cell,
+    csv_text,
     replace_folder,
     sha256_file,
     temporary_name,
+    write_csv,
     write_file,
     write_json,
 )
-from faceops.base.tables import csv_cell, csv_text, write_csv
 
 
 def content(folder: Path) -> dict[str, str]:

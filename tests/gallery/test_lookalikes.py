@@ -90,8 +90,7 @@ def test_nobody_looks_like_somebody_in_a_gallery_of_one(people: int) -> None:
 
 def strange_photos(new: np.ndarray, others: np.ndarray, normalised: bool) -> set[int]:
     """The places of faces `new` that are refused for a person with one enrolled face, ANN[0]."""
-    known = thresholds(normalised)
-    compare = comparison(known, VERIFIER.probability)
+    compare = comparison(thresholds(normalised), VERIFIER.probability)
     return dissimilar_photos(list(new[:, None]), ANN[:1], compare.describe(others), compare)
 
 
@@ -112,8 +111,7 @@ def test_a_photo_much_nearer_to_another_person_is_refused() -> None:
 
 
 def test_where_no_two_new_photos_match_nothing_is_refused() -> None:
-    known = thresholds()
-    compare = comparison(known, VERIFIER.probability)
+    compare = comparison(thresholds(), VERIFIER.probability)
     nobody = np.zeros((0, SIZE), np.float32)
     apart = [faces[:1] for faces in (ANN, BEN, CAT)]
     assert dissimilar_photos(apart, nobody, nobody, compare) == set()

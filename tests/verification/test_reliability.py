@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.verification.reliability import bin_sums, reliability_of, reliability_of_counts
+from faceops.verification.score_table import bin_sums, reliability_of, reliability_of_counts
 
 
 def test_reliability_is_that_of_a_loop_over_pairs() -> None:

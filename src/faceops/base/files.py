@@ -1,16 +1,22 @@
-"""Files and folders that are replaced atomically; the SHA-256 and the name of a file."""
+"""Files and folders that are replaced atomically; the SHA-256 and the name of a file;
+CSV files, with cells that no spreadsheet runs as a formula.
+"""
 
+import csv
 import hashlib
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError, shortage
 
+# A spreadsheet would run =HYPERLINK(...) in the name of a file or a person.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _NAME_BYTES = 255  # the longest file name of common file systems
 
 
@@ -165,3 +171,33 @@ def replace_folder(source: Path, target: Path) -> None:
                 old.rename(target)
             raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def csv_cell(value: object) -> object:
+    """Return `value`; a text that a spreadsheet would take for a formula gets an apostrophe."""
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return "'" + value
+    return value
+
+
+def csv_text(cell: str) -> str:
+    """Return the text that `csv_cell` turned into `cell`."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS) else cell
+
+
+def write_csv(
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], errors: str = "strict"
+) -> None:
+    """Write a CSV file atomically: UTF-8, quoted where needed, None as an empty cell.
+
+    Args:
+        errors: how to encode what UTF-8 cannot hold, see `str.encode`.
+
+    Raises:
+        FaceOpsError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_file(path, text.getvalue().encode("utf-8", errors))

@@ -1,6 +1,7 @@
 """`faceops gallery`: export, import, check and repair."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +73,6 @@ def _check(args: argparse.Namespace) -> int:
     Each line names what is wrong, what is lost by it and what is not. A note is no damage: the next
     change corrects it, or a repair has reported it. Nothing is changed.
     """
-    from dataclasses import asdict
-
     from faceops.gallery.check import check_gallery
     from faceops.identification.repair import check_output
 
@@ -96,8 +95,6 @@ def _repair(args: argparse.Namespace) -> int:
     The files as they were are kept in a folder damaged-TIME beside them. Exit code 1 if something
     could not be repaired.
     """
-    from dataclasses import asdict
-
     from faceops.gallery.check import repair_gallery
     from faceops.identification.repair import repair_output
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import UsageError
+from faceops.base.files import write_json
 from faceops.cli import common
 from faceops.photos.folders import BUNDLE, DATA_SET, EMBEDDINGS, EVALUATION, Use
 
@@ -133,7 +134,8 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     sources = photo_sources(args.manifest, faces.paths) if args.manifest.is_file() else None
     result = evaluate_test_people(model, faces, params, Path("data"), args.threads, sources)
     if args.out is not None:
-        _write(args.out, result.figures)  # first: it marks the folder as an evaluation
+        # First: it marks the folder as an evaluation.
+        write_json(args.out / "evaluation.json", result.figures)
         write_report(args.out, result, params.evaluate)
     return result.figures
 
@@ -165,10 +167,10 @@ def _on_data(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     if args.out is None:
         return figures
     if len(done) > 1:
-        _write(args.out, {"sets": dict(zip(names, figures, strict=True))})
+        write_json(args.out / "evaluation.json", {"sets": dict(zip(names, figures, strict=True))})
     for name, one in zip(names, done, strict=True):
         out = args.out if len(done) == 1 else args.out / name
-        _write(out, one.result.figures)
+        write_json(out / "evaluation.json", one.result.figures)
         write_report(out, one.result, params.evaluate)
         one.photos.write(out / "photos.csv", one.seen.split or {})
     return figures
@@ -180,16 +182,6 @@ def _params(path: Path) -> "Params":
     from faceops.config.sections import Params
 
     return Params() if path == common.PARAMS and not path.exists() else read_params(path)
-
-
-def _write(folder: Path, figures: dict[str, Any]) -> None:
-    from faceops.base.files import write_json
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "evaluation.json", figures)
-    except OSError as error:
-        raise FaceOpsError(f"{folder} cannot be written ({error.strerror}).") from None
 
 
 def figures_table(names: Sequence[str], figures: Sequence[dict[str, Any]]) -> list[str]:

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, first_line
-from faceops.base.files import atomic_path, write_file
-from faceops.base.tables import write_csv
+from faceops.base.files import atomic_path, write_csv, write_file
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.tables import csv_cell, csv_text, write_csv
+from faceops.base.files import csv_cell, csv_text, write_csv
 from faceops.dataset.names import name_key
 from faceops.dataset.splits import TRAIN, VAL
 

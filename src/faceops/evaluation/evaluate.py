@@ -9,13 +9,13 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import rounded
-from faceops.base.tables import write_csv
+from faceops.base.files import write_csv
 from faceops.config.sections import Evaluate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols import all_pairs, identification, verification
 from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds
 from faceops.verification.bootstrap import REPEATS
-from faceops.verification.reliability import Reliability
+from faceops.verification.score_table import Reliability
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
 

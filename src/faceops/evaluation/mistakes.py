@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from faceops.base.tables import write_csv
+from faceops.base.files import write_csv
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PairScan
 from faceops.evaluation.report.document import shown_probability

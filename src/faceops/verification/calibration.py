@@ -17,8 +17,12 @@ from faceops.verification.pairs import (
     genuine_weights,
     impostor_blocks,
 )
-from faceops.verification.reliability import reliability_of_counts
-from faceops.verification.score_table import FoldTable, ScoreTable, fold_table
+from faceops.verification.score_table import (
+    FoldTable,
+    ScoreTable,
+    fold_table,
+    reliability_of_counts,
+)
 from faceops.verification.verifier import Calibration, Method, Verifier, sigmoid
 
 # A steeper map would amplify the rounding of a float32 logit beyond 1e-5 in probability.

@@ -11,9 +11,8 @@ import numpy as np
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import write_file
+from faceops.base.files import write_csv, write_file
 from faceops.base.progress import track
-from faceops.base.tables import write_csv
 from faceops.dataset.importer import SYNTHETIC, read_sources, write_sources
 from faceops.dataset.synthetic.encode import jpeg, png, png_chunk, png_header, stored_zlib
 from faceops.dataset.synthetic.generator import (

@@ -9,7 +9,7 @@ import mlflow
 import numpy as np
 from mlflow.entities import Metric, Param
 
-from faceops.base.tables import write_csv
+from faceops.base.files import write_csv
 from faceops.embedding.similarity_map import draw_similarity_map
 from faceops.embedding.training.training_loop import Row, TrainingLog
 

@@ -18,7 +18,7 @@ from faceops.base.progress import track
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people
 from faceops.verification.pairs import codes, impostor_blocks, row_blocks
-from faceops.verification.reliability import BINS, Reliability, bin_sums, reliability_of
+from faceops.verification.score_table import BINS, Reliability, bin_sums, reliability_of
 from faceops.verification.thresholds import IMPOSTOR_PAIRS, as_threshold
 from faceops.verification.verifier import Verifier, sigmoid
 

@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import atomic_path, read_json_object, write_file
+from faceops.base.files import atomic_path, csv_text, read_json_object, write_file
 from faceops.base.reasons import DecisionKind, Reason
 from faceops.base.stores import is_url, split
-from faceops.base.tables import csv_text
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE
 from faceops.gallery.names import paths_shown_as

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from faceops.base.arrow import number_array, text_array
+from faceops.base.files import csv_cell
 from faceops.base.reasons import KINDS, REASONS, REJECTED, reason_code
-from faceops.base.tables import csv_cell
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.records.output_folder import RECORD_FILES
 

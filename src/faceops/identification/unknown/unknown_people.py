@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from faceops.base import arrow
 from faceops.base.errors import UsageError
+from faceops.base.files import csv_cell, write_csv
 from faceops.base.reasons import Reason
-from faceops.base.tables import csv_cell, write_csv
 from faceops.gallery.decisions import Decisions
 from faceops.identification.records.output_folder import UNKNOWN_FILE
 from faceops.identification.unknown.groups import (
