@@ -60,7 +60,8 @@ validate: {max_rejected_share: 0.2}
 evaluate: {robustness_photos: 8}
 # So few people allow neither a smaller budget nor smaller rates and losses.
 verify: {default_budget: 0.6}
-quantise: {far: 0.3, max_tar_loss: 0.05}
+export: {parity_crops: 8}
+quantise: {far: 0.3, max_tar_loss: 0.05, calibration_crops: 8}
 gate: {min_people: 4, fpir: 0.5, far: 0.1, gallery_photos: 1, min_slice_people: 2,
        max_latency_ratio: 10}  # other tests run at the same time
 train: {warmup_epochs: 1, triplet_epochs: 1, people_per_batch: 4, photos_per_person: 2}

@@ -65,7 +65,6 @@ def test_a_wrong_parameter_stops_the_stage_with_one_sentence(
     change_pairs(tiny_repository, "many")
     done = tiny_repository.run("dvc", "repro", check=False)
     change_pairs(tiny_repository, "500")
-    output = done.stderr + done.stdout
     assert done.returncode != 0
-    assert "evaluate.pairs = 'many' is wrong" in output
+    assert "evaluate.pairs = 'many' is wrong" in (output := done.stderr + done.stdout)
     assert "Traceback" not in output
