@@ -14,8 +14,7 @@ first row, which pairsDevTrain sets. With --mirrored an embedding is the mean of
 mirror image's.
 
 BUILD may have people of other sources too, see lfw_pins_families.yaml. The first table is of LFW's
-test people, a second one of those of each source and of all. --most-photos leaves out a part of
-the photos of people with many, but none of LFW.
+test people, a second one of those of each source and of all.
 
 With backbone `pretrained`, SFace as published is measured too, with its own verifier and
 thresholds, and compared with the trained model, paired over people. If no epoch is better than
@@ -318,10 +317,6 @@ def main() -> None:
     options.add_argument("--build", type=Path, default=Path("build"))
     options.add_argument("--lists", type=Path, required=True, metavar="LFW")
     options.add_argument("--out", type=Path, required=True, help="checkpoints, embeddings, tables")
-    options.add_argument(
-        "--most-photos", type=int, nargs=2, metavar=("N", "VAL"),
-        help="of a person of other sources than LFW, to train and test, and to validate",
-    )  # fmt: skip
     options.add_argument("--mirrored", action="store_true")
     options.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     args = options.parse_args()
@@ -329,9 +324,6 @@ def main() -> None:
     settings, seed = params.train, params.evaluate.seed
     device = choose_device(settings.device)
     faces = read_build(args.build)
-    if args.most_photos:
-        most, most_val = args.most_photos
-        faces = faces.at_most({"train": most, "val": most_val, "test": most}, params.split.seed)
     pretrained = settings.backbone == "pretrained"
     sface = weight_path("sface") if pretrained else None
     model = start_model(settings, sface)

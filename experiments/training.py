@@ -6,9 +6,8 @@ Everything in experiments/ that touches the training loop is here.
 import hashlib
 import json
 import platform
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ class BuiltFaces:
     crops: uint8 (M, 112, 112, 3) RGB, memory-mapped; rows: int64 (N,), each face's row in it.
     persons, paths, splits, sources: text (N,); negative_only: bool (N,), the person has one photo.
     missing: paths of rejected photos.
-    hashes: sha256 of the table of faces, of the crops, and of the choice among them.
+    hashes: sha256 of the table of faces, and of the crops.
     """
 
     crops: np.ndarray
@@ -91,24 +90,6 @@ class BuiltFaces:
         return FaceDataset.of(
             self.crops, self.rows[part], self.persons[part].tolist(), self.negative_only[part]
         )
-
-    def at_most(self, most: Mapping[str, int], seed: int) -> "BuiltFaces":
-        """Return the faces with at most `most[split]` of each person, drawn by `seed`.
-
-        All photos of LFW stay: its lists of pairs name them. `most` is at least 2.
-        """
-        kept, taken = self.sources == LFW, Counter[str]()
-        for row in np.random.default_rng(seed).permutation(np.flatnonzero(~kept)):
-            person = self.persons[row]
-            kept[row] = taken[person] < most[self.splits[row]]
-            taken[person] += 1
-        arrays = {
-            field.name: value[kept]
-            for field in fields(self)
-            if field.name != "crops" and isinstance(value := getattr(self, field.name), np.ndarray)
-        }
-        chosen = hashlib.sha256(kept.tobytes()).hexdigest()
-        return replace(self, **arrays, hashes=(*self.hashes, chosen))
 
     def embedded(self, embeddings: np.ndarray) -> EmbeddedFaces:
         """Return all faces with their `embeddings`, float32 (N, D)."""
