@@ -27,7 +27,7 @@ BATCH = 64  # faces that `embed_plain` embeds at once
 FEATURES_BATCH = 8  # fastest on a CPU
 FEATURES_BATCH_GPU = 32
 # Increase it when a change of the code changes a trunk's features.
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 Split = Literal["train", "val"]
 
 
