@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 
 from faceops.base.progress import track
@@ -23,7 +22,7 @@ from faceops.embedding.model_file import load_model
 from faceops.faces.inference_session import open_session
 from faceops.release.bundle import EMBED_BATCH, Bundle, run_embedder
 from faceops.release.contract import EMBEDDER
-from faceops.release.export import serialise
+from faceops.release.export import load_network, serialise
 from faceops.release.int8_graph import quantise_embedder
 from faceops.release.int8_offer import true_accept_rate
 from faceops.release.verifier_graph import pair_verifier
@@ -53,7 +52,7 @@ def torch_embed(model: torch.nn.Module, threads: int) -> Embed:
 def int8_embed(content: bytes, threads: int, size: int) -> Embed:
     """Return the ONNX embedder `content` on ONNX Runtime."""
     session = open_session(content, threads)
-    return lambda crops: run_embedder(session, crops, size)
+    return lambda crops: run_embedder(session, crops, size).embeddings
 
 
 def speeds(embedders: dict[str, Embed], crops: np.ndarray, repeats: int) -> dict[str, np.ndarray]:
@@ -118,7 +117,7 @@ def main() -> None:
         read_split(args.build / "split/faces.parquet", split) for split in ("train", "test")
     )
     calibration = read_rows(crops, evenly_spread(train.rows, settings.calibration_crops))
-    embedder = onnx.load(folder / EMBEDDER)
+    embedder = load_network(folder / EMBEDDER)
     int8 = serialise(quantise_embedder(embedder, calibration, settings.float_layers))
     some = read_rows(crops, evenly_spread(test.rows, args.speed_crops))
     model = load_model(args.build / "train")

@@ -65,8 +65,8 @@ def embed(model: MeasuredModel, name: str, data: Path, work: Path) -> Faces:
     """Embed the photos below `data`; faces and embeddings are kept in `work`."""
     photos = labelled_photos(data)
     found = embed_photos(model, photos, frozenset(), work, threads=2, duplicates=True)
-    quality = np.array([one.overall for one in found.qualities])
-    return Faces(name, found.faces.embeddings, found.faces.persons, found.faces.paths, quality)
+    faces = found.faces
+    return Faces(name, faces.embeddings, faces.persons, faces.paths, found.quality)
 
 
 def calibrate(model: MeasuredModel, sets: list[Faces]) -> Thresholds:

@@ -206,7 +206,7 @@ def speed_table(lfw: Path, photos: EmbeddedPhotos) -> None:
         ratios = [(np.median(one[name]), np.median(one[name] / one["SFace"])) for one in times]
         print(f"| {name} | {' | '.join(f'{ms:.1f}, {ratio:.2f} x' for ms, ratio in ratios)} |")
     before = joined(photos.faces.embeddings[test], share)
-    after = run_embedder(sessions["the same in int8"], crops(test), SIZE)
+    after, _ = run_embedder(sessions["the same in int8"], crops(test), SIZE)
     cosine = (before * after).sum(axis=1)
     print(f"\nint8: {len(test):,} faces, cosine {cosine.mean():.4f}, lowest {cosine.min():.4f}")
     pairs = [

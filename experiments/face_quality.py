@@ -16,27 +16,23 @@ Of a set with people of the list `--seen` only the others are judged. `--fit` pr
 of `faces.quality` instead: fitted on the sets without such people and on the seen people, by least
 squares that are robust against wrong labels, to the mean cosine of a photo with the others of its
 person; half of the weight is on degraded copies. `length` is that of the first network's embedding
-before it is normalised, and `towards the mean` its cosine with the mean embedding of the set.
+before it is normalised.
 """
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 from PIL import Image, ImageFilter
 from scipy.optimize import lsq_linear
 
 from experiments import parser, run
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import threshold_at
-from faceops.base.progress import track
 from faceops.evaluation.embedded_faces import CropRows
 from faceops.evaluation.protocols.album_scores import search_album
 from faceops.evaluation.protocols.identification import draw_galleries
-from faceops.faces.inference_session import open_session
 from faceops.faces.quality import Quality, measure
-from faceops.release.contract import EMBEDDER
 from faceops.release.evaluate.embed_photos import embed_photos, labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, open_model
 from faceops.verification.bootstrap import percentile_interval, resampled_people
@@ -49,7 +45,7 @@ COPIES = 500  # degraded photos of each set
 
 @dataclass(frozen=True)
 class Faces:
-    """One set: embeddings float32 (N, D), people (N,), qualities, crops, raw lengths (N,)."""
+    """One set: embeddings float32 (N, D), people (N,), measures, crops, lengths, quality (N,)."""
 
     name: str
     embeddings: np.ndarray
@@ -57,6 +53,7 @@ class Faces:
     qualities: list[Quality]
     crops: CropRows
     lengths: np.ndarray
+    after: np.ndarray
 
     def of(self, rows: np.ndarray) -> "Faces":
         """Return the faces `rows`, int (M,)."""
@@ -64,62 +61,32 @@ class Faces:
         crops = replace(self.crops, rows=self.crops.rows[rows])
         return Faces(
             self.name, self.embeddings[rows], self.persons[rows], qualities, crops,
-            self.lengths[rows],
+            self.lengths[rows], self.after[rows],
         )  # fmt: skip
 
     def candidates(self) -> dict[str, np.ndarray]:
         """Return the figures that are compared, float (N,), higher is better."""
-        columns = np.array([astuple(one) for one in self.qualities]).T
-        by_name = dict(zip(Quality.__dataclass_fields__, columns, strict=True))
-        bright, pose = by_name["brightness"], by_name["pose"]
-        shares = [
-            by_name["sharpness"] / (by_name["sharpness"] + 60),
-            by_name["contrast"] / (by_name["contrast"] + 0.06),
-            by_name["size_px"] / (by_name["size_px"] + 24),
-            1 - np.abs(2 * bright - 1) ** 3,
-            1 - 0.98 * pose**2,
-        ]
-        mean = self.embeddings.mean(0)
         return {
-            "before: mean of five shares": np.prod(shares, axis=0) ** 0.2,
-            "overall": by_name["overall"],
-            **{name: by_name[name] for name in ("score", "detail", "sharpness", "size_px")},
-            "pose": -pose,
-            "glare": -by_name["glare"],
-            "brightness": -np.abs(2 * bright - 1),
-            "towards the mean": self.embeddings @ mean,
+            "quality before embedding": np.array([one.overall for one in self.qualities]),
+            "the detector's score": np.array([one.score for one in self.qualities]),
             "length": self.lengths,
-            "length x overall": np.log(self.lengths) * 3 + np.log(by_name["overall"] + 1e-9),
+            "quality after embedding": self.after,
         }
-
-
-def raw_lengths(model: MeasuredModel, crops: CropRows, file: Path) -> np.ndarray:
-    """Return the lengths float32 (N,) of the embeddings of `crops`; they are kept in `file`."""
-    if file.exists():
-        return np.load(file)
-    assert model.bundle is not None
-    graph = onnx.load(model.bundle.folder / EMBEDDER)
-    inner = [one.input[0] for one in graph.graph.node if one.op_type == "LpNormalization"]
-    if not inner:
-        raise FaceOpsError(f"{model.name} has no LpNormalization; use the published release.")
-    del graph.graph.output[:]
-    graph.graph.output.append(onnx.ValueInfoProto(name=inner[0]))
-    session = open_session(graph.SerializeToString(), 1)
-    blocks = track(range(0, len(crops), 4), "raw lengths of four faces")
-    some = (crops.table[crops.rows[at : at + 4]] for at in blocks)
-    raw = [session.run(None, {"crops": np.asarray(block)}) for block in some]
-    lengths: np.ndarray = np.concatenate([np.linalg.norm(one, axis=1) for (one,) in raw])
-    np.save(file, lengths)
-    return lengths
 
 
 def embed(model: MeasuredModel, name: str, data: Path, work: Path) -> Faces:
     """Embed the photos below `data`; faces and embeddings are kept in `work`."""
     photos = labelled_photos(data)
     found = embed_photos(model, photos, frozenset(), work, threads=1, duplicates=True)
-    lengths = raw_lengths(model, found.crops, work / f"{name}-{model.identity[:16]}.npy")
+    if np.isnan(found.lengths).any():
+        raise FaceOpsError(
+            f"{model.name} does not tell the lengths of embeddings; export it again."
+        )
     faces = found.faces
-    return Faces(name, faces.embeddings, faces.persons, found.qualities, found.crops, lengths)
+    return Faces(
+        name, faces.embeddings, faces.persons, found.qualities, found.crops, found.lengths,
+        found.quality,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -203,16 +170,15 @@ def judge(model: MeasuredModel, faces: Faces) -> None:
             )
 
 
-SHARES = ("detail", "size", "pose", "glare", "score")
+SHARES = ("detail", "size", "glare", "score")
 
 
 def log_shares(qualities: list[Quality]) -> np.ndarray:
-    """Return the logarithms float (N, 5) of the shares of which `overall` is the product."""
+    """Return the logarithms float (N, 4) of the shares of which `overall` is the product."""
     rows = [
         (
             max(one.detail, 1e-3) / (max(one.detail, 1e-3) + 60),
             one.size_px / (one.size_px + 24),
-            1 - 0.98 * one.pose**2,
             1 - 0.98 * one.glare,
             min(1, one.score / 0.95),
         )
@@ -260,7 +226,7 @@ def fit(model: MeasuredModel, sets: list[Faces]) -> None:
             qualities.append(measure(copy, one.pose, one.size_px * scale, one.score))
         for rows, own, which in (
             (able, faces.embeddings[able], [faces.qualities[row] for row in able]),
-            (some, model.embed(np.stack(copies)), qualities),
+            (some, model.embed(np.stack(copies)).embeddings, qualities),
         ):
             others = (sums[person[rows]] - faces.embeddings[rows]) / (photos[rows, None] - 1)
             x.append(log_shares(which))
@@ -277,7 +243,7 @@ def fit(model: MeasuredModel, sets: list[Faces]) -> None:
         root = np.sqrt(robust)
         solved = lsq_linear(table * root[:, None], target * root, (low, np.inf)).x
         robust = weights * np.minimum(1, 0.15 / np.maximum(np.abs(target - table @ solved), 1e-6))
-    for name, exponent in zip(SHARES, 4 * solved[: len(SHARES)] / solved[4], strict=True):
+    for name, exponent in zip(SHARES, 4 * solved[: len(SHARES)] / solved[3], strict=True):
         print(f"| {name} | {exponent:.2f} |")
 
 

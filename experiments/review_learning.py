@@ -57,7 +57,7 @@ from faceops.gate.trials import FaceTable, ModelFigures, resampled_weights, sear
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.registry.published.assemble import load_published
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import Bundle, Embedded
 from faceops.release.evaluate.embed_photos import (
     EmbeddedPhotos,
     LabelledPhoto,
@@ -231,7 +231,7 @@ class Laboratory:
         # Crops alone: the embeddings come from the features, which training needs anyway.
         self.plain = replace(
             MeasuredModel.from_bundle(bundle), identity="0" * 64, embedding_size=1,
-            embed=lambda crops: np.zeros((len(crops), 1), np.float32),
+            embed=lambda crops: Embedded.without_lengths(np.zeros((len(crops), 1), np.float32)),
         )  # fmt: skip
         self.sface = start_model(params.train, weight_path("sface"))
         self.device = choose_device("cpu")

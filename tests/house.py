@@ -111,16 +111,16 @@ def static_measures() -> list[Measure]:
     """Return what the files themselves show."""
     source = python_files("src")
     return [
-        Measure("src: files", len(source), 281, aim=220),
-        Measure("src: lines", lines(source), 51_555, aim=26_000),
+        Measure("src: files", len(source), 282, aim=220),
+        Measure("src: lines", lines(source), 51_826, aim=26_000),
         Measure(
             "src: import lines in code lines", import_share(source), 0.104, aim=0.09, shown="{:.1%}"
         ),
-        Measure("tests: lines", lines(python_files("tests")), 35_744, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 35_903, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
-            7_766,
+            7_704,
             aim=2_800,
         ),
         Measure("README: bytes", (ROOT / "README.md").stat().st_size, 10_240),

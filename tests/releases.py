@@ -13,6 +13,7 @@ from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.photos.open_photo import open_photo
+from faceops.release.bundle import run_embedder
 from faceops.release.contract import (
     EMBEDDER,
     EMBEDDER_INT8,
@@ -24,7 +25,9 @@ from faceops.release.contract import (
     write_release,
 )
 from faceops.release.embedder_graph import adapt_embedder
-from faceops.release.export import BundleModels, serialise, write_bundle
+from faceops.release.export import BundleModels, embedder_file, load_network, write_bundle
+from faceops.release.joined_embedder import embedding_size
+from faceops.stages.verify import with_quality
 from faceops.verification.calibration import choose_calibration
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
@@ -46,14 +49,15 @@ def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
     finder = FaceFinder(
         Detector(with_symbolic_size(yunet.read_bytes())), LandmarkRefiner(weights / "onet.onnx")
     )
-    crops, persons = [], []
+    crops, persons, quality = [], [], []
     for path in sorted(photos.glob("*/*")):
         for face in finder.find(open_photo(path).pixels)[:1]:
             crops.append(face.crop)
             persons.append(path.parent.name)
+            quality.append(face.quality.overall)
     model = adapt_embedder(onnx.load(weights / "face_recognition_sface_2021dec.onnx"))
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    embeddings = np.concatenate([session.run(None, {"crops": crop[None]})[0] for crop in crops])
+    session = onnxruntime.InferenceSession(embedder_file(model)[0])
+    embeddings, lengths = run_embedder(session, np.stack(crops), embedding_size(model))
     plain = Verifier(np.full(embeddings.shape[1], -1, np.float32), 0.0, "distance")
     logits = all_pair_scores(embeddings, np.array(persons), plain, log_odds=True)
     verifier = choose_calibration(logits, np.array(persons), method="platt").map.of(plain)
@@ -71,7 +75,7 @@ def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
         embedder=model,
         embedder_weight=WeightFile(sha256="", licence=catalogue["sface"].licence, source="sface"),
         verifier=verifier,
-        thresholds=thresholds,
+        thresholds=with_quality(thresholds, np.array(quality), lengths),
         detector=yunet,
         landmarks=weights / "onet.onnx",
     )
@@ -90,16 +94,21 @@ def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
 MIN_WEIGHTS = 1000  # smaller initialisers are biases, shapes and scales, which stay
 
 
-def noisy_embedder(bundle: Path, seed: int = 1, noise: float = 0.02) -> bytes:
-    """Return the embedder of `bundle`, each weight multiplied by 1 + `noise` * N(0, 1)."""
-    model = onnx.load(bundle / EMBEDDER)
+def noisy_embedder(
+    bundle: Path, seed: int = 1, noise: float = 0.02
+) -> tuple[bytes, dict[str, str | None]]:
+    """Return the embedder of `bundle`, each weight multiplied by 1 + `noise` * N(0, 1).
+
+    The second value is as of `embedder_file`.
+    """
+    model = load_network(bundle / EMBEDDER)
     random = np.random.default_rng(seed)
     for weight in model.graph.initializer:
         values = numpy_helper.to_array(weight)
         if values.dtype == np.float32 and values.size >= MIN_WEIGHTS:
             factor = 1 + noise * random.standard_normal(values.shape).astype(np.float32)
             weight.CopyFrom(numpy_helper.from_array(values * factor, weight.name))
-    return serialise(model)
+    return embedder_file(model)
 
 
 def alter_release(bundle: Path, folder: Path, seed: int = 1, noise: float = 0.02) -> Path:
@@ -108,9 +117,9 @@ def alter_release(bundle: Path, folder: Path, seed: int = 1, noise: float = 0.02
     Detector, landmarks and thresholds stay, so crops are equal and embeddings differ.
     """
     shutil.copytree(bundle, folder)
-    content = noisy_embedder(bundle, seed, noise)
+    content, stated = noisy_embedder(bundle, seed, noise)
     (folder / EMBEDDER).write_bytes(content)
-    write_release(read_release(folder).with_embedder(content), folder)
+    write_release(read_release(folder).with_embedder(stated), folder)
     return folder
 
 
@@ -121,10 +130,10 @@ def add_int8(bundle: Path, folder: Path) -> Path:
     tests, int8 is only another embedder. Its thresholds are those of float32.
     """
     shutil.copytree(bundle, folder)
-    content = noisy_embedder(bundle)
+    content, stated = noisy_embedder(bundle)
     (folder / EMBEDDER_INT8).write_bytes(content)
     release = read_release(folder)
-    int8 = release.with_embedder(content)
+    int8 = release.with_embedder(stated)
     section = Int8(
         weight=int8.weights[EMBEDDER],
         contract_id=int8.contract_id,

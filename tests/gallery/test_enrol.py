@@ -31,6 +31,7 @@ from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
+from faceops.verification.length_scale import LengthScale
 from faceops.verification.measure_thresholds import measure_normalisation
 from faceops.verification.verifier import Verifier
 from tests.gallery.gallery_files import make_gallery
@@ -384,6 +385,27 @@ def test_one_bad_measure_is_enough_not_to_be_enrolled(
 ) -> None:
     good_else = Quality(sharpness, 0.5, 0.2, pose, size, 200, 0, 0.9, overall=0.5)
     assert enrolment_refusal(good_else) == reason
+
+
+def test_a_face_that_the_embedder_makes_out_badly_is_not_enrolled(
+    people: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    release = bundle.release
+    scale = release.thresholds.length_scale
+    assert scale is not None
+
+    def enrolled(times: float) -> Gallery:
+        """Enrol under a release that expects embeddings so many times as long."""
+        longer = LengthScale(low=times * scale.low, median=times * scale.median)
+        thresholds = release.thresholds.model_copy(update={"length_scale": longer})
+        other = replace(bundle, release=release.model_copy(update={"thresholds": thresholds}))
+        report = enrol(people, tmp_path / f"{times}", other)
+        assert {flag.reason for flag in report.flags} <= {Reason.LOW_QUALITY}
+        return Gallery.open(tmp_path / f"{times}")
+
+    usual, lower = ([face.quality for face in enrolled(times).faces] for times in (1, 1.1))
+    assert len(usual) == len(lower) == 5 and max(lower) < max(usual) < 1
+    assert not enrolled(9).people
 
 
 def test_the_command_prints_earlier_names_and_moved_faces(

@@ -21,7 +21,7 @@ from faceops.gallery.store import Gallery
 from faceops.gallery.tags import list_album, read_tagged
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.xmp import Area, XmpDocument, stored_area
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import Bundle, Embedded
 from tests.gallery.gallery_files import make_gallery
 from tests.tagged_photos import FORMATS, STYLES, lightroom, microsoft, save
 
@@ -233,13 +233,13 @@ def test_a_killed_enrolment_continues(
 ) -> None:
     for number, couple in enumerate(couples[:3]):
         save(couple, album / f"{number}.jpg", lightroom([("Ada", ADA), ("Ben", BEN)], SIZE))
-    embed, left = Bundle.embed, [0, 0]
+    embed, left = Bundle.embed_with_lengths, [0, 0]
 
-    def interrupted(self: Bundle, crops: np.ndarray) -> np.ndarray:
+    def interrupted(self: Bundle, crops: np.ndarray) -> Embedded:
         left.pop()  # raises at the third photo
         return embed(self, crops)
 
-    monkeypatch.setattr(Bundle, "embed", interrupted)
+    monkeypatch.setattr(Bundle, "embed_with_lengths", interrupted)
     with pytest.raises(IndexError):
         enrol_album(album, bundle)
     monkeypatch.undo()

@@ -81,7 +81,9 @@ def test_a_gallery_follows_the_model_and_back(
     after = Gallery.open(folder, new.release.contract_id)
     assert after.aliases == before.aliases and after.crops_id == before.crops_id
     for one, other in zip(before.faces, after.faces, strict=True):
-        assert replace(one, embedding=other.embedding).__dict__ == other.__dict__
+        changed = replace(one, embedding=other.embedding, quality=other.quality)
+        assert changed.__dict__ == other.__dict__
+        assert 0 < abs(one.quality - other.quality) < 0.2
     np.testing.assert_allclose(after.embeddings, new.embed(crops_of(folder, after)), atol=1e-6)
     assert np.abs(after.embeddings - before.embeddings).max() > 1e-3
     with pytest.raises(FaceOpsError, match="under contract"):
@@ -90,6 +92,8 @@ def test_a_gallery_follows_the_model_and_back(
     # Enrolment embeds a person's photos at once, this whole blocks: the last digit may differ.
     back = Gallery.open(folder, bundle.release.contract_id)
     np.testing.assert_allclose(back.embeddings, before.embeddings, atol=1e-6)
+    qualities = ([face.quality for face in one.faces] for one in (back, before))
+    np.testing.assert_allclose(*qualities, atol=1e-5)
 
 
 def test_either_backend_follows_the_model(

@@ -15,7 +15,7 @@ from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.gallery.unfinished import UNFINISHED_FOLDER
 from faceops.identification.forget.forget import forget_person
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import Bundle, Embedded
 
 
 def identity(face: GalleryFace) -> tuple[object, ...]:
@@ -42,14 +42,14 @@ def interrupted_enrolment(
     people: Path, gallery: Path, bundle: Bundle, photos: int, monkeypatch: pytest.MonkeyPatch
 ) -> list[Path]:
     """Enrol until so many photos are embedded; return the files of what was kept."""
-    embed, left = Bundle.embed, [0] * photos
+    embed, left = Bundle.embed_with_lengths, [0] * photos
 
-    def interrupted(self: Bundle, crops: np.ndarray) -> np.ndarray:
+    def interrupted(self: Bundle, crops: np.ndarray) -> Embedded:
         left.pop()
         return embed(self, crops)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Bundle, "embed", interrupted)
+        patched.setattr(Bundle, "embed_with_lengths", interrupted)
         with pytest.raises(IndexError):
             enrol(people, gallery, bundle)
     kept = sorted((gallery / UNFINISHED_FOLDER).rglob("*.npz"))
@@ -95,16 +95,16 @@ def test_an_interrupted_reembedding_goes_on(
     gallery_dir: Path, next_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("faceops.gallery.reembed.BLOCK", 4)
-    new, embed = Bundle.load(next_bundle), Bundle.embed
+    new, embed = Bundle.load(next_bundle), Bundle.embed_with_lengths
     sizes: list[int] = []
 
-    def counted(self: Bundle, crops: np.ndarray) -> np.ndarray:
+    def counted(self: Bundle, crops: np.ndarray) -> Embedded:
         sizes.append(len(crops))
         if len(sizes) == 3:
             raise KeyboardInterrupt
         return embed(self, crops)
 
-    monkeypatch.setattr(Bundle, "embed", counted)
+    monkeypatch.setattr(Bundle, "embed_with_lengths", counted)
     folders = [shutil.copytree(gallery_dir, tmp_path / name) for name in ("stopped", "whole")]
     with pytest.raises(KeyboardInterrupt):
         reembed(folders[0], new)
@@ -118,9 +118,9 @@ def test_an_interrupted_reembedding_goes_on(
 def test_a_photo_for_which_memory_is_short_is_tried_again_and_too_many_end_the_enrolment(
     one_person: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embed, failing = Bundle.embed, 1
+    embed, failing = Bundle.embed_with_lengths, 1
 
-    def short(self: Bundle, crops: np.ndarray) -> np.ndarray:
+    def short(self: Bundle, crops: np.ndarray) -> Embedded:
         nonlocal failing
         if failing > 0:
             failing -= 1
@@ -128,7 +128,7 @@ def test_a_photo_for_which_memory_is_short_is_tried_again_and_too_many_end_the_e
         return embed(self, crops)
 
     monkeypatch.setattr("faceops.gallery.enrol.default_threads", lambda: 1)
-    monkeypatch.setattr(Bundle, "embed", short)
+    monkeypatch.setattr(Bundle, "embed_with_lengths", short)
     report = enrol(one_person, tmp_path / "g", bundle, trust=True)
     assert report.enrolled >= 10
     assert Reason.UNREADABLE not in {flag.reason for flag in report.flags}  # tried again

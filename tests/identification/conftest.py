@@ -119,7 +119,7 @@ def as_of_schema_5(out: Path) -> None:
                         "INSERT INTO old VALUES (?, ?, ?, ?, ?)",
                         (*keys[photo], index, contract, row.tobytes()),
                     )
-        for table in ("embeddings", "pictures"):
+        for table in ("embeddings", "lengths", "pictures"):
             db.execute(f"DROP TABLE {table}")
         db.execute("ALTER TABLE old RENAME TO embeddings")
         columns = "photo_id, finder, reason, decoder, width, height, orientation, turned"

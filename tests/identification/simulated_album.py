@@ -19,7 +19,7 @@ from faceops.faces.quality import Quality
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.store import Gallery
 from faceops.photos.open_photo import Photo
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import Bundle, Embedded
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.normalisation import unit
 from faceops.verification.pairs import all_pair_scores
@@ -102,10 +102,10 @@ def found_in(content: bytes) -> PhotoFaces:
     return PhotoFaces(Photo(pixels, "JPEG", photo_id, (8, 8)), faces)
 
 
-def embed(_: Bundle, crops: np.ndarray) -> np.ndarray:
+def embed(_: Bundle, crops: np.ndarray) -> Embedded:
     """Return the embeddings of crops of `found_in`."""
     codes = crops[:, 0, :2, :2].astype(int) @ [256, 1]
-    return embeddings(map(tuple, codes.tolist()))
+    return Embedded.without_lengths(embeddings(map(tuple, codes.tolist())))
 
 
 def no_model(patch: pytest.MonkeyPatch) -> None:
@@ -116,5 +116,5 @@ def no_model(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr("faceops.identification.engine.extract.find_in_photo", find)
     patch.setattr("faceops.serving.service.find_in_bytes", lambda content, *_: found_in(content))
-    patch.setattr(Bundle, "embed", embed)
+    patch.setattr(Bundle, "embed_with_lengths", embed)
     patch.setattr(Bundle, "verify", lambda _, a, b: VERIFIER.probability(a, b))

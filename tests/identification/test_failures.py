@@ -18,7 +18,7 @@ from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import read_summary
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import Bundle, Embedded
 from tests.identification.conftest import results_missing, rows_of
 
 # In children of one process with the release loaded, whose address space may grow by so many MiB.
@@ -29,7 +29,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import Bundle, Embedded
 import PIL.Image, pyarrow.parquet, pyarrow.json, faiss
 album, gallery, bundle, out = map(Path, sys.argv[1:5])
 PIL.Image.init()
@@ -93,15 +93,15 @@ def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
     for path in sorted((album / "scenes").iterdir())[4:]:
         path.unlink()
     identify(album / "scenes", gallery, bundle, out)
-    embed, sizes = Bundle.embed, []
+    embed, sizes = Bundle.embed_with_lengths, []
 
-    def only_small(self: Bundle, crops: np.ndarray) -> np.ndarray:
+    def only_small(self: Bundle, crops: np.ndarray) -> Embedded:
         sizes.append(len(crops))
         if len(crops) > 5:
             raise RuntimeError("bad allocation")
         return embed(self, crops)
 
-    monkeypatch.setattr(Bundle, "embed", only_small)
+    monkeypatch.setattr(Bundle, "embed_with_lengths", only_small)
     summary = identify(album / "scenes", gallery, bundle, tmp_path / "short")
     assert sizes[0] > 5 >= max(sizes[1:])
     assert summary.failures == []

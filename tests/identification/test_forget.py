@@ -34,7 +34,7 @@ from faceops.identification.records import reuse
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.photos.walk import walk_photos
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import Bundle, Embedded
 from tests.gallery.gallery_files import segment_of
 from tests.identification.conftest import count, stored_faces
 
@@ -428,14 +428,14 @@ def test_a_shard_that_extracts_during_forgetting_keeps_no_data_of_the_face(
 ) -> None:
     keep_photos_of(named, 2)
     identify(named.album, named.open(), bundle, named.out, LENIENT)
-    embed = Bundle.embed
+    embed = Bundle.embed_with_lengths
 
-    def embed_slowly(self: Bundle, crops: np.ndarray) -> np.ndarray:
+    def embed_slowly(self: Bundle, crops: np.ndarray) -> Embedded:
         if named.person in named.open().people:
             forget_completely(named)
         return embed(self, crops)
 
-    monkeypatch.setattr(Bundle, "embed", embed_slowly)
+    monkeypatch.setattr(Bundle, "embed_with_lengths", embed_slowly)
     settings = IdentifySettings(budget=0.3, detail=0)
     assert extract_shard(walk_photos(named.album), bundle, named.out, settings) > 0
     monkeypatch.undo()
@@ -468,7 +468,7 @@ import sys, time
 from pathlib import Path
 from faceops.gallery.store import Gallery
 from faceops.identification import run
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import Bundle, Embedded
 def stuck(*_):
     print("written", flush=True)
     time.sleep(600)

@@ -103,7 +103,7 @@ def test_a_file_gives_another_store_the_same_photos_any_number_of_times(
     worker.save([found_in("/photos/1.jpg", 1), empty, found_in(bad_name)], keep_crops)
     for _ in range(2):
         driver.save_encoded(list(read_shard(write_shard(worker), 128)))
-        for table in ("files", "photos", "embeddings", "pictures"):
+        for table in ("files", "photos", "embeddings", "lengths", "pictures"):
             tables = []
             for name in ("worker", "driver"):
                 with open_state(tmp_path / name / "state.sqlite") as db:

@@ -10,7 +10,7 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.cli import main
 from faceops.gallery.store import Gallery
-from faceops.release.bundle import EMBED_BATCH, Bundle, check_files, resumable_embeddings
+from faceops.release.bundle import EMBED_BATCH, Bundle, Embedded, check_files, resumable_embeddings
 from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, MODEL_FILES, read_release
 from tests.release.tiny_release import SIZE, VERIFIER, write_tiny
 from tests.releases import add_int8
@@ -162,29 +162,31 @@ def test_an_interrupted_run_continues_and_other_models_start_anew(tmp_path: Path
     np.save(tmp_path / "crops.npy", crops)
     seen: list[int] = []
 
-    def embed(block: np.ndarray) -> np.ndarray:
+    def embed(block: np.ndarray) -> Embedded:
         if len(seen) == 2:
             raise KeyboardInterrupt
         seen.append(len(block))
         angles = block[:, 0, 0, 0] / np.float32(100)
-        return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        return Embedded(np.stack([np.cos(angles), np.sin(angles)], axis=1), angles)
 
-    def run(model: str) -> tuple[np.ndarray, Path]:
+    def run(model: str) -> tuple[Embedded, Path]:
         return resumable_embeddings(embed, 2, tmp_path / "crops.npy", tmp_path / "kept", model)
 
     with pytest.raises(KeyboardInterrupt):
         run("one")
     (file,) = (tmp_path / "kept").iterdir()
     with file.open("r+b") as rows:  # a row half written
-        rows.seek(4 * 2 * 130)
+        rows.seek(4 * 3 * 130)
         rows.write(np.float32(0.5).tobytes())
     seen.clear()
-    embeddings, kept = run("one")
+    embedded, kept = run("one")
     assert seen == [64, 8]
     assert kept == file
-    np.testing.assert_allclose(embeddings[:, 1], np.sin(np.arange(200) / 100), atol=1e-6)
+    angles = np.arange(200) / 100
+    np.testing.assert_allclose(embedded.embeddings[:, 1], np.sin(angles), atol=1e-6)
+    np.testing.assert_allclose(embedded.lengths, angles, atol=1e-6)
     seen.clear()
-    assert np.array_equal(run("one")[0], embeddings) and seen == []
+    assert all(map(np.array_equal, run("one")[0], embedded)) and seen == []
     with pytest.raises(KeyboardInterrupt):
         run("two")
     assert file not in (tmp_path / "kept").iterdir()

@@ -35,7 +35,8 @@ def aligned(release: Release, **changes: object) -> Release:
 
 
 def with_other(release: Release, name: str) -> Release:
-    weight = release.weights[name].model_copy(update={"sha256": "f" * 64})
+    sha256 = dict.fromkeys(("sha256", "graph_sha256"), "f" * 64)
+    weight = release.weights[name].model_copy(update=sha256)
     return release.model_copy(update={"weights": {**release.weights, name: weight}})
 
 

@@ -15,6 +15,8 @@ from faceops.embedding.backbones.mobilefacenet import Bottleneck, load_sface
 from faceops.embedding.embedder import Embedder, InputStage, conv_unit, embed_crops
 from faceops.release.embedder_graph import adapt_embedder, export_embedder, replace_prelu
 from faceops.release.export import measure_parity, require_parity, serialise
+from faceops.release.joined_embedder import raw_embedding
+from faceops.release.onnx_metadata import raw_output
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,11 @@ def test_onnx_agrees_with_torch_on_any_batch_and_holds_no_traces(
         parity = measure_parity(embed_crops(model, crops), found)
         require_parity(parity, 1e-5)
         assert parity.min_cosine > 0.99999 and parity.crops == count
+        raw = raw_embedding(onnx.load_from_string(content))
+        further = onnxruntime.InferenceSession(content + raw_output(raw))
+        pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+        expected = model.head(model.trunk(pixels)).detach().numpy()
+        np.testing.assert_allclose(further.run(None, {"crops": crops})[1], expected, atol=1e-4)
     for trace in (str(repository).encode(), b"torch_export.py", b"stack_trace", b"0x7f"):
         assert trace not in content
 

@@ -15,7 +15,8 @@ from faceops.photos.open_photo import open_photo
 from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.export import serialise
 from faceops.release.int8_graph import fold_constants, quantise_embedder
-from faceops.release.joined_embedder import dlib_graph, embedding_size, with_dlib
+from faceops.release.joined_embedder import dlib_graph, embedding_size, raw_embedding, with_dlib
+from faceops.release.onnx_metadata import raw_output
 from faceops.weights.catalogue import read_catalogue
 from tests.release.test_int8_graph import small_net
 
@@ -48,6 +49,12 @@ def test_cosines_are_averaged_by_the_shares(
     expected = (1 - share) * one @ one.T + share * other @ other.T
     np.testing.assert_allclose(found @ found.T, expected, atol=1e-5)
     assert serialise(joined) == serialise(with_dlib(sface, share))
+    raw = raw_embedding(joined)
+    assert raw == raw_embedding(sface) is not None
+    session = open_session(serialise(joined) + raw_output(raw), 1)
+    together, first = session.run(None, {"crops": CROPS})
+    assert np.array_equal(together, found)
+    np.testing.assert_allclose(first / np.linalg.norm(first, axis=1)[:, None], one, atol=1e-6)
 
 
 def test_a_share_of_0_is_the_network_itself(sface: onnx.ModelProto) -> None:
@@ -77,6 +84,12 @@ def test_int8_keeps_the_first_layers_of_both_networks_in_float32() -> None:
     assert sorted(floats)[:2] == ["Conv", "Conv"]  # of each network one
     assert floats.count("MatMul") == 2  # dlib's alignment
     assert (embed(joined, CROPS) * embed(quantised, CROPS)).sum(axis=1).min() > 0.98
+    lengths = []
+    for model in (joined, quantised):
+        session = open_session(serialise(model) + raw_output(raw_embedding(model)), 1)
+        raw = session.run(None, {"crops": CROPS})[1]
+        lengths.append(np.linalg.norm(raw, axis=1))
+    np.testing.assert_allclose(*lengths, rtol=0.1)
 
 
 def test_dlibs_network_knows_people(files: list[bytes], weights_dir: Path, lfw_root: Path) -> None:

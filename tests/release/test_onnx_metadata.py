@@ -82,7 +82,7 @@ def test_another_graph_before_or_after_the_metadata_is_refused(
     content = (labelled / EMBEDDER).read_bytes()
     metadata = content[(tiny_folder / EMBEDDER).stat().st_size :]
     other = onnx.ModelProto(graph=onnx.GraphProto(name="another")).SerializeToString()
-    for changed in (noisy_embedder(tiny_folder) + metadata, content + other):
+    for changed in (noisy_embedder(tiny_folder)[0] + metadata, content + other):
         (labelled / EMBEDDER).write_bytes(changed)
         release = read_release(labelled)
         sha256 = hashlib.sha256(changed).hexdigest()

@@ -23,6 +23,8 @@ from faceops.release.export import assemble
 from faceops.release.onnx_metadata import read_metadata
 from faceops.release.release_file import PRECISIONS
 from faceops.stages import embed, evaluate, export, quantise, run_stage, verify
+from faceops.verification.length_scale import LengthScale
+from faceops.verification.split_faces import read_split
 from tests.evaluation.simulated import adapting
 
 STAGES = (embed, verify, export, quantise, evaluate)
@@ -101,7 +103,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 OUTPUTS = {
-    "embed": ["embed.json", "embedder.onnx", "embeddings.npy"],
+    "embed": ["embed.json", "embedder.onnx", "embeddings.npy", "lengths.npy"],
     "verify": ["thresholds.json", "verifier.json", "verify.json"],
     "export": [
         "detector.onnx", "embedder.onnx", "landmarks.onnx", "release.json", "verifier.onnx",
@@ -151,8 +153,12 @@ def test_every_stage_uses_the_embeddings_of_the_released_embedder(
     crops = np.load(workspace / "build/crop/crops.npy")
     embeddings = np.load(workspace / "build/embed/embeddings.npy")
     assert embeddings.dtype == np.float32 and len(embeddings) == len(crops)
-    released = Bundle.load(workspace / "build/export").embed(crops[:16])
-    np.testing.assert_allclose(embeddings[:16], released, atol=1e-6)
+    bundle, lengths = Bundle.load(workspace / "build/export"), np.load("build/embed/lengths.npy")
+    released = bundle.embed_with_lengths(crops[:16])
+    np.testing.assert_allclose(embeddings[:16], released.embeddings, atol=1e-6)
+    np.testing.assert_allclose(lengths[:16], released.lengths, rtol=1e-5)
+    val = read_split(Path("build/split/faces.parquet"), "val").rows
+    assert bundle.release.thresholds.length_scale == LengthScale.of(lengths[val])
     (copy / "build/embed/embedder.onnx").write_bytes(b"another")
     with pytest.raises(FaceOpsError, match=r"build/embed is not of the embedder in build/export"):
         evaluate.main()
@@ -187,10 +193,12 @@ def test_an_int8_that_is_good_enough_goes_into_the_release(
     assert carried[EMBEDDER_INT8] == int8.release.contract_id
     ours, theirs = int8.release.thresholds, float32.release.thresholds
     assert ours != theirs and ours.photos == theirs.photos == 32
-    assert (ours.quality_deciles, ours.data) == (theirs.quality_deciles, theirs.data)
+    for name in ("data", "length_scale", "quality_deciles"):
+        assert getattr(ours, name) == getattr(theirs, name)
     crops = np.load(workspace / "build/crop/crops.npy")[:20]
-    cosine = (int8.embed(crops) * float32.embed(crops)).sum(1)
-    assert 0.95 < cosine.min() < 0.99999
+    one, other = int8.embed_with_lengths(crops), float32.embed_with_lengths(crops)
+    assert 0.95 < (one.embeddings * other.embeddings).sum(1).min() < 0.99999
+    np.testing.assert_allclose(one.lengths, other.lengths, rtol=0.1)
     card = (workspace / "build/evaluate/model_card.md").read_text()
     assert int8.release.contract_id in card
     monkeypatch.chdir(workspace)

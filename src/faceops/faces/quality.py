@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-QUALITY_VERSION = 2  # raise it with every change of a measure
+QUALITY_VERSION = 3  # raise it with every change of a measure
 
 # The measure at which its share is one half.
 _HALF_DETAIL = 60.0
@@ -35,9 +35,9 @@ class Quality:
             noise nor JPEG artefacts pass for sharpness, 0 upwards.
         glare: share of overexposed pixels in the middle of the crop, 0 to 1.
         score: the detector's, 0 to 1; 1 where none was asked.
-        overall: 0 to 1, the product of five shares, each 1 at its best:
-            (detail / (detail + 60))^.3, (size / (size + 24))^.4, (1 - .98 pose^2)^.05,
-            (1 - .98 glare)^.4 and min(1, score / .95)^4.
+        overall: 0 to 1, the product of four shares, each 1 at its best:
+            (detail / (detail + 60))^.3, (size / (size + 24))^.4, (1 - .98 glare)^.4 and
+            min(1, score / .95)^4; of an embedded face, see `Thresholds.quality_after`.
     """
 
     sharpness: float
@@ -68,7 +68,6 @@ def measure(crop: np.ndarray, pose: float, size_px: float, score: float = 1.0) -
     overall = (
         (detail / (detail + _HALF_DETAIL)) ** 0.3
         * (size_px / (size_px + _HALF_SIZE)) ** 0.4
-        * (1 - 0.98 * pose**2) ** 0.05
         * (1 - 0.98 * glare) ** 0.4
         * min(1.0, score / _SURE_SCORE) ** 4
     )

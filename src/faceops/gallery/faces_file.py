@@ -266,10 +266,12 @@ class FaceTable(Sequence[GalleryFace]):
         columns = self.columns.set_column(place, COLUMNS.field("crop_id"), column)
         return FaceTable(columns, self.vectors, np.full(len(self), UNSAVED, np.int64))
 
-    def with_embeddings(self, embeddings: np.ndarray) -> "FaceTable":
-        """Return the faces with other embeddings, float32 (M, D)."""
+    def with_embeddings(self, embeddings: np.ndarray, quality: np.ndarray) -> "FaceTable":
+        """Return the faces with other embeddings, float32 (M, D), and quality, float64 (M,)."""
         vectors = Embeddings.of(embeddings, *embeddings.shape)
-        return FaceTable(self.columns, vectors, np.full(len(self), UNSAVED, np.int64))
+        field = COLUMNS.get_field_index("quality")
+        columns = self.columns.set_column(field, COLUMNS.field(field), pa.array(quality))
+        return FaceTable(columns, vectors, np.full(len(self), UNSAVED, np.int64))
 
     def _without_repeats(self, persons: set[str]) -> "FaceTable":
         """Return the faces, those of `persons` with equal person, photo and box once: the first."""

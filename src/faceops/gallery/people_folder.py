@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property, partial
+from itertools import compress
 from pathlib import Path, PurePosixPath
 from threading import Lock
 
@@ -107,8 +108,18 @@ class PersonPhoto:
         return OpenedPhoto(self.photo, found.photo.photo_id, usable)
 
     def of_person(self, opened: "OpenedPhoto") -> "OpenedPhoto":
-        """Return what `find` returned with the faces that may be the person's."""
-        return opened
+        """Return what `find` returned with the faces that may be the person's.
+
+        Once they are embedded, some are not good enough.
+        """
+        good = [enrolment_refusal(face.quality) is None for face in opened.faces]
+        if all(good):
+            return opened
+        if not any(good):
+            reason = Reason.LOW_QUALITY
+            return replace(opened, faces=(), embeddings=None, reason=reason, note=ADVICE[reason])
+        rows = None if opened.embeddings is None else opened.embeddings[good]
+        return replace(opened, faces=tuple(compress(opened.faces, good)), embeddings=rows)
 
 
 @dataclass
@@ -315,8 +326,8 @@ def open_photos(
                 note = note_of(error)
                 return OpenedPhoto(photo.photo, photo.photo_id, (), error.reason, note)
             if opened.faces:
-                crops = np.stack([face.crop for face in opened.faces])
-                opened = replace(opened, embeddings=bundle.embed(crops))
+                faces, embeddings = bundle.embed_faces(opened.faces)
+                opened = replace(opened, faces=tuple(faces), embeddings=embeddings)
                 # By the bytes that were opened: the file may be another one than was hashed.
                 unfinished.keep(f"{opened.photo_id}{photo.method}", **_as_arrays(opened))
         return photo.of_person(opened)

@@ -1,6 +1,7 @@
 """Embed a gallery's faces again from their crops, for another release; needs no photos."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -8,8 +9,9 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
+from faceops.faces.quality import QUALITY_VERSION, measure
 from faceops.gallery.crops import load_crop
-from faceops.gallery.faces_file import has_length_1
+from faceops.gallery.faces_file import GalleryFace, has_length_1
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, locked_gallery
 from faceops.gallery.unfinished import UnfinishedWork, remove_unfinished
@@ -40,9 +42,9 @@ class Reembedding:
 def reembed(gallery_dir: GalleryPlace, bundle: Bundle) -> Reembedding:
     """Bring the gallery under the contract of `bundle`, all of it or nothing.
 
-    Names, aliases, boxes, origins and crops stay as they are. A face whose crop was lost, see
-    `gallery repair`, is removed. Called again, it does nothing, unless an embedding is damaged;
-    interrupted, it continues.
+    Names, aliases, boxes, origins and crops stay as they are; quality is measured anew. A face
+    whose crop was lost, see `gallery repair`, is removed. Called again, it does nothing, unless an
+    embedding is damaged; interrupted, it continues.
 
     Raises:
         UsageError, FaceOpsError: as `locked_gallery`.
@@ -73,7 +75,7 @@ def reembed(gallery_dir: GalleryPlace, bundle: Bundle) -> Reembedding:
             gallery,
             contract_id=release.contract_id,
             embedding_size=release.embedding_size,
-            faces=gallery.faces.with_embeddings(_embedded(gallery, bundle)),
+            faces=gallery.faces.with_embeddings(*_embedded(gallery, bundle)),
         ).save()
     return replace(done, embedded=len(gallery.faces), left_out=left_out)
 
@@ -92,11 +94,13 @@ def _check_crops_id(gallery: Gallery, bundle: Bundle) -> None:
         )
 
 
-def _embedded(gallery: Gallery, bundle: Bundle) -> np.ndarray:
-    """Return the new embeddings, float32 (M, D)."""
+def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
+    """Return the new embeddings, float32 (M, D), and the quality after them, float64 (M,)."""
     embedded = [np.zeros((0, bundle.release.embedding_size), np.float32)]
+    qualities = [np.zeros(0)]
     damaged = []
-    unfinished = UnfinishedWork(gallery.place, bundle.release.contract_id)
+    method = f"{bundle.release.contract_id} quality {QUALITY_VERSION}"
+    unfinished = UnfinishedWork(gallery.place, method)
     faces = iter(track(gallery.faces, "embed"))
     while block := list(islice(faces, BLOCK)):
         crops = []
@@ -109,9 +113,10 @@ def _embedded(gallery: Gallery, bundle: Bundle) -> np.ndarray:
             name = hashlib.sha256("".join(face.crop_id for face in block).encode()).hexdigest()
             kept = unfinished.load(name)
             if kept is None:
-                kept = {"rows": bundle.embed(np.stack(crops))}
+                kept = _embed(block, crops, bundle)
                 unfinished.keep(name, **kept)
             embedded.append(kept["rows"])
+            qualities.append(kept["quality"])
     if damaged:
         more = f" and {len(damaged) - MAX_NAMED} more" if len(damaged) > MAX_NAMED else ""
         raise FaceOpsError(
@@ -119,4 +124,15 @@ def _embedded(gallery: Gallery, bundle: Bundle) -> np.ndarray:
             f"missing or damaged: {', '.join(damaged[:MAX_NAMED])}{more}. Nothing was changed; "
             f"`faceops gallery repair --gallery {gallery.storage}`, then enrol their photos again."
         )
-    return np.concatenate(embedded)
+    return np.concatenate(embedded), np.concatenate(qualities)
+
+
+def _embed(
+    faces: Sequence[GalleryFace], crops: Sequence[np.ndarray], bundle: Bundle
+) -> dict[str, np.ndarray]:
+    rows, lengths = bundle.embed_with_lengths(np.stack(crops))
+    pairs = zip(faces, crops, strict=True)
+    # The pose is unknown, and no part of the overall figure.
+    measured = (measure(crop, 0.0, min(one.box[2:]), one.detector_score) for one, crop in pairs)
+    before = np.array([one.overall for one in measured])
+    return {"rows": rows, "quality": bundle.release.thresholds.quality_after(before, lengths)}

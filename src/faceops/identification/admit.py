@@ -37,8 +37,10 @@ from faceops.gallery.store import Gallery, locked_gallery
 from faceops.identification.engine.verdicts import DecidedFaces
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.face_store import FaceStore
+from faceops.identification.state.photo_block import lengths_of
 from faceops.photos.open_photo import PhotoError
 from faceops.release.bundle import Bundle
+from faceops.verification.thresholds import Thresholds
 
 SAVE_EVERY = 200  # faces
 PHOTOS_KEPT = 256  # of which the faces are in memory, 40 kB each
@@ -201,7 +203,7 @@ def _checked(gallery: Gallery, decided: DecidedFaces, bundle: Bundle, store: Fac
     As far as is known without their photos; the best ones first.
     """
     tried = gallery.storage.journal().tried(gallery.contract_id)
-    if not (pending := _pending(gallery, decided, tried, store)):
+    if not (pending := _pending(gallery, decided, tried, store, bundle.release.thresholds)):
         return {}
     agreement, checked = Agreement(gallery, bundle), _Checked()
     for person, candidates in pending.items():
@@ -218,7 +220,11 @@ def _checked(gallery: Gallery, decided: DecidedFaces, bundle: Bundle, store: Fac
 
 
 def _pending(
-    gallery: Gallery, decided: DecidedFaces, tried: Mapping[str, str], store: FaceStore
+    gallery: Gallery,
+    decided: DecidedFaces,
+    tried: Mapping[str, str],
+    store: FaceStore,
+    thresholds: Thresholds,
 ) -> dict[str, list[_Candidate]]:
     """Return the faces that may enter the gallery by person, the best ones first."""
     decisions = decided.decisions
@@ -238,7 +244,9 @@ def _pending(
                 wanted[photo_id][place.entry] = person
     paths = store.paths(wanted) if wanted else {}
     candidates: dict[str, _Candidate] = {}  # by entry: copies of a photo have the same entries
-    for photo_id, found in store.known(sorted(paths)).items() if paths else ():
+    known = store.known(sorted(paths)) if paths else {}
+    for photo_id, found in known.items():
+        quality = thresholds.quality_after(found.faces["quality"], lengths_of([found]))
         places = decisions.match(photo_id, found.faces["box"].tolist())
         for row, place in enumerate(places):
             if place is None or place.entry not in wanted[photo_id]:
@@ -251,13 +259,13 @@ def _pending(
                 refusal = Reason.DUPLICATE_OTHER_PERSON
             elif min(face["box"][2:]) < MIN_SIZE:
                 refusal = Reason.FACE_TOO_SMALL
-            elif face["quality"] < MIN_QUALITY:
+            elif quality[row] < MIN_QUALITY:
                 refusal = Reason.LOW_QUALITY
             candidates[place.entry] = _Candidate(
                 wanted[photo_id][place.entry],
                 photo_id,
                 place,
-                float(face["quality"]),
+                float(quality[row]),
                 found.embeddings[row],
                 paths[photo_id],
                 refusal,
@@ -328,19 +336,19 @@ def _save(
     """Add the faces to the gallery, which others may have changed, and note the refused ones."""
     if not opened:
         return
-    faces = [(one.candidate, one.face) for one in opened if one.face is not None]
-    if faces:
-        embeddings = bundle.embed(np.stack([face.crop for _, face in faces]))
+    found = [(one.candidate, one.face) for one in opened if one.face is not None]
+    if found:
+        faces, embeddings = bundle.embed_faces([face for _, face in found])
         with locked_gallery(gallery.place, gallery.contract_id) as saved:
             now = Decisions.load(gallery.place)  # somebody may have been forgotten since
-            photos = [one.photo_id for one, _ in faces]
+            photos = [one.photo_id for one, _ in found]
             enrolled = saved.faces.take(saved.faces.where("photo_id", photos))
             there = {(face.photo_id, face.box) for face in enrolled}
             added = [
                 saved.store_face(
                     one.person, (one.photo_id, _shown(one, root)), face, embedding, CONFIRMED
                 )
-                for (one, face), embedding in zip(faces, embeddings, strict=True)
+                for (one, _), face, embedding in zip(found, faces, embeddings, strict=True)
                 if one.place.entry in now.entries
                 and now.holds(one.place.entry)
                 and (one.photo_id, face.detection.box) not in there

@@ -2,9 +2,10 @@
 
 import hashlib
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -15,11 +16,11 @@ from faceops.base.parallel import Device, DeviceChoice, ordered_map
 from faceops.base.progress import track
 from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
 from faceops.faces.detector import Detector
-from faceops.faces.find_faces import FaceFinder
+from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.inference_session import choose_device, open_session
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release import contract
-from faceops.release.onnx_metadata import metadata_bytes
+from faceops.release.onnx_metadata import exported_graph
 from faceops.release.release_file import DamagedBundleError, Precision
 from faceops.release.signature import require_trusted
 
@@ -29,26 +30,49 @@ VERIFY_BATCH = 8192
 STORE_BATCH = 64  # crops between two writes of stored embeddings
 
 
+class Embedded(NamedTuple):
+    """Embeddings of N faces.
+
+    Attributes:
+        embeddings: float32 (N, D), L2-normalised.
+        lengths: float32 (N,), of the first network's embeddings before they were normalised; NaN
+            where the embedder does not tell.
+    """
+
+    embeddings: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def without_lengths(cls, embeddings: np.ndarray) -> "Embedded":
+        """Return what an embedder gave that does not tell lengths."""
+        return cls(embeddings, np.full(len(embeddings), np.nan, np.float32))
+
+
 def run_embedder(
     session: onnxruntime.InferenceSession,
     crops: np.ndarray,
     embedding_size: int,
     workers: int = 1,
     device: Device = "cpu",
-) -> np.ndarray:
-    """Return embeddings float32 (N, embedding_size) of crops uint8 (N, 112, 112, 3) RGB.
+) -> Embedded:
+    """Return the embeddings (N, embedding_size) of crops uint8 (N, 112, 112, 3) RGB.
 
     The last batch is padded to a power of two: with few batch sizes, ONNX Runtime's memory stays
     constant for any number of crops. `workers` batches run at a time: for many crops that
     needs less than a session of as many threads, which wait for each other after every operator.
     """
-    result, size = np.empty((len(crops), embedding_size), np.float32), EMBED_BATCH[device]
+    result = Embedded.without_lengths(np.empty((len(crops), embedding_size), np.float32))
+    size = EMBED_BATCH[device]
 
     def run(start: int) -> None:
         part = crops[start : start + size]
         batch = np.zeros((1 << (len(part) - 1).bit_length(), *crops.shape[1:]), crops.dtype)
         batch[: len(part)] = part
-        result[start : start + len(part)] = session.run(None, {"crops": batch})[0][: len(part)]
+        embeddings, *raw = session.run(None, {"crops": batch})
+        rows = slice(start, start + len(part))
+        result.embeddings[rows] = embeddings[: len(part)]
+        if raw:
+            result.lengths[rows] = np.linalg.norm(raw[0][: len(part)], axis=1)
 
     starts = range(0, len(crops), size)
     for _ in map(run, starts) if workers == 1 else ordered_map(run, starts, workers):
@@ -158,7 +182,11 @@ class Bundle:
         return f"{self.device} (ONNX Runtime {onnxruntime.__version__})"
 
     def embed(self, crops: np.ndarray) -> np.ndarray:
-        """Return L2-normalised embeddings float32 (N, D) of crops uint8 (N, 112, 112, 3) RGB.
+        """Return the embeddings alone, float32 (N, D); see `embed_with_lengths`."""
+        return self.embed_with_lengths(crops).embeddings
+
+    def embed_with_lengths(self, crops: np.ndarray) -> Embedded:
+        """Return the embeddings of crops uint8 (N, 112, 112, 3) RGB.
 
         Raises:
             ValueError: the crops have another shape or type.
@@ -167,6 +195,20 @@ class Bundle:
             raise ValueError(f"crops are {crops.dtype} {crops.shape}, not uint8 (N, 112, 112, 3)")
         size, session = self.release.embedding_size, self._embedder.opened
         return run_embedder(session, crops, size, device=self.device)
+
+    def embed_faces(self, faces: Sequence[Face]) -> tuple[list[Face], np.ndarray]:
+        """Return `faces`, at least one, with their quality after embedding, and their embeddings.
+
+        The embeddings are float32 (N, D), L2-normalised.
+        """
+        embeddings, lengths = self.embed_with_lengths(np.stack([face.crop for face in faces]))
+        before = np.array([face.quality.overall for face in faces])
+        after = self.release.thresholds.quality_after(before, lengths).tolist()
+        measured = [
+            replace(face, quality=replace(face.quality, overall=overall))
+            for face, overall in zip(faces, after, strict=True)
+        ]
+        return measured, embeddings
 
     def verify(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the probability that rows of `a` and `b` (N, D) are one person, float32 (N,)."""
@@ -214,46 +256,48 @@ def stored_embeddings(
     crops: np.ndarray,
     rows: np.ndarray,
     size: int,
-    embed: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
-    """Return L2-normalised embeddings float32 (len(rows), `size`) of `rows` of `crops`.
+    embed: Callable[[np.ndarray], Embedded],
+) -> Embedded:
+    """Return the embeddings (len(rows), `size`) of `rows` of `crops`.
 
-    They are kept in `file`, float32 (N, `size`) for all crops, so that an interrupted run
-    continues: a row whose length is not 1 is missing, and computed if it is among `rows`.
+    They are kept in `file`, float32 (N, `size` + 1) with the lengths for all crops, so that an
+    interrupted run continues: a row whose embedding is not of length 1 is missing, and computed if
+    it is among `rows`.
 
     Args:
         crops: uint8 (N, 112, 112, 3) RGB, on disk.
         rows: int (M,).
-        embed: crops uint8 (B, 112, 112, 3) RGB -> float32 (B, `size`).
+        embed: crops uint8 (B, 112, 112, 3) RGB -> their embeddings.
     """
     if not len(rows):
-        return np.zeros((0, size), np.float32)
+        return Embedded.without_lengths(np.zeros((0, size), np.float32))
     with file.open("ab") as opened:
-        opened.truncate(4 * size * len(crops))  # new rows are zeros in a sparse file
-    kept = np.memmap(file, np.dtype("<f4"), "r+", shape=(len(crops), size))
-    length = np.linalg.norm(kept[rows], axis=1)
+        opened.truncate(4 * (size + 1) * len(crops))  # new rows are zeros in a sparse file
+    kept = np.memmap(file, np.dtype("<f4"), "r+", shape=(len(crops), size + 1))
+    length = np.linalg.norm(kept[rows, :size], axis=1)
     missing = np.unique(rows[~(np.abs(length - 1) < 1e-3)])
     for start in track(range(0, len(missing), STORE_BATCH), "embedding blocks of faces"):
         block = missing[start : start + STORE_BATCH]
-        kept[block] = embed(np.asarray(crops[block]))
+        kept[block] = np.column_stack(embed(np.asarray(crops[block])))
     kept.flush()
-    return np.asarray(kept[rows], np.float32)
+    found = np.asarray(kept[rows], np.float32)
+    return Embedded(np.ascontiguousarray(found[:, :size]), found[:, size].copy())
 
 
 def resumable_embeddings(
-    embed: Callable[[np.ndarray], np.ndarray], size: int, crops_file: Path, folder: Path, model: str
-) -> tuple[np.ndarray, Path]:
-    """Return L2-normalised embeddings float32 (N, size) of all crops, and the file they are in.
+    embed: Callable[[np.ndarray], Embedded], size: int, crops_file: Path, folder: Path, model: str
+) -> tuple[Embedded, Path]:
+    """Return the embeddings (N, size) of all crops, and the file they are in.
 
-    The file is `folder`/embeddings-<key>.f32, see `stored_embeddings`; the key is a hash of
+    The file is `folder`/embedded-<key>.f32, see `stored_embeddings`; the key is a hash of
     `model`, which identifies the embedder, and of the bytes of `crops_file`, a crops.npy. Files
     with other keys are removed.
     """
     crops = np.load(crops_file, mmap_mode="r", allow_pickle=False)
     key = hashlib.sha256(f"{model} {sha256_file(crops_file)}".encode()).hexdigest()[:16]
-    file = folder / f"embeddings-{key}.f32"
+    file = folder / f"embedded-{key}.f32"
     folder.mkdir(parents=True, exist_ok=True)
-    for other in set(folder.glob("embeddings-*.f32")) - {file}:
+    for other in set(folder.glob("embed*-*.f32")) - {file}:
         other.unlink()
     return stored_embeddings(file, crops, np.arange(len(crops)), size, embed), file
 
@@ -261,7 +305,8 @@ def resumable_embeddings(
 def embed_crops_file(bundle: Bundle, crops_file: Path, folder: Path) -> np.ndarray:
     """Return the embeddings float32 (N, D) of a crops.npy; `folder` keeps them for the next run."""
     size, model = bundle.release.embedding_size, bundle.release.contract_id
-    return resumable_embeddings(bundle.embed, size, crops_file, folder, model)[0]
+    embedded, _ = resumable_embeddings(bundle.embed_with_lengths, size, crops_file, folder, model)
+    return embedded.embeddings
 
 
 def check_files(folder: Path) -> contract.Release:
@@ -311,8 +356,7 @@ def _verified_files(folder: Path, release: contract.Release) -> dict[str, bytes]
         weight = release.weights[file]
         digest, stated = hashlib.sha256(contents[file]).hexdigest(), weight.sha256
         if file == contract.EMBEDDER and digest == stated and weight.graph_sha256:
-            metadata = metadata_bytes(release, weight)  # the contract id is of what is before it
-            graph = contents[file].removesuffix(metadata)
+            graph = exported_graph(contents[file], release, weight)  # of which the contract id is
             digest, stated = hashlib.sha256(graph).hexdigest(), weight.graph_sha256
         if digest != stated:
             raise DamagedBundleError(

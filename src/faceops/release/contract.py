@@ -5,7 +5,7 @@ python -m faceops.release.contract     # writes release.schema.json, the JSON sc
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +18,10 @@ from faceops.release.release_file import RELEASE_FILE, DamagedBundleError, Preci
 from faceops.verification.thresholds import Thresholds
 
 SCHEMA_FILE = Path(__file__).with_name("release.schema.json")
-SCHEMA_VERSION = 6
-# 2 had no int8, 3 no metadata in ONNX files, 4 no normalised scores, 5 no parts of embeddings.
-_READ = (2, 3, 4, 5, SCHEMA_VERSION)
+SCHEMA_VERSION = 7
+# 2 had no int8, 3 no metadata in ONNX files, 4 no normalised scores, 5 no parts of embeddings, 6 no
+# raw embedding.
+_READ = (2, 3, 4, 5, 6, SCHEMA_VERSION)
 PREPROCESSING_VERSION = 1
 EMBEDDER, VERIFIER = "embedder.onnx", "verifier.onnx"
 DETECTOR, LANDMARKS = "detector.onnx", "landmarks.onnx"
@@ -78,7 +79,12 @@ class WeightFile(_Frozen):
     licence: str
     source: str = Field(description="the published weight that it is, or was trained from")
     graph_sha256: str | None = Field(
-        None, description="of the file without the metadata that FaceOps appended, if it has some"
+        None, description="of the file without what FaceOps appended, if that is something"
+    )
+    raw_embedding: str | None = Field(
+        None,
+        description="the second output of an embedder: the embedding of its first network before "
+        "it is normalised",
     )
 
 
@@ -166,10 +172,9 @@ class Release(_Frozen):
         }
         return self.model_copy(update=update)
 
-    def with_embedder(self, content: bytes) -> "Release":
-        """Return the release with the embedder `content`: its sha256 and contract id."""
-        sha256 = hashlib.sha256(content).hexdigest()
-        weight = self.weights[EMBEDDER].model_copy(update={"sha256": sha256, "graph_sha256": None})
+    def with_embedder(self, stated: Mapping[str, str | None]) -> "Release":
+        """Return the release with another embedder, and its contract id; see `embedder_file`."""
+        weight = self.weights[EMBEDDER].model_copy(update=stated)
         changed = self.model_copy(update={"weights": self.weights | {EMBEDDER: weight}})
         return changed.model_copy(update={"contract_id": changed.expected_contract_id()})
 

@@ -16,8 +16,8 @@ from faceops.faces.detector import with_symbolic_size
 from faceops.release import contract
 from faceops.release.contract import Alignment, Release, WeightFile
 from faceops.release.int8_offer import with_int8
-from faceops.release.joined_embedder import embedding_size
-from faceops.release.onnx_metadata import add_metadata
+from faceops.release.joined_embedder import embedding_size, raw_embedding
+from faceops.release.onnx_metadata import add_metadata, raw_output
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.verifier_graph import verifier_graph
 from faceops.verification.thresholds import Thresholds
@@ -29,6 +29,31 @@ def serialise(model: onnx.ModelProto) -> bytes:
     """Return the model's bytes; equal models give equal bytes."""
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def load_network(file: Path) -> onnx.ModelProto:
+    """Return an embedder without the output that `embedder_file` added."""
+    model = onnx.load(file)
+    del model.graph.output[1:]
+    return model
+
+
+def embedder_file(model: onnx.ModelProto) -> tuple[bytes, dict[str, str | None]]:
+    """Return the file of an embedder, with its raw embedding as a second output.
+
+    Also returns what `WeightFile` states of it. The contract id is made of the file without that
+    output, which changes no embedding.
+
+    Args:
+        model: with the one output "embeddings".
+    """
+    graph, raw = serialise(model), raw_embedding(model)
+    content = graph + raw_output(raw)
+    return content, {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "graph_sha256": hashlib.sha256(graph).hexdigest() if raw else None,
+        "raw_embedding": raw,
+    }
 
 
 @dataclass(frozen=True)
@@ -70,8 +95,9 @@ def write_bundle(
         params: of the stages up to export, to be recorded.
         data: the photos it was trained on, to be recorded.
     """
+    embedder, stated = embedder_file(models.embedder)
     content = {
-        contract.EMBEDDER: serialise(models.embedder),
+        contract.EMBEDDER: embedder,
         contract.VERIFIER: serialise(verifier_graph(models.verifier, opset)),
         contract.DETECTOR: with_symbolic_size(models.detector.read_bytes()),
         contract.LANDMARKS: models.landmarks.read_bytes(),
@@ -98,7 +124,7 @@ def write_bundle(
         params=params,
         data=data,
     )
-    release = release.model_copy(update={"contract_id": release.expected_contract_id()})
+    release = release.with_embedder(stated)
     with atomic_folder(folder) as temporary:
         for name, file in content.items():
             (temporary / name).write_bytes(file)

@@ -216,6 +216,21 @@ def embedding_size(model: onnx.ModelProto) -> int:
     return size
 
 
+def raw_embedding(model: onnx.ModelProto) -> str | None:
+    """Return the value that the first network of `model` normalises; None where it cannot be told.
+
+    Its length says how well the network made out the face, see `LengthScale`.
+    """
+    producers = {name: node for node in model.graph.node for name in node.output}
+    node = producers.get("embeddings")
+    while node is not None and node.op_type in ("Concat", "Mul"):  # of `join_embedders`
+        node = producers.get(node.input[0])
+    if node is None or node.op_type not in ("LpNormalization", "Div"):
+        return None
+    raw: str = node.input[0]
+    return raw
+
+
 def join_embedders(models: Sequence[onnx.ModelProto], shares: Sequence[float]) -> onnx.ModelProto:
     """Return one model of `models`, the cosines of whose embeddings are the average by `shares`.
 

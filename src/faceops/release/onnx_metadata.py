@@ -1,9 +1,9 @@
-"""Contract id, licence and lineage inside the ONNX files that a rebuild makes.
+"""What FaceOps appends to the ONNX files that a rebuild makes: a second output, and metadata.
 
-They are `metadata_props` of ONNX, appended to the file: protobuf joins appended bytes to the
-message before them. What is before them is the exported graph, and the contract id is made of its
-sha256, so that it depends neither on itself nor on the commit. Detector and landmarks are files of
-others and stay as they are.
+Protobuf joins appended bytes to the message before them. What is before them is the exported graph,
+and the contract id is made of its sha256: it depends neither on itself nor on the commit, and
+galleries of embedders without the second output stay valid. Metadata are `metadata_props` of ONNX:
+contract id, licence and lineage. Detector and landmarks are files of others and stay as they are.
 """
 
 import hashlib
@@ -12,6 +12,23 @@ from pathlib import Path
 from faceops.release.contract import EMBEDDER, VERIFIER, Release, WeightFile
 
 _PREFIX = "faceops."  # of the keys
+_FLOAT32 = b"\x08\x01"  # elem_type
+
+
+def raw_output(name: str | None) -> bytes:
+    """Return what makes the value `name`, float32 (batch, D), a further output; b"" for None."""
+    if name is None:
+        return b""
+    shape = _field(1, _field(2, "batch")) + _field(1, _field(2, "raw_size"))
+    tensor = _FLOAT32 + _field(2, shape)
+    value = _field(1, name) + _field(2, _field(1, tensor))
+    return _field(7, _field(12, value))  # graph, output
+
+
+def exported_graph(content: bytes, release: Release, weight: WeightFile) -> bytes:
+    """Return the `content` of the file of `weight` without what was appended to it."""
+    graph = content.removesuffix(metadata_bytes(release, weight))
+    return graph.removesuffix(raw_output(weight.raw_embedding))
 
 
 def metadata_bytes(release: Release, weight: WeightFile) -> bytes:
@@ -53,7 +70,8 @@ def _add(file: Path, release: Release, weight: WeightFile) -> WeightFile:
     content = file.read_bytes() + metadata_bytes(release, weight)
     file.write_bytes(content)
     sha256 = hashlib.sha256(content).hexdigest()
-    return weight.model_copy(update={"sha256": sha256, "graph_sha256": weight.sha256})
+    graph_sha256 = weight.graph_sha256 or weight.sha256
+    return weight.model_copy(update={"sha256": sha256, "graph_sha256": graph_sha256})
 
 
 def read_metadata(file: Path) -> dict[str, str]:

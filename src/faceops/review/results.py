@@ -173,7 +173,8 @@ def _blocks(root: Path, photos: pa.Table, store: FaceStore, bundle: Bundle) -> l
             else:
                 photo = stored.photo
             extractions.append(Extraction(f"{above}/{text}", None, photo))
-        blocks.append(PhotoBlock.of(extractions, bundle.release.embedding_size))
+        release = bundle.release
+        blocks.append(PhotoBlock.of(extractions, release.embedding_size, release.thresholds))
     return blocks
 
 

@@ -5,11 +5,9 @@ import binascii
 import hashlib
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from faceops.base.errors import FaceOpsError, ShortageError, UsageError
 from faceops.base.reasons import Reason
@@ -224,7 +222,8 @@ class PhotoService:
             return answer | {"reason": str(error.reason), "message": str(error)}
         embeddings = None
         if params.answer != interface.FACES and found.faces:
-            embeddings = self._bundle.embed(np.stack([face.crop for face in found.faces]))
+            faces, embeddings = self._bundle.embed_faces(found.faces)
+            found = replace(found, faces=faces)
         photo = FoundPhoto.of(found, embeddings)
         block = PhotoBlock.of([Extraction(str(NAME), None, photo)], photo.embeddings.shape[1])
         decisions, people = Decisions.without_names(len(block.faces)), list[str]()

@@ -15,9 +15,9 @@ from faceops.config.params_file import read_params
 from faceops.embedding.embedder import embed_crops
 from faceops.embedding.model_file import load_model, trained_epochs
 from faceops.faces.inference_session import open_session
-from faceops.release.bundle import resumable_embeddings, run_embedder
+from faceops.release.bundle import Embedded, resumable_embeddings, run_embedder
 from faceops.release.embedder_graph import export_embedder
-from faceops.release.export import measure_parity, require_parity, serialise
+from faceops.release.export import embedder_file, measure_parity, require_parity, serialise
 from faceops.release.joined_embedder import embedding_size, parts_of, with_dlib
 from faceops.stages import run_stage
 from faceops.verification.split_faces import evenly_spread
@@ -27,7 +27,7 @@ PARTIAL = Path("build/checkpoints")  # DVC removes OUT before each run of the st
 
 
 def main() -> None:
-    """Write build/embed: embedder.onnx, embeddings.npy (in the order of crops.npy), embed.json."""
+    """Write build/embed: embedder.onnx, embed.json, and in the order of crops.npy `Embedded`."""
     settings = read_params(Path("params.yaml")).export
     model = load_model(MODEL)
     if not CROPS.is_file():
@@ -38,21 +38,22 @@ def main() -> None:
     found = run_embedder(
         open_session(serialise(network), threads=1), sample, model.embedding_size, usable_cpus()
     )
-    parity = measure_parity(embed_crops(model, sample), found)
+    parity = measure_parity(embed_crops(model, sample), found.embeddings)
     require_parity(parity, settings.max_difference)
     joined = with_dlib(network, settings.dlib_share)
-    embedder, size = serialise(joined), embedding_size(joined)
+    embedder, size = embedder_file(joined)[0], embedding_size(joined)
     session = open_session(embedder, threads=1)
 
-    def embed(block: np.ndarray) -> np.ndarray:
+    def embed(block: np.ndarray) -> Embedded:
         return run_embedder(session, block, size, usable_cpus())
 
     key = hashlib.sha256(embedder).hexdigest()
-    embeddings, partial = resumable_embeddings(embed, size, CROPS, PARTIAL, key)
+    embedded, partial = resumable_embeddings(embed, size, CROPS, PARTIAL, key)
     OUT.mkdir(parents=True, exist_ok=True)
     write_file(OUT / "embedder.onnx", embedder)
-    with atomic_path(OUT / "embeddings.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, embeddings)
+    for name, array in embedded._asdict().items():
+        with atomic_path(OUT / f"{name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, array)
     figures = {
         "crops": len(crops),
         "embedding_size": size,

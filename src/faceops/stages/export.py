@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, first_line
@@ -12,7 +11,7 @@ from faceops.config.params_file import read_params
 from faceops.config.sections import Params, Train
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER, Alignment, WeightFile
-from faceops.release.export import BundleModels, verifier_difference, write_bundle
+from faceops.release.export import BundleModels, load_network, verifier_difference, write_bundle
 from faceops.stages import read_json, run_stage
 from faceops.verification.split_faces import evenly_spread, read_rows, read_split
 from faceops.verification.thresholds import Thresholds
@@ -46,7 +45,7 @@ def export(params: Params, folder: Path) -> None:
     verifier = Verifier.load(Path("build/verify/verifier.json"))
     catalogue = read_catalogue()
     models = BundleModels(
-        embedder=onnx.load(embedder),
+        embedder=load_network(embedder),
         embedder_weight=embedder_origin(params, epochs, catalogue),
         verifier=verifier,
         thresholds=read_thresholds(THRESHOLDS),

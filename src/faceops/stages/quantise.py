@@ -18,7 +18,7 @@ from faceops.config.sections import Params
 from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Bundle, run_embedder
 from faceops.release.contract import EMBEDDER, Int8, Int8Measured
-from faceops.release.export import serialise
+from faceops.release.export import embedder_file, load_network
 from faceops.release.int8_graph import CannotQuantise, quantise_embedder
 from faceops.release.int8_offer import Offer, measure_int8, true_accept_rate, why_not, write_offer
 from faceops.release.verifier_graph import pair_verifier
@@ -39,6 +39,7 @@ CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
 EMBEDDINGS = Path("build/embed/embeddings.npy")
 MANIFEST = Path("build/validate/manifest.parquet")
 _BLOCK = 256
+_OF_QUALITY = ("quality_deciles", "quality_version", "length_scale")  # lengths hardly differ
 
 
 def main() -> None:
@@ -48,16 +49,16 @@ def main() -> None:
     made_from = bundle.release.contract_id
     rows = evenly_spread(read_split(FACES, "train").rows, params.quantise.calibration_crops)
     crops = read_rows(CROPS, rows)
+    network = load_network(BUNDLE / EMBEDDER)
     try:
-        embedder = serialise(
-            quantise_embedder(onnx.load(BUNDLE / EMBEDDER), crops, params.quantise.float_layers)
-        )
+        quantised = quantise_embedder(network, crops, params.quantise.float_layers)
     except CannotQuantise as error:
         print(error)
         write_offer(OUT / "int8", Offer(made_from=made_from, int8=None), b"")
         write_json(OUT / "quantise.json", {"offered": False, "why_not": str(error)})
         return
-    section, measured, refusal = compare_with_float32(bundle, embedder, params, len(crops))
+    section, measured, refusal = compare_with_float32(bundle, quantised, params, len(crops))
+    embedder, _ = embedder_file(quantised)
     write_offer(OUT / "int8", Offer(made_from=made_from, int8=section), embedder)
     figures: dict[str, Any] = {
         "offered": not refusal,
@@ -75,22 +76,23 @@ def main() -> None:
 
 
 def compare_with_float32(
-    bundle: Bundle, embedder: bytes, params: Params, calibration_crops: int
+    bundle: Bundle, quantised: onnx.ModelProto, params: Params, calibration_crops: int
 ) -> tuple[Int8 | None, Int8Measured, str]:
     """Return the section of release.json, what was measured, and why there is no section.
 
     The same verifier scores all pairs of the validation people by the float32 embeddings of the
-    embed stage and by those of `embedder`; thresholds are measured as in the verify stage.
+    embed stage and by those of `quantised`; thresholds are measured as in the verify stage.
     """
     val = read_split(FACES, "val")
     crops, floats = read_rows(CROPS, val.rows), read_rows(EMBEDDINGS, val.rows)
     verifier = pair_verifier(bundle)
+    embedder, stated = embedder_file(quantised)
     session = open_session(embedder, threads=1)
     size = bundle.release.embedding_size
     ints = np.empty_like(floats)
     for start in track(range(0, len(crops), _BLOCK), "embedding blocks of faces in int8"):
         part = slice(start, start + _BLOCK)
-        ints[part] = run_embedder(session, crops[part], size, usable_cpus())
+        ints[part] = run_embedder(session, crops[part], size, usable_cpus()).embeddings
 
     def scored(embeddings: np.ndarray) -> PairScores:
         seed = params.verify.seed
@@ -110,12 +112,12 @@ def compare_with_float32(
         ints, val.persons, verifier, probabilities, params.verify, float32.data,
         photo_sources(MANIFEST, val.paths),
     )  # fmt: skip
-    release = bundle.release.with_embedder(embedder)
+    release = bundle.release.with_embedder(stated)
     section = Int8(
         weight=release.weights[EMBEDDER],
         contract_id=release.contract_id,
         thresholds=thresholds.model_copy(
-            update={name: getattr(float32, name) for name in ("quality_deciles", "quality_version")}
+            update={name: getattr(float32, name) for name in _OF_QUALITY}
         ),
         measured=measured,
     )

@@ -15,6 +15,7 @@ from faceops.config.params_file import read_params
 from faceops.faces.quality import QUALITY_VERSION
 from faceops.stages import read_json, run_stage
 from faceops.verification.fit import fit_verifier
+from faceops.verification.length_scale import LengthScale
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.normalisation import pair_rate
 from faceops.verification.split_faces import at_most, photo_sources, read_rows, read_split
@@ -26,6 +27,7 @@ SOURCES = Path("build/validate/inputs/sources.json")
 CROPPED, FACES = Path("build/crop/faces.parquet"), Path("build/split/faces.parquet")
 MANIFEST = Path("build/validate/manifest.parquet")
 EMBEDDINGS, EMBED = Path("build/embed/embeddings.npy"), Path("build/embed/embed.json")
+LENGTHS = Path("build/embed/lengths.npy")
 
 
 def main() -> None:
@@ -45,9 +47,8 @@ def main() -> None:
         embeddings, val.persons, verifier, fit.scores, params, data,
         photo_sources(MANIFEST, val.paths),
     )  # fmt: skip
-    deciles = quality_deciles(CROPPED, val.paths)
-    thresholds = thresholds.model_copy(
-        update={"quality_deciles": deciles, "quality_version": QUALITY_VERSION}
+    thresholds = with_quality(
+        thresholds, quality_of_photos(CROPPED, val.paths), read_rows(LENGTHS, val.rows)
     )
     verifier.save(OUT / "verifier.json")
     write_json(OUT / "thresholds.json", thresholds.model_dump(mode="json"))
@@ -77,15 +78,28 @@ def population_figures(thresholds: Thresholds) -> dict[str, Any]:
     }
 
 
-def quality_deciles(cropped: Path, photos: np.ndarray) -> list[float]:
-    """Return the nine deciles of the quality of the faces cropped from `photos` (paths)."""
+def with_quality(thresholds: Thresholds, quality: np.ndarray, lengths: np.ndarray) -> Thresholds:
+    """Return `thresholds` with the scale of `lengths` (N,) and the deciles of quality after it.
+
+    `quality` (N,) is that of the photos.
+    """
+    scaled = thresholds.model_copy(update={"length_scale": LengthScale.of(lengths)})
+    after = scaled.quality_after(quality, lengths)
+    deciles = [round(float(value), 4) for value in np.quantile(after, np.arange(1, 10) / 10)]
+    return scaled.model_copy(
+        update={"quality_deciles": deciles, "quality_version": QUALITY_VERSION}
+    )
+
+
+def quality_of_photos(cropped: Path, photos: np.ndarray) -> np.ndarray:
+    """Return the quality of the faces cropped from `photos`, paths (N,), float64 (N,)."""
     try:
         table = pq.read_table(cropped, columns=["path", "quality"])
     except (OSError, pa.ArrowException) as error:
         reason = first_line(error)
         raise FaceOpsError(f"{cropped} cannot be read ({reason}); run the crop stage.") from None
-    quality = table["quality"].to_numpy()[np.isin(table["path"].to_pylist(), photos)]
-    return [round(float(value), 4) for value in np.quantile(quality, np.arange(1, 10) / 10)]
+    found = dict(zip(table["path"].to_pylist(), table["quality"].to_pylist(), strict=True))
+    return np.array([found[path] for path in photos.tolist()], np.float64)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from faceops.base.errors import UsageError
+from faceops.verification.length_scale import LengthScale
 from faceops.verification.normalisation import Normalisation
 from faceops.verification.verifier import clipped_log_odds, reaches
 
@@ -106,9 +107,26 @@ class Thresholds(_Frozen):
         default=[], description="nine deciles of the quality of the photos' faces"
     )
     quality_version: int = Field(1, description="of the measure of quality, see `faces.quality`")
+    length_scale: LengthScale | None = Field(
+        None, description="for the quality after embedding; None in older releases"
+    )
     normalisation: Normalisation | None = Field(
         None, description="for thresholds that adapt to an album; None in older releases"
     )
+
+    def quality_after(self, before: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Return the quality of faces once they are embedded, float64 (N,), 0 to 1.
+
+        The geometric mean of `before` and the share of the length, `before` where that is unknown.
+
+        Args:
+            before: `Quality.overall` (N,), of the photo.
+            lengths: of the raw embeddings (N,), NaN where they are unknown.
+        """
+        if self.length_scale is None:
+            return before
+        after = np.sqrt(before * self.length_scale.share(lengths))
+        return np.where(np.isnan(after), before, after)
 
     def for_search(self, budget: float, gallery_faces: int) -> float:
         """Return the threshold that keeps an FPIR of `budget` in a gallery of `gallery_faces`.

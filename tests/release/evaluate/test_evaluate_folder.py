@@ -162,7 +162,7 @@ def test_an_interrupted_evaluation_continues(
     # A kill in the middle: half a line, a crop without a line, an embedding half written.
     lines = before["photos.jsonl"].splitlines(keepends=True)
     (store / "photos.jsonl").write_bytes(b"".join(lines[:-3]) + lines[-3][:20])
-    vectors = next(store.glob("embeddings-*"))
+    vectors = next(store.glob("embedded-*"))
     vectors.write_bytes(before[vectors.name][:700])
     again = embed_photos(model, photos, frozenset(), tmp_path, threads=2)
     assert np.array_equal(again.faces.embeddings, whole.faces.embeddings)
@@ -173,7 +173,7 @@ def test_an_interrupted_evaluation_continues(
         raise AssertionError("done again")
 
     monkeypatch.setattr("faceops.faces.find_faces.FaceFinder.find", never)
-    monkeypatch.setattr("faceops.release.bundle.Bundle.embed", never)
+    monkeypatch.setattr("faceops.release.bundle.Bundle.embed_with_lengths", never)
     third = embed_photos(open_model(sface_bundle), photos, frozenset(), tmp_path, threads=1)
     assert np.array_equal(third.faces.embeddings, whole.faces.embeddings)
     assert third.faces.missing == whole.faces.missing

@@ -99,7 +99,7 @@ class FaceExtractor:
         Raises:
             ShortageError, or the error of a library for which `shortage` returns one.
         """
-        return PhotoBlock.of(self._extract(group), self._embedding_size)
+        return self._block(self._extract(group))
 
     def extract_singly(self, group: PhotoGroup) -> PhotoBlock:
         """Return what `extract` returns, photo by photo; a shortage is the failure of its photo."""
@@ -111,11 +111,11 @@ class FaceExtractor:
                 if (lack := shortage(error)) is None:
                     raise
                 extractions.append(self._failed(path, str(lack), is_failure=True))
-        return PhotoBlock.of(extractions, self._embedding_size)
+        return self._block(extractions)
 
-    @property
-    def _embedding_size(self) -> int:
-        return self.bundle.release.embedding_size
+    def _block(self, extractions: list[Extraction]) -> PhotoBlock:
+        release = self.bundle.release
+        return PhotoBlock.of(extractions, release.embedding_size, release.thresholds)
 
     def _extract(self, group: PhotoGroup) -> list[Extraction]:
         with self.timer.part("look"):
@@ -207,14 +207,17 @@ class FaceExtractor:
         crops = [crop for one in extractions for _, crop in sorted(one.crops.items())]
         if not crops:
             return extractions
-        rows = self.bundle.embed(np.stack(crops))
+        rows, measured = self.bundle.embed_with_lengths(np.stack(crops))
         embedded, start = [], 0
         for one in extractions:
             if one.crops:
                 embeddings = np.zeros((len(one.photo.faces), rows.shape[1]), np.float32)
-                embeddings[sorted(one.crops)] = rows[start : start + len(one.crops)]
-                start += len(one.crops)
-                one = replace(one, photo=replace(one.photo, embeddings=embeddings))
+                lengths = np.full(len(embeddings), np.nan, np.float32)
+                own = slice(start, start + len(one.crops))
+                embeddings[sorted(one.crops)], lengths[sorted(one.crops)] = rows[own], measured[own]
+                start = own.stop
+                photo = replace(one.photo, embeddings=embeddings, lengths=lengths)
+                one = replace(one, photo=photo)
             embedded.append(one)
         return embedded
 

@@ -36,7 +36,7 @@ from faceops.photos.formats import decoder_id
 from faceops.release.bundle import Bundle
 from faceops.release.release_file import Precision
 
-SHARD_VERSION = 1  # raise it with every change of the file
+SHARD_VERSION = 2  # raise it with every change of the file
 _IN_MEMORY = Path(":memory:")  # SQLite's; a worker that is killed leaves no face on its disk
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
 from faceops.identification.state import found_photo, presence, schema
-from faceops.identification.state.found_photo import FACE, NOT_EMBEDDED, FoundPhoto
+from faceops.identification.state.found_photo import FACE, NOT_EMBEDDED, NOT_MEASURED, FoundPhoto
 from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.presence import SourceFile
 from faceops.photos.formats import PhotoLimits, decoder_id
@@ -187,14 +187,16 @@ class FaceStore:
         with self._reading() as db:
             rows = db.execute(
                 "SELECT id, photo_id, reason, width, height, orientation, turned, decoder, faces, "
-                "embeddings FROM photos LEFT JOIN embeddings ON photo=id AND contract=? "
+                "embeddings, lengths FROM photos LEFT JOIN embeddings ON photo=id AND contract=? "
+                "LEFT JOIN lengths USING (photo, contract) "
                 f"WHERE finder=? AND photo_id IN ({_marks(photo_ids)})",
                 (self._method.contract, finder, *photo_ids),
             ).fetchall()
         found = {}
-        for number, photo_id, reason, *size, orientation, turned, decoder, content, matrix in rows:
-            if decoder != self._decoder_of(reason, (size[0], size[1])):
+        for number, photo_id, reason, width, height, orientation, turned, decoder, *blobs in rows:
+            if decoder != self._decoder_of(reason, (width, height)):
                 continue
+            content, matrix, lengths = blobs
             faces, embeddings, crops = np.frombuffer(content, FACE), NOT_EMBEDDED, {}
             if matrix is not None:
                 embeddings = np.frombuffer(matrix, "<f4").reshape(len(faces), -1)
@@ -207,11 +209,12 @@ class FaceStore:
                 FoundPhoto(
                     photo_id,
                     Reason(reason) if reason else None,
-                    (size[0], size[1]),
+                    (width, height),
                     orientation or 1,
                     turned or 0,
                     faces,
                     embeddings,
+                    NOT_MEASURED if lengths is None else np.frombuffer(lengths, "<f4"),
                 ),
                 crops,
                 orientation is not None,
@@ -326,10 +329,11 @@ class FaceStore:
                 "(SELECT finder, contract FROM methods ORDER BY used DESC LIMIT ?)",
                 (METHODS_KEPT,),
             )
-            db.execute(
-                "DELETE FROM embeddings WHERE NOT EXISTS (SELECT 1 FROM photos JOIN methods "
-                "USING (finder) WHERE id=photo AND methods.contract=embeddings.contract)"
-            )
+            for table in ("embeddings", "lengths"):
+                db.execute(
+                    f"DELETE FROM {table} WHERE NOT EXISTS (SELECT 1 FROM photos JOIN methods "
+                    f"USING (finder) WHERE id=photo AND methods.contract={table}.contract)"
+                )
             db.execute("DELETE FROM photos WHERE finder NOT IN (SELECT finder FROM methods)")
 
     @contextmanager
@@ -389,11 +393,11 @@ class FaceStore:
             marks = f"photo=? AND face_index IN ({_marks(gone)})"
             self._db.execute(f"DELETE FROM pictures WHERE {marks}", (row[0], *gone))
         if len(photo.faces):
-            content = photo.embeddings.astype("<f4").tobytes()
-            self._db.execute(
-                "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
-                (row[0], self._method.contract, content),
-            )
+            for table, array in (("embeddings", photo.embeddings), ("lengths", photo.lengths)):
+                self._db.execute(
+                    f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)",
+                    (row[0], self._method.contract, array.astype("<f4").tobytes()),
+                )
 
     def _decoder_of(self, reason: str | None, size: tuple[int, int]) -> str | None:
         """Return what a photo's result depends on beside its bytes and the method."""

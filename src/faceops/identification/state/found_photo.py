@@ -32,6 +32,7 @@ FACE = np.dtype(
 )
 NO_FACES = np.zeros(0, FACE)
 NOT_EMBEDDED = np.zeros((0, 0), np.float32)
+NOT_MEASURED = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,6 +47,8 @@ class FoundPhoto:
         faces: `FACE` (F,).
         embeddings: float32 (F, D), L2-normalised, zeros for a forgotten face; D is 0 until the
             faces are embedded.
+        lengths: float32 (F,), see `Embedded`; (0,) if they were not measured. `faces` do not
+            depend on them: their quality is that of the photo.
     """
 
     photo_id: str | None
@@ -55,6 +58,7 @@ class FoundPhoto:
     turned: int = 0
     faces: np.ndarray = field(default_factory=lambda: NO_FACES)
     embeddings: np.ndarray = field(default_factory=lambda: NOT_EMBEDDED)
+    lengths: np.ndarray = field(default_factory=lambda: NOT_MEASURED)
 
     def without(self, gone: Collection[int]) -> "FoundPhoto":
         """Return the photo; of the faces with the indices `gone`, only the box is left."""

@@ -12,6 +12,7 @@ import numpy as np
 from faceops.base.reasons import Reason
 from faceops.identification.state.found_photo import FACE, FoundPhoto
 from faceops.identification.state.presence import SourceFile
+from faceops.verification.thresholds import Thresholds
 
 _ARRAYS = ("stamps", "sizes", "orientations", "turned", "opened", "reembedded")  # a row a photo
 _NO_FILE = (-1,) * (len(SourceFile._fields) - 1)
@@ -51,7 +52,7 @@ class PhotoBlock:
         opened, reembedded: bool (P,), as in `Extraction`.
         failures: by photo, as in `Extraction`; only those that are not "".
         starts: int64 (P + 1,), the faces of photo p are rows starts[p] to starts[p + 1].
-        faces: `FACE` (F,).
+        faces: `FACE` (F,), with their quality after embedding.
         embeddings: float32 (F, D), L2-normalised, zeros for a forgotten face.
     """
 
@@ -70,8 +71,16 @@ class PhotoBlock:
     embeddings: np.ndarray
 
     @classmethod
-    def of(cls, extractions: Sequence[Extraction], embedding_size: int) -> "PhotoBlock":
-        """Return the photos `extractions`, whose faces are embedded, in this order."""
+    def of(
+        cls,
+        extractions: Sequence[Extraction],
+        embedding_size: int,
+        thresholds: Thresholds | None = None,
+    ) -> "PhotoBlock":
+        """Return the photos `extractions`, whose faces are embedded, in this order.
+
+        With `thresholds`, those of the release, `faces` have their quality after embedding.
+        """
         photos = [one.photo for one in extractions]
         count = len(photos)
         # Of a photo whose faces were all forgotten before they were embedded, there is no matrix.
@@ -82,6 +91,10 @@ class PhotoBlock:
             for photo in photos
             if len(photo.faces)
         ]
+        # NumPy compares the fields of each array that it concatenates.
+        faces = np.frombuffer(bytearray().join(photo.faces.data for photo in photos), FACE)
+        if thresholds is not None and len(faces):
+            faces["quality"] = thresholds.quality_after(faces["quality"], lengths_of(photos))
         return cls(
             paths=[one.path for one in extractions],
             stamps=np.array(
@@ -96,8 +109,7 @@ class PhotoBlock:
             reembedded=np.array([one.reembedded for one in extractions], bool),
             failures={place: one.failure for place, one in enumerate(extractions) if one.failure},
             starts=np.cumsum([0, *(len(photo.faces) for photo in photos)]),
-            # NumPy compares the fields of each array that it concatenates.
-            faces=np.frombuffer(bytearray().join(photo.faces.data for photo in photos), FACE),
+            faces=faces,
             embeddings=np.concatenate([np.zeros((0, embedding_size), np.float32), *embedded]),
         )
 
@@ -171,6 +183,14 @@ class PhotoBlock:
     def with_embeddings(self, embeddings: np.ndarray) -> "PhotoBlock":
         """Return the block with float32 (F, D)."""
         return replace(self, embeddings=embeddings)
+
+
+def lengths_of(photos: Sequence[FoundPhoto]) -> np.ndarray:
+    """Return the lengths, float32 (F,), of the faces of one photo or more, NaN for unknown ones."""
+    unknown = np.full(max(len(photo.faces) for photo in photos), np.nan, np.float32)
+    return np.concatenate(
+        [one.lengths if len(one.lengths) else unknown[: len(one.faces)] for one in photos]
+    )
 
 
 class EmbeddingFile:

@@ -62,6 +62,7 @@ def _finder_digest(release: Release, detail: int | str) -> str:
 SCHEMA_VERSION = 6
 # files.gone_since: seconds since 1970, NULL while the file exists.
 # photos.faces: an array of type `FACE`. embeddings.embeddings: float32 (F, D) of all these faces.
+# lengths: float32 (F,), see `Embedded`; earlier versions store none.
 # replaced: what files held that were written anew since the latest complete run.
 # pictures: of each face that was not forgotten; `crop` is NULL unless it was kept.
 _OF_PHOTO = "REFERENCES photos(id) ON DELETE CASCADE"
@@ -72,6 +73,8 @@ _TABLES = {
     "decoder TEXT, width INTEGER, height INTEGER, orientation INTEGER, turned INTEGER, faces BLOB, "
     "UNIQUE (photo_id, finder))",
     "embeddings": f"(photo INTEGER {_OF_PHOTO}, contract TEXT, embeddings BLOB, "
+    "PRIMARY KEY (photo, contract))",
+    "lengths": f"(photo INTEGER {_OF_PHOTO}, contract TEXT, lengths BLOB, "
     "PRIMARY KEY (photo, contract))",
     "pictures": f"(photo INTEGER {_OF_PHOTO}, face_index INTEGER, thumbnail BLOB, crop BLOB, "
     "PRIMARY KEY (photo, face_index))",
@@ -173,7 +176,8 @@ def prepare_tables(db: sqlite3.Connection) -> bool:
         version += 1
         db.execute(f"PRAGMA user_version={version}")
     if version == SCHEMA_VERSION:
-        db.execute(f"CREATE TABLE IF NOT EXISTS replaced {_TABLES['replaced']}")
+        for name in ("replaced", "lengths"):
+            db.execute(f"CREATE TABLE IF NOT EXISTS {name} {_TABLES[name]}")
         return is_migrated
     if version:
         print(

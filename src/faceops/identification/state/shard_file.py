@@ -17,8 +17,9 @@ from faceops.identification.state.found_photo import FACE, NOT_EMBEDDED, FoundPh
 from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.presence import SourceFile
 
-# `faces`: an array of type `FACE`; `embeddings`: float32 (F, D); `thumbnails` and `crops`: of each
-# face, encoded, `crops` null where they are not kept. No photo_id: the file is empty or too large.
+# `faces`: an array of type `FACE`; `embeddings`: float32 (F, D); `lengths`: float32 (F,);
+# `thumbnails` and `crops`: of each face, encoded, `crops` null where they are not kept. No
+# photo_id: the file is empty or too large.
 _SCHEMA = pa.schema(
     [
         ("path", pa.binary()),
@@ -28,6 +29,7 @@ _SCHEMA = pa.schema(
         *((name, pa.int32()) for name in ("width", "height", "orientation", "turned")),
         ("faces", pa.binary()),
         ("embeddings", pa.binary()),
+        ("lengths", pa.binary()),
         ("thumbnails", pa.list_(pa.binary())),
         ("crops", pa.list_(pa.binary())),
     ]
@@ -56,6 +58,7 @@ def _row(file: SourceFile, photo: FoundPhoto, pictures: Pictures) -> dict[str, A
         "turned": photo.turned,
         "faces": photo.faces.tobytes(),
         "embeddings": photo.embeddings.astype("<f4").tobytes(),
+        "lengths": photo.lengths.astype("<f4").tobytes(),
         "thumbnails": [thumbnail for thumbnail, _ in in_order],
         "crops": [crop for _, crop in in_order],
     }
@@ -90,6 +93,7 @@ def read_shard(content: bytes, embedding_size: int) -> Iterator[tuple[Extraction
             row["turned"],
             faces,
             embeddings,
+            np.frombuffer(row["lengths"], "<f4"),
         )
         is_read = photo.photo_id is not None
         yield Extraction(path, SourceFile(path, *stamp), photo, opened=is_read), pictures

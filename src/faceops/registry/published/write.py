@@ -88,7 +88,7 @@ def _write_models(root: Path, folder: Path, release: Release) -> Release:
     """Write the model files; return `release` with their sha256 and contract id."""
     share = release.params["export"]["dlib_share"]
     joined = with_dlib(adapt_embedder(onnx.load(weight_path("sface"))), share)
-    embedder = export.serialise(joined)
+    embedder, stated = export.embedder_file(joined)
     _require_same_embeddings(root, embedder, release.params["export"])
     (folder / contract.EMBEDDER).write_bytes(embedder)
     detector = with_symbolic_size(weight_path("yunet").read_bytes())
@@ -103,7 +103,7 @@ def _write_models(root: Path, folder: Path, release: Release) -> Release:
         "git_commit": export.git_commit(root),
         "dvc_lock_sha256": sha256_file(lock) if lock.is_file() else "",
     }
-    return add_metadata(folder, release.with_embedder(embedder).model_copy(update=update))
+    return add_metadata(folder, release.with_embedder(stated).model_copy(update=update))
 
 
 def _require_same_embeddings(root: Path, embedder: bytes, limits: dict[str, Any]) -> None:
@@ -111,7 +111,7 @@ def _require_same_embeddings(root: Path, embedder: bytes, limits: dict[str, Any]
     stored = np.load(root / "build/embed/embeddings.npy", mmap_mode="r", allow_pickle=False)
     rows = evenly_spread(np.arange(len(crops)), limits["parity_crops"])
     session = open_session(embedder, usable_cpus())
-    found = run_embedder(session, np.asarray(crops[rows]), stored.shape[1])
+    found, _ = run_embedder(session, np.asarray(crops[rows]), stored.shape[1])
     parity = export.measure_parity(np.asarray(stored[rows]), found)
     export.require_parity(parity, limits["max_difference"])
 

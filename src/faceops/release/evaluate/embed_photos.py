@@ -95,7 +95,7 @@ class PhotoStore:
     """Crops and embeddings in `folder`, for one way of finding faces.
 
     Files: photos.jsonl, a line a photo (sha256, row of its crop, quality of its face, reason
-    without one); crops.u8, uint8 (rows, 112, 112, 3); embeddings-<model>.f32, see
+    without one); crops.u8, uint8 (rows, 112, 112, 3); embedded-<model>.f32, see
     `stored_embeddings`. A context manager; it locks the folder.
     """
 
@@ -177,11 +177,19 @@ class PhotoRow:
 
 @dataclass(frozen=True)
 class EmbeddedPhotos:
-    """The faces of a data folder; `photos` has a row for every file, in the order of paths."""
+    """The faces of a data folder; `photos` has a row for every file, in the order of paths.
+
+    Attributes:
+        crops: of the faces, on disk.
+        lengths: float32 (N,), see `Embedded`.
+        quality: float64 (N,), as identification has it.
+    """
 
     faces: EmbeddedFaces
     photos: list[PhotoRow]
-    crops: CropRows  # of the faces, on disk
+    crops: CropRows
+    lengths: np.ndarray
+    quality: np.ndarray
 
     @property
     def photo_ids(self) -> np.ndarray:
@@ -190,7 +198,7 @@ class EmbeddedPhotos:
 
     @property
     def qualities(self) -> list[Quality]:
-        """The quality of each face, in the order of `faces`."""
+        """The measures of each face in its photo, in the order of `faces`."""
         return [photo.quality for photo in self.photos if not photo.reason and photo.quality]
 
     @property
@@ -240,15 +248,18 @@ def embed_photos(
             counts = Counter(row.reason for row in rows).most_common()
             reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
             raise FaceOpsError(f"none of {len(rows)} photos has a usable face ({reasons}).")
-        crops, file = store.crops(), store.folder / f"embeddings-{model.identity[:16]}.f32"
-        embeddings = stored_embeddings(file, crops, kept, model.embedding_size, model.embed)
+        crops, file = store.crops(), store.folder / f"embedded-{model.identity[:16]}.f32"
+        embedded = stored_embeddings(file, crops, kept, model.embedding_size, model.embed)
     faces = EmbeddedFaces(
-        embeddings=embeddings,
+        embeddings=embedded.embeddings,
         persons=np.array([row.person for row in rows if not row.reason], dtype=str),
         paths=np.array([row.path for row in rows if not row.reason], dtype=str),
         missing=tuple(row.path for row in rows if row.reason),
     )
-    return EmbeddedPhotos(faces, rows, CropRows(crops, kept))
+    quality = np.array([row.quality.overall for row in rows if not row.reason and row.quality])
+    if model.thresholds is not None:
+        quality = model.thresholds.quality_after(quality, embedded.lengths)
+    return EmbeddedPhotos(faces, rows, CropRows(crops, kept), embedded.lengths, quality)
 
 
 # Reasons that depend on the photo's bytes alone; others may not apply the next time.

@@ -58,7 +58,7 @@ def embed_split(
     people = read_split(faces_file, split)
     crops = read_rows(crops_file, people.rows)
     blocks = range(0, len(crops), _BLOCK)
-    parts = [model.embed(crops[start : start + _BLOCK]) for start in track(blocks, "embedding")]
+    parts = [model.embed(crops[start : start + _BLOCK])[0] for start in track(blocks, "embedding")]
     return EmbeddedFaces(np.concatenate(parts), people.persons, people.paths, crops)
 
 

@@ -20,7 +20,7 @@ from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import QUALITY_VERSION
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import Bundle, Embedded
 from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS
 from faceops.release.evaluate.foreign_embedder import ForeignEmbedder
 from faceops.release.release_file import RELEASE_FILE, Precision
@@ -40,7 +40,7 @@ class MeasuredModel:
         finder: with one thread a session, to be shared by threads that open photos.
         finder_identity: models with equal ones give equal crops of equal photos.
         crops: how a photo becomes a crop.
-        embed: crops uint8 (N, 112, 112, 3) RGB -> float32 (N, D), L2-normalised.
+        embed: crops uint8 (N, 112, 112, 3) RGB -> their embeddings.
         embedding_size: D.
         verifier: a release's own; else the negative squared distance, uncalibrated.
         thresholds: a release's own; None where nothing was calibrated.
@@ -53,7 +53,7 @@ class MeasuredModel:
     finder: FaceFinder
     finder_identity: str
     crops: CropSettings
-    embed: Callable[[np.ndarray], np.ndarray]
+    embed: Callable[[np.ndarray], Embedded]
     embedding_size: int
     verifier: Verifier
     thresholds: Thresholds | None
@@ -78,7 +78,7 @@ class MeasuredModel:
             finder=bundle.finder_of_any_mode(threads=1),
             finder_identity=_finder_identity(files, detector, settings),
             crops=settings,
-            embed=bundle.embed,
+            embed=bundle.embed_with_lengths,
             embedding_size=release.embedding_size,
             verifier=pair_verifier(bundle),
             thresholds=release.thresholds,
@@ -100,7 +100,7 @@ class MeasuredModel:
             finder=FaceFinder(detector, LandmarkRefiner(onet)),
             finder_identity=_finder_identity(files, (detector.size, detector.threshold), settings),
             crops=settings,
-            embed=embedder.embed,
+            embed=lambda crops: Embedded.without_lengths(embedder.embed(crops)),
             embedding_size=size,
             verifier=Verifier(np.full(size, -1, np.float32), 0.0, "distance"),
             thresholds=None,

@@ -103,7 +103,10 @@ def _fpir_by_budget(task: ProtocolInput) -> dict[str, Any]:
 def run_robustness(task: ProtocolInput) -> dict[str, Any]:
     """Measure the true accept rate that remains when photos are altered."""
     settings, model = task.settings, task.model
-    photos = PhotoEmbedder(task.data, model.finder, model.embed, model.crops, task.threads)
+    photos = PhotoEmbedder(
+        task.data, model.finder, lambda crops: model.embed(crops).embeddings, model.crops,
+        task.threads,
+    )  # fmt: skip
     table = measure_robustness(
         *task.pair, model.thresholds, photos,
         count=settings.robustness_photos, seed=settings.seed,
