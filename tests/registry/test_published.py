@@ -57,7 +57,7 @@ def stated() -> Release:
 
 def test_the_committed_statement_follows_the_schema_and_the_weights() -> None:
     release, catalogue = stated(), read_catalogue()
-    assert release.schema_version in (6, SCHEMA_VERSION)
+    assert release.schema_version == SCHEMA_VERSION
     assert release.contract_id == release.expected_contract_id()
     assert release.weights[LANDMARKS].sha256 == catalogue["onet"].sha256
     assert release.weights[VERIFIER].sha256 == sha256_file(FILES / VERIFIER)
