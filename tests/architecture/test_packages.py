@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -103,3 +104,13 @@ for module in {NAMING!r}:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_mypy_reads_every_module_that_is_imported(repository: Path) -> None:
+    settings = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["tool"]["mypy"]
+    modules = {one.get("follow_imports"): one["module"] for one in settings["overrides"]}
+    paths = [path for folder in ("src", "flows") for path in (repository / folder).rglob("*.py")]
+    names = {f"{name}." for path in paths for name in imported_names(path)}
+    skipped = {one for one in names if one.startswith(tuple(x[:-1] for x in modules["skip"]))}
+    assert skipped
+    assert {one for one in skipped if not one.startswith(tuple(modules["normal"]))} == set()
