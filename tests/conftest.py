@@ -209,20 +209,21 @@ def gallery(gallery_dir: Path) -> "Gallery":
     return Gallery.open(gallery_dir)
 
 
-def link_album(synthetic_set: Path, folder: Path) -> Path:
+def copy_album(synthetic_set: Path, folder: Path) -> Path:
     """Make a folder of twelve photos: scenes below scenes/, broken files and a text file."""
     (folder / "scenes").mkdir(parents=True)
+    # No links: another worker's would change the ctime of a photo between two runs of a test.
     for path in sorted((synthetic_set / "album").glob("scene_*.jpg"))[:8]:
-        os.link(path, folder / "scenes" / path.name)
+        shutil.copy2(path, folder / "scenes")
     for name in ("empty.jpg", "text.jpg", "truncated.jpg", "orientation_6.jpg"):
-        os.link(synthetic_set / "album" / "odd" / name, folder / name)
+        shutil.copy2(synthetic_set / "album" / "odd" / name, folder)
     return folder
 
 
 @pytest.fixture
 def album(synthetic_set: Path, tmp_path: Path) -> Path:
-    """A folder of twelve photos, see `link_album`."""
-    return link_album(synthetic_set, tmp_path / "album")
+    """A folder of twelve photos, see `copy_album`."""
+    return copy_album(synthetic_set, tmp_path / "album")
 
 
 @pytest.fixture(scope="session")

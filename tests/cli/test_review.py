@@ -18,7 +18,7 @@ from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 from faceops.review.server import listen
-from tests.conftest import link_album
+from tests.conftest import copy_album
 
 
 def ask(port: int | None, path: str, body: Any = None, **headers: str) -> tuple[Any, str]:
@@ -37,7 +37,7 @@ def test_it_prints_an_address_that_works_and_publishes_at_the_end(
 ) -> None:
     gallery, out = tmp_path / "gallery", tmp_path / "found"
     shutil.copytree(gallery_dir, gallery, ignore=shutil.ignore_patterns("outputs.jsonl", ".lock"))
-    photos = link_album(synthetic_set, tmp_path / "photos")
+    photos = copy_album(synthetic_set, tmp_path / "photos")
     identify(photos, Gallery.open(gallery), bundle, out)
     command = [sys.executable, "-m", "faceops.cli", "review", "--out", str(out), "--port", "0"]
     command += ["--gallery", str(gallery), "--bundle", str(sface_bundle), "--no-browser", "--json"]

@@ -15,7 +15,7 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.found_photo import FACE
 from faceops.release.bundle import Bundle
-from tests.conftest import link_album, made_once
+from tests.conftest import copy_album, made_once
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def known_photos(
     """A state with the faces and crops of the photos of `album`, found under no path."""
 
     def make(folder: Path) -> None:
-        album = link_album(synthetic_set, folder / "album")
+        album = copy_album(synthetic_set, folder / "album")
         identify(album, gallery, bundle, folder / "out", IdentifySettings(keep_crops=True))
         with contextlib.closing(sqlite3.connect(folder / "out" / "state.sqlite")) as db, db:
             for table in ("files", "unknown_faces", "unknown_given"):

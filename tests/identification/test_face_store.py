@@ -35,7 +35,7 @@ from faceops.photos.formats import PhotoLimits
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
 from faceops.verification.length_scale import LengthScale
-from tests.conftest import link_album
+from tests.conftest import copy_album
 from tests.identification.columns import number_groups, photo
 from tests.identification.conftest import as_of_schema_5, count, results_missing, rows_of
 from tests.photos.tiny_dng import dng
@@ -390,7 +390,7 @@ def new_rows(
 ) -> list[dict[str, Any]]:
     """The rows of a run of the next release that opened every photo of `album`."""
     folder = tmp_path_factory.mktemp("new_rows")
-    identify(link_album(synthetic_set, folder / "album"), new_gallery, new, folder / "out")
+    identify(copy_album(synthetic_set, folder / "album"), new_gallery, new, folder / "out")
     return rows_of(folder / "out")
 
 

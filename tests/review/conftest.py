@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from faceops.release.bundle import Bundle
 from faceops.review.album import Album
 from faceops.review.security import Access
 from faceops.review.server import Server, create_app, listen
-from tests.conftest import link_album
+from tests.conftest import copy_album
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +31,7 @@ def identified(
     folder = tmp_path_factory.mktemp("identified")
     ignored = shutil.ignore_patterns("outputs.jsonl", ".lock")
     shutil.copytree(gallery_dir, folder / "gallery", ignore=ignored)
-    photos = link_album(synthetic_set, folder / "photos")
+    photos = copy_album(synthetic_set, folder / "photos")
     identify(photos, Gallery.open(folder / "gallery"), bundle, folder / "found")
     return folder
 
@@ -72,11 +71,11 @@ def hostile(synthetic_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         if number < len(PEOPLE):
             own = folder / "people" / PEOPLE[number]
             own.mkdir(parents=True)
-            os.link(photos.pop(), own / "enrolled.jpg")
+            shutil.copy2(photos.pop(), own / "enrolled.jpg")
         album = folder / "photos" / IMAGE
         album.mkdir(parents=True, exist_ok=True)
         for photo in photos:
-            os.link(photo, album / f"{number} \"'> {IMAGE} {photo.name}")
+            shutil.copy2(photo, album / f"{number} \"'> {IMAGE} {photo.name}")
     bundle = load_published()
     enrol(folder / "people", folder / "gallery", bundle)
     gallery = Gallery.open(folder / "gallery")
