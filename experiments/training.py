@@ -69,7 +69,7 @@ class BuiltFaces:
     """The N aligned faces of a pipeline run.
 
     crops: uint8 (M, 112, 112, 3) RGB, memory-mapped; rows: int64 (N,), each face's row in it.
-    persons, paths, splits, sources: text (N,); negative_only: bool (N,), the person has one photo.
+    persons, paths, splits, sources: text (N,); negative_only: bool (N,), see `split`.
     missing: paths of rejected photos.
     hashes: sha256 of the table of faces, and of the crops.
     """

@@ -15,19 +15,10 @@ from faceops.dataset.names import (
 from faceops.gallery.names import given_name
 
 
-@pytest.mark.parametrize(
-    "spelling",
-    [
-        "George_W_Bush",
-        "george w bush",
-        "George W. Bush",
-        "GEORGE-W-BUSH",
-        " George  W_Bush ",
-        "Ｇeorge W Bush",
-    ],
-)
-def test_spellings_of_one_person_share_a_key(spelling: str) -> None:
-    assert name_key(spelling) == "george w bush" != name_key("George Bush")
+def test_spellings_of_one_person_share_a_key() -> None:
+    spellings = ("George_W_Bush", "george w bush", "George W. Bush", "GEORGE-W-BUSH")
+    keys = {name_key(one) for one in (*spellings, " George  W_Bush ", "Ｇeorge W Bush")}
+    assert keys == {"george w bush"} != {name_key("George Bush")}
 
 
 @pytest.mark.parametrize("name", ["Straße", "ǅ", "ﬁona İpek", "Ångström", "a.-_b"])

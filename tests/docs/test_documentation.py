@@ -27,16 +27,8 @@ PARSER = build_parser()
 
 SECTIONS = {field.alias or name: field for name, field in Params.model_fields.items()}
 TRACKED = (
-    "src",
-    "tests",
-    "docs",
-    "flows",
-    "experiments",
-    "benchmarks",
-    "deploy",
-    "demo.py",
-    ".dvc",
-    ".ci",
+    *("src", "tests", "docs", "flows", "experiments", "benchmarks", "deploy"),
+    *("demo.py", ".dvc", ".ci"),
 )
 ROOT_FILE = re.compile(r"[A-Za-z][\w-]*\.(?:yaml|yml|toml|dvc)|Dockerfile|Makefile|[A-Z_]+\.md")
 # Programs of others that code blocks may call.

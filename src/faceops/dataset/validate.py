@@ -29,6 +29,10 @@ from faceops.photos.formats import FORMATS, PhotoLimits
 from faceops.photos.open_photo import PhotoError, PhotoShortageError, open_photo
 from faceops.photos.walk import walk_photos
 
+_CHUNK = 32
+_BLOCK = 256  # photos whose hashes are compared with all others at once
+_MIN_PHOTOS_FOR_PROCESSES = 64  # starting processes costs more than they save below this
+
 
 @dataclass(frozen=True)
 class HashedPhoto:
@@ -84,11 +88,6 @@ def near_duplicates(photos: list[HashedPhoto], max_bits: int) -> set[str]:
     for rows, found in track(near_codes(codes, max_bits, _BLOCK), "near duplicates", blocks):
         near[rows[people[rows] != people[found]]] = True
     return {photos[row].path for row in np.flatnonzero(near)}
-
-
-_CHUNK = 32
-_BLOCK = 256  # photos whose hashes are compared with all others at once
-_MIN_PHOTOS_FOR_PROCESSES = 64  # starting processes costs more than they save below this
 
 
 @dataclass(frozen=True)

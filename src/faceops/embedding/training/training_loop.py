@@ -35,12 +35,7 @@ from faceops.embedding.backbones.mobilefacenet import load_sface
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.global_mining import MemoryBank
 from faceops.embedding.heads import build_head, class_centres
-from faceops.embedding.miners import (
-    MINERS,
-    contrastive_loss,
-    squared_distances,
-    triplet_loss,
-)
+from faceops.embedding.miners import MINERS, contrastive_loss, squared_distances, triplet_loss
 from faceops.embedding.model_file import load_model
 from faceops.embedding.training.batch_figures import (
     batch_figures,
@@ -337,7 +332,7 @@ class Trainer:
             targets = self.targets[torch.from_numpy(batch.positions)].to(device)
             loss = loss + distillation_loss(embeddings, targets)
         if head_weight > 0:
-            # The others, people with one photo, have no class.
+            # The others, people used as negatives only, have no class.
             known = torch.from_numpy(np.flatnonzero(batch.labels < self.head.people)).to(device)
             loss = loss + head_weight * self.head(embeddings[known], labels[known])
         if settings.contrastive_weight > 0:
