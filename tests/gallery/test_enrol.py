@@ -14,6 +14,8 @@ import pytest
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.reasons import Reason
 from faceops.cli import main
+from faceops.faces.detector import Detection
+from faceops.faces.find_faces import Face
 from faceops.faces.quality import Quality
 from faceops.gallery import faces_file
 from faceops.gallery.agreement import PlainComparison, choose_faces, dissimilar_photos
@@ -22,6 +24,7 @@ from faceops.gallery.enrol import enrol
 from faceops.gallery.faces_file import UNSAVED
 from faceops.gallery.people import rename, unalias
 from faceops.gallery.people_folder import (
+    OpenedPhoto,
     PersonPhoto,
     enrolment_refusal,
     list_people,
@@ -406,6 +409,24 @@ def test_a_face_that_the_embedder_makes_out_badly_is_not_enrolled(
     usual, lower = ([face.quality for face in enrolled(times).faces] for times in (1, 1.1))
     assert len(usual) == len(lower) == 5 and max(lower) < max(usual) < 1
     assert not enrolled(9).people
+
+
+def test_people_behind_a_face_that_the_embedder_makes_out_badly_are_not_enrolled() -> None:
+    good = Quality(60, 0.5, 0.2, 0.1, 90, 200, 0, 0.9, overall=0.5)
+    bad, behind = replace(good, overall=0.1), replace(good, size_px=40)
+    crop, landmarks = np.zeros((112, 112, 3), np.uint8), np.zeros((5, 2), np.float32)
+
+    def left(*qualities: Quality) -> OpenedPhoto:
+        box = (0.0, 0.0, 9.0, 9.0)
+        faces = tuple(Face(Detection(box, landmarks, 0.9), one, crop) for one in qualities)
+        rows = np.eye(len(faces), dtype=np.float32)
+        opened = OpenedPhoto("1.jpg", "1", faces, embeddings=rows)
+        return PersonPhoto("a", Path("1.jpg"), "1.jpg", "1").of_person(opened)
+
+    assert left(bad, behind).reason is Reason.LOW_QUALITY and not left(bad, behind).faces
+    kept = left(good, replace(behind, overall=0.1), behind)
+    assert [face.quality for face in kept.faces] == [good, behind]
+    assert kept.embeddings is not None and kept.embeddings.argmax(axis=1).tolist() == [0, 2]
 
 
 def test_the_command_prints_earlier_names_and_moved_faces(

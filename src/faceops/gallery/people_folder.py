@@ -92,32 +92,27 @@ class PersonPhoto:
         return ""
 
     def find(self, finder: FaceFinder, limits: PhotoLimits) -> "OpenedPhoto":
-        """Open the photo; return its faces that are good enough to enrol.
-
-        There are none when the largest face is not: the others would be people in the background.
+        """Open the photo; return its faces that are good enough to enrol, see `of_person`.
 
         Raises:
             PhotoError: it cannot be used.
         """
         found = find_in_photo(self.path, finder, limits)
-        largest = max(found.faces, key=lambda face: face.quality.size_px, default=None)
-        reason = Reason.NO_FACE if largest is None else enrolment_refusal(largest.quality)
-        if reason is not None:
-            return OpenedPhoto(self.photo, found.photo.photo_id, (), reason, ADVICE[reason])
-        usable = tuple(face for face in found.faces if enrolment_refusal(face.quality) is None)
-        return OpenedPhoto(self.photo, found.photo.photo_id, usable)
+        return self.of_person(OpenedPhoto(self.photo, found.photo.photo_id, tuple(found.faces)))
 
     def of_person(self, opened: "OpenedPhoto") -> "OpenedPhoto":
-        """Return what `find` returned with the faces that may be the person's.
+        """Return the photo with those of its faces, embedded or not, that may be the person's.
 
-        Once they are embedded, some are not good enough.
+        There are none when the largest is not good enough: the others would be people in the
+        background.
         """
-        good = [enrolment_refusal(face.quality) is None for face in opened.faces]
-        if all(good):
+        if opened.reason is not None:
             return opened
-        if not any(good):
-            reason = Reason.LOW_QUALITY
+        largest = max(opened.faces, key=lambda face: face.quality.size_px, default=None)
+        reason = Reason.NO_FACE if largest is None else enrolment_refusal(largest.quality)
+        if reason is not None:
             return replace(opened, faces=(), embeddings=None, reason=reason, note=ADVICE[reason])
+        good = [enrolment_refusal(face.quality) is None for face in opened.faces]
         rows = None if opened.embeddings is None else opened.embeddings[good]
         return replace(opened, faces=tuple(compress(opened.faces, good)), embeddings=rows)
 
