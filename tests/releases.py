@@ -1,5 +1,6 @@
 """Real releases for tests, benchmarks and experiments."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from faceops.release.contract import (
 from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.export import BundleModels, embedder_file, load_network, write_bundle
 from faceops.release.joined_embedder import embedding_size
+from faceops.release.onnx_metadata import exported_graph
 from faceops.stages.verify import with_quality
 from faceops.verification.calibration import choose_calibration
 from faceops.verification.measure_thresholds import measure_thresholds
@@ -120,6 +122,18 @@ def alter_release(bundle: Path, folder: Path, seed: int = 1, noise: float = 0.02
     content, stated = noisy_embedder(bundle, seed, noise)
     (folder / EMBEDDER).write_bytes(content)
     write_release(read_release(folder).with_embedder(stated), folder)
+    return folder
+
+
+def without_raw_embedding(bundle: Path, folder: Path) -> Path:
+    """Copy the release in `bundle` to `folder` without the second output of its embedder."""
+    shutil.copytree(bundle, folder)
+    release, file = read_release(folder), folder / EMBEDDER
+    graph = exported_graph(file.read_bytes(), release, release.weights[EMBEDDER])
+    file.write_bytes(graph)
+    sha256 = hashlib.sha256(graph).hexdigest()
+    stated = {"sha256": sha256, "graph_sha256": None, "raw_embedding": None}
+    write_release(release.with_embedder(stated), folder)
     return folder
 
 

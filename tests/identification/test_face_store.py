@@ -39,6 +39,7 @@ from tests.conftest import copy_album
 from tests.identification.columns import number_groups, photo
 from tests.identification.conftest import as_of_schema_5, count, results_missing, rows_of
 from tests.photos.tiny_dng import dng
+from tests.releases import without_raw_embedding
 
 METHOD = Method("finder", "contract")
 KEEP_CROPS = IdentifySettings(keep_crops=True)
@@ -306,9 +307,25 @@ def test_quality_is_that_after_embedding_by_the_release_of_the_run(
     assert (share > 0).all() and (share < 1).all() and share.std() > 0.05
     assert (lower < after).all()
     np.testing.assert_array_equal(qualities(bundle), after)
+
+
+def test_embeddings_without_lengths_are_made_again_by_a_release_that_tells_them(
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path, tmp_path: Path
+) -> None:
+    """The contract is the same, and a run has one measure of quality."""
+    older = Bundle.load(without_raw_embedding(bundle.folder, tmp_path / "older"))
+    assert older.release.contract_id == bundle.release.contract_id
+
+    def qualities(release: Bundle) -> list[float | None]:
+        assert identify(album, gallery, release, results_missing(out)).photos_opened == 0
+        return [row["quality"] for row in rows_of(out)]
+
+    after = qualities(bundle)
     with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
-        db.execute("DROP TABLE lengths")  # as a version before left it
-    np.testing.assert_array_equal(qualities(bundle), of_photos)
+        for table in ("embeddings", "lengths"):
+            db.execute(f"DELETE FROM {table}")
+    assert qualities(older) != after  # crops are embedded, of which no lengths are told
+    assert qualities(bundle) == after
 
 
 def test_photos_whose_quality_was_measured_otherwise_are_opened_again(
@@ -529,11 +546,15 @@ def test_a_forgotten_person_stays_forgotten_under_the_next_release(
         found = db.execute("SELECT id, faces FROM photos").fetchall()
         pictured = set(db.execute("SELECT photo, face_index FROM pictures"))
         matrices = db.execute("SELECT photo, embeddings FROM embeddings").fetchall()
+        lengths = db.execute("SELECT photo, lengths FROM lengths").fetchall()
     gone = {number: np.frombuffer(faces, FACE)["forgotten"] for number, faces in found}
     assert not [face for face in pictured if gone[face[0]][face[1]]]
     for number, content in matrices:
         rows = np.frombuffer(content, "<f4").reshape(len(gone[number]), -1)
         assert not rows[gone[number]].any()
+    for number, content in lengths:
+        rows = np.frombuffer(content, "<f4").reshape(len(gone[number]), -1)
+        assert np.isnan(rows[gone[number]]).all()
 
 
 def test_shards_embed_stored_crops_too(

@@ -53,6 +53,7 @@ def found_in(path: str, seed: int = 0) -> Extraction:
     embeddings = draw.normal(size=(2, 128)).astype(np.float32)
     found = photo(f"photo {seed}", [0.9, 0.8], embeddings)
     found.faces["box"][1] += 500
+    found = replace(found, lengths=draw.uniform(9, 12, 2).astype(np.float32))
     return Extraction(path, SourceFile(path, 1, 2, 3, 4), found, opened=True, crops=crops)
 
 
@@ -122,7 +123,15 @@ def test_of_a_face_that_was_forgotten_meanwhile_only_the_box_comes_in(
     kept = driver.load(["photo 0"])["photo 0"].photo
     assert kept.faces["forgotten"].tolist() == [False, True]
     assert kept.embeddings.any(axis=1).tolist() == [True, False]
+    assert np.isnan(kept.lengths).tolist() == [False, True]
     assert count(tmp_path / "driver", "pictures") == 1
+
+
+def test_a_shard_that_lacks_a_length_is_damaged(new_store: Callable[[str], FaceStore]) -> None:
+    worker, found = new_store("worker"), found_in("/photos/0.jpg")
+    worker.save([replace(found, photo=replace(found.photo, lengths=found.photo.lengths[:1]))])
+    with pytest.raises(ValueError, match="its length"):
+        list(read_shard(write_shard(worker), 128))
 
 
 def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgetting(

@@ -35,7 +35,7 @@ from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.found_photo import FACE, FoundPhoto
 from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.presence import source_file
-from faceops.identification.state.schema import Method
+from faceops.identification.state.schema import method_of
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import Bundle
@@ -92,7 +92,7 @@ class World:
         found = FoundPhoto(photo_id, None, (160, 120), faces=faces, embeddings=embeddings)
         crops = {place: np.zeros((112, 112, 3), np.uint8) for place in range(len(people))}
         (self.root / "out").mkdir(exist_ok=True)
-        method = Method("f" * 64, self.bundle.release.contract_id)
+        method = method_of(self.bundle.release, 0)._replace(finder="f" * 64)
         with contextlib.closing(FaceStore(self.root / "out/state.sqlite", method)) as store:
             store.save([Extraction(str(path), source_file(str(path)), found, True, crops=crops)])
         return photo_id

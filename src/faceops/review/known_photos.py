@@ -71,8 +71,8 @@ class KnownPhotos:
             self.paths.setdefault(photo_id, []).append(os.fsdecode(path))
         for photo_id, content, matrix in db.execute(
             "SELECT photo_id, faces, embeddings FROM photos LEFT JOIN embeddings "
-            f"ON photo=id AND contract=? WHERE {which}",
-            (contract, *photo_ids),
+            f"ON photo=id AND contract LIKE ? WHERE {which}",
+            (f"{contract}%", *photo_ids),  # with lengths or without, see `Method`
         ):
             faces = np.frombuffer(content, FACE)
             embedded = None

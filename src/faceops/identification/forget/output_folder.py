@@ -284,16 +284,18 @@ def _blank_face(db: sqlite3.Connection, photo: int, faces: np.ndarray, index: in
     removed = []
     faces["forgotten"][index] = True
     db.execute("UPDATE photos SET faces=? WHERE id=?", (faces.tobytes(), photo))
-    for contract, content in db.execute(
-        "SELECT contract, embeddings FROM embeddings WHERE photo=?", (photo,)
-    ).fetchall():
-        rows = np.frombuffer(content, "<f4").reshape(len(faces), -1).copy()
-        removed.append(rows[index].tobytes())
-        rows[index] = 0
-        db.execute(
-            "UPDATE embeddings SET embeddings=? WHERE photo=? AND contract=?",
-            (rows.tobytes(), photo, contract),
-        )
+    for table, blank in (("embeddings", 0), ("lengths", np.nan)):
+        for contract, content in db.execute(
+            f"SELECT contract, {table} FROM {table} WHERE photo=?", (photo,)
+        ).fetchall():
+            rows = np.frombuffer(content, "<f4").reshape(len(faces), -1).copy()
+            if table == "embeddings":  # a length is too short to be searched for
+                removed.append(rows[index].tobytes())
+            rows[index] = blank
+            db.execute(
+                f"UPDATE {table} SET {table}=? WHERE photo=? AND contract=?",
+                (rows.tobytes(), photo, contract),
+            )
     where = "photo=? AND face_index=?"
     for pictures in db.execute(
         f"SELECT thumbnail, crop FROM pictures WHERE {where}", (photo, index)

@@ -65,10 +65,12 @@ class FoundPhoto:
         if not gone:
             return self
         rows = list(gone)
-        faces, embeddings = self.faces.copy(), self.embeddings.copy()
+        faces, embeddings, lengths = map(np.copy, (self.faces, self.embeddings, self.lengths))
         faces["forgotten"][rows] = True
         embeddings[rows] = 0
-        return replace(self, faces=faces, embeddings=embeddings)
+        if len(lengths):
+            lengths[rows] = np.nan
+        return replace(self, faces=faces, embeddings=embeddings, lengths=lengths)
 
     @classmethod
     def of(cls, found: PhotoFaces, embeddings: np.ndarray | None = None) -> "FoundPhoto":

@@ -21,7 +21,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.faces.quality import QUALITY_VERSION
 from faceops.faces.tiles import DETAIL_VERSION
 from faceops.identification.state.found_photo import FACE
-from faceops.release.contract import Release
+from faceops.release.contract import EMBEDDER, Release
 
 BUSY_S = 60.0  # how long to wait for another process that writes
 
@@ -31,7 +31,7 @@ class Method(NamedTuple):
 
     Attributes:
         finder: digest of all that finds and cuts faces: crops id, threshold, detail, its version.
-        contract: contract id of the release that embeds them.
+        contract: contract id of the release that embeds them, and whether it tells their lengths.
     """
 
     finder: str
@@ -45,7 +45,8 @@ _LIMITS = "PhotoLimits(max_pixels=100000000, max_bytes=50000000, min_side=16)"
 def method_of(release: Release, detail: int) -> Method:
     """Return the method of a release; releases that differ in the embedder alone share `finder`."""
     version = f"{detail}, version {DETAIL_VERSION}"
-    return Method(_finder_digest(release, version if detail else 0), release.contract_id)
+    lengths = " with lengths" if release.weights[EMBEDDER].raw_embedding else ""
+    return Method(_finder_digest(release, version if detail else 0), release.contract_id + lengths)
 
 
 def _finder_digest(release: Release, detail: int | str) -> str:

@@ -80,9 +80,10 @@ def read_shard(content: bytes, embedding_size: int) -> Iterator[tuple[Extraction
         faces, embeddings = np.frombuffer(row["faces"], FACE), NOT_EMBEDDED
         if len(faces):
             embeddings = np.frombuffer(row["embeddings"], "<f4").reshape(len(faces), embedding_size)
+        lengths = np.frombuffer(row["lengths"], "<f4")
         pictures = dict(enumerate(zip(row["thumbnails"], row["crops"], strict=True)))
-        if len(pictures) != len(faces):
-            raise ValueError("a face lacks its picture")
+        if not len(pictures) == len(lengths) == len(faces):
+            raise ValueError("a face lacks its picture or its length")
         path = row["path"].decode("utf-8", "surrogateescape")
         stamp = (row[name] for name in SourceFile._fields[1:])
         photo = FoundPhoto(
@@ -93,7 +94,7 @@ def read_shard(content: bytes, embedding_size: int) -> Iterator[tuple[Extraction
             row["turned"],
             faces,
             embeddings,
-            np.frombuffer(row["lengths"], "<f4"),
+            lengths,
         )
         is_read = photo.photo_id is not None
         yield Extraction(path, SourceFile(path, *stamp), photo, opened=is_read), pictures
