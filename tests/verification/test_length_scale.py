@@ -17,6 +17,8 @@ def test_the_share_rises_with_the_length_in_the_scale_of_the_embedder() -> None:
     times_7 = LengthScale.of(7 * lengths)
     assert times_7 is not None
     np.testing.assert_allclose(times_7.share(7 * lengths), scale.share(lengths), atol=1e-3)
+    nearly_alike = LengthScale(low=10.69, median=10.7)
+    np.testing.assert_allclose(nearly_alike.share(np.array([1, 10.7, 30])), [0, 2 / 3, 1])
 
 
 def test_lengths_that_say_nothing_make_no_scale() -> None:

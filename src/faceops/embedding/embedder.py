@@ -55,8 +55,8 @@ class InputStage(nn.Module):
 
 # The face in a crop: rows and columns, as in faces.quality.
 FACE = slice(28, 108), slice(22, 90)
-CLIPPED = 249.0  # a pixel with a channel above it is overexposed
-# Of the face's 5,440 pixels; lies between two counts, so that rounding decides nothing.
+CLIPPED = 249.0  # a pixel with a channel above it is clipped
+# A face with more is overexposed. It lies between two counts of pixels: rounding decides nothing.
 MOST_CLIPPED = 1632.5 / 5440
 
 
@@ -64,13 +64,13 @@ class ClippedHighlights(nn.Module):
     """Bring out what an overexposed face still shows: its channel that is clipped last.
 
     float32 (B, 3, 112, 112) RGB 0..255 -> the same. In skin red is clipped first and blue last:
-    where red and green are flat, blue still has the shades. So in a crop of which more than
-    `MOST_CLIPPED` of the face is overexposed, each pixel becomes the mean of itself and its lowest
-    channel. Other crops stay as they are, bit for bit, and so does what is grey.
+    where red and green are flat, blue still has the shades. So in a crop with an overexposed face,
+    each pixel becomes the mean of itself and its lowest channel. Other crops stay as they are, bit
+    for bit, and so does what is grey.
     """
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return `pixels`, mixed where they are overexposed."""
+        """Return `pixels`, mixed in the crops whose face is overexposed."""
         highest = pixels[:, :, *FACE].amax(dim=1, keepdim=True)
         share = (highest > CLIPPED).float().mean(dim=(2, 3), keepdim=True)
         mixed = (pixels + pixels.amin(dim=1, keepdim=True)) * 0.5

@@ -20,8 +20,7 @@ def raw_output(name: str | None) -> bytes:
     if name is None:
         return b""
     shape = _field(1, _field(2, "batch")) + _field(1, _field(2, "raw_size"))
-    tensor = _FLOAT32 + _field(2, shape)
-    value = _field(1, name) + _field(2, _field(1, tensor))
+    value = _field(1, name) + _field(2, _field(1, _FLOAT32 + _field(2, shape)))
     return _field(7, _field(12, value))  # graph, output
 
 

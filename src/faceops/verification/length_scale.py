@@ -35,6 +35,6 @@ class LengthScale(BaseModel):
         length^p / (length^p + half^p), which is .67 at the median and .44 at the low quantile.
         """
         power = np.log(_MEDIAN_ODDS / _LOW_ODDS) / np.log(self.median / self.low)
-        odds = _MEDIAN_ODDS * (lengths.astype(np.float64) / self.median) ** power
-        share: np.ndarray = odds / (1 + odds)
-        return share
+        with np.errstate(over="ignore"):  # where the lengths of an embedder are nearly alike
+            odds = _MEDIAN_ODDS * (lengths.astype(np.float64) / self.median) ** power
+        return np.asarray(1 - 1 / (1 + odds))
