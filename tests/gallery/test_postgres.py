@@ -164,7 +164,7 @@ def test_a_reader_whose_embeddings_are_replaced_reads_the_new_ones(
     def replace_first(*arguments: Any) -> FaceTable:
         monkeypatch.setattr(module, "read_faces", read)
         with locked_gallery(storage) as gallery:
-            faces = gallery.faces.with_embeddings(new)
+            faces = gallery.faces.with_embeddings(new, np.full(3, 0.5))
             replace(gallery, contract_id="e" * 64, faces=faces).save()
         return read(*arguments)
 
