@@ -112,7 +112,7 @@ def static_measures() -> list[Measure]:
     source = python_files("src")
     return [
         Measure("src: files", len(source), 282, aim=220),
-        Measure("src: lines", lines(source), 51_820, aim=26_000),
+        Measure("src: lines", lines(source), 51_819, aim=26_000),
         Measure(
             "src: import lines in code lines", import_share(source), 0.104, aim=0.09, shown="{:.1%}"
         ),

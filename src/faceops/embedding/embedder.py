@@ -53,8 +53,7 @@ class InputStage(nn.Module):
         return (pixels - 127.5) / 128
 
 
-# The face in a crop: rows and columns, as in faces.quality.
-FACE = slice(28, 108), slice(22, 90)
+FACE = slice(28, 108), slice(22, 90)  # as in faces.quality, see CROP_SIZE
 CLIPPED = 249.0  # a pixel with a channel above it is clipped
 # A face with more is overexposed. It lies between two counts of pixels: rounding decides nothing.
 MOST_CLIPPED = 1632.5 / 5440

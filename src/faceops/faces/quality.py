@@ -17,7 +17,7 @@ _HALF_DETAIL = 60.0
 _HALF_SIZE = 24.0  # pixels
 _SURE_SCORE = 0.95  # of the detector, in the best photos
 _OVEREXPOSED = 235  # grey value
-_MIDDLE = slice(28, 108), slice(22, 90)  # rows and columns of the face in a crop of 112 pixels
+FACE = slice(28, 108), slice(22, 90)  # rows and columns of the face in a crop of 112 pixels
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def measure(crop: np.ndarray, pose: float, size_px: float, score: float = 1.0) -
         score: the detector's, 0 to 1.
     """
     grey = crop.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    middle = grey[_MIDDLE]
+    middle = grey[FACE]
     height, width = middle.shape
     detail = _laplacian_variance(middle.reshape(height // 2, 2, width // 2, 2).mean((1, 3)))
     glare = float((middle > _OVEREXPOSED).mean())

@@ -9,10 +9,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from faceops.base.errors import FaceOpsError
+from faceops.faces.quality import FACE
 from faceops.release.verifier_graph import IR_VERSION
 
 # As in `faceops.embedding.embedder.ClippedHighlights`, of which a test compares the results.
-FACE = slice(28, 108), slice(22, 90)
 CLIPPED, MOST_CLIPPED = 249.0, 1632.5 / 5440
 
 _ONE = "one"  # the initialiser of the graphs that compute 1 - slope

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
 from faceops.base.figures import rounded
 from faceops.base.files import write_json
@@ -17,7 +16,7 @@ from faceops.config.params_file import read_params
 from faceops.config.sections import Params
 from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Bundle, run_embedder
-from faceops.release.contract import EMBEDDER, Int8, Int8Measured
+from faceops.release.contract import EMBEDDER, Int8, Int8Measured, Release
 from faceops.release.export import embedder_file, load_network
 from faceops.release.int8_graph import CannotQuantise, quantise_embedder
 from faceops.release.int8_offer import Offer, measure_int8, true_accept_rate, why_not, write_offer
@@ -57,8 +56,10 @@ def main() -> None:
         write_offer(OUT / "int8", Offer(made_from=made_from, int8=None), b"")
         write_json(OUT / "quantise.json", {"offered": False, "why_not": str(error)})
         return
-    section, measured, refusal = compare_with_float32(bundle, quantised, params, len(crops))
-    embedder, _ = embedder_file(quantised)
+    embedder, stated = embedder_file(quantised)
+    section, measured, refusal = compare_with_float32(
+        bundle, embedder, bundle.release.with_embedder(stated), params, len(crops)
+    )
     write_offer(OUT / "int8", Offer(made_from=made_from, int8=section), embedder)
     figures: dict[str, Any] = {
         "offered": not refusal,
@@ -76,17 +77,17 @@ def main() -> None:
 
 
 def compare_with_float32(
-    bundle: Bundle, quantised: onnx.ModelProto, params: Params, calibration_crops: int
+    bundle: Bundle, embedder: bytes, release: Release, params: Params, calibration_crops: int
 ) -> tuple[Int8 | None, Int8Measured, str]:
     """Return the section of release.json, what was measured, and why there is no section.
 
     The same verifier scores all pairs of the validation people by the float32 embeddings of the
-    embed stage and by those of `quantised`; thresholds are measured as in the verify stage.
+    embed stage and by those of `embedder`; thresholds are measured as in the verify stage.
+    `release` is that of `bundle` with `embedder` in it.
     """
     val = read_split(FACES, "val")
     crops, floats = read_rows(CROPS, val.rows), read_rows(EMBEDDINGS, val.rows)
     verifier = pair_verifier(bundle)
-    embedder, stated = embedder_file(quantised)
     session = open_session(embedder, threads=1)
     size = bundle.release.embedding_size
     ints = np.empty_like(floats)
@@ -112,7 +113,6 @@ def compare_with_float32(
         ints, val.persons, verifier, probabilities, params.verify, float32.data,
         photo_sources(MANIFEST, val.paths),
     )  # fmt: skip
-    release = bundle.release.with_embedder(stated)
     section = Int8(
         weight=release.weights[EMBEDDER],
         contract_id=release.contract_id,
