@@ -141,10 +141,11 @@ class Train(Section):
         "distillation: the augmented crop gets the embedding that the start gives to the crop as"
         " it is; needs freeze: false",
     )
-    warmup_sampler: Literal["balanced", "uniform", "uniform_all"] = param(
+    warmup_sampler: Literal["balanced", "square_root", "uniform", "uniform_all"] = param(
         "balanced",
-        "balanced: P x K; uniform: each photo once per epoch, except those of people below"
-        " validate.min_photos; uniform_all: every photo",
+        "balanced: P x K; square_root: P x K, people drawn by the root of their photos; uniform:"
+        " each photo once per epoch, except those of people below validate.min_photos; uniform_all:"
+        " every photo",
     )
     triplet_epochs: int = param(2, "epochs of mined triplets after the warm-up", ge=0)
     head: str = param("cosface", "classification head, a name in embedding/heads")

@@ -34,6 +34,20 @@ def test_a_balanced_batch_holds_four_people_and_an_epoch_all_people(seed: int) -
     assert {int(label) for batch in batches(seed) for label in LABELS[batch]} == set(range(10))
 
 
+def test_people_are_drawn_by_the_square_root_of_their_photos() -> None:
+    labels = np.repeat(np.arange(20), [16] * 10 + [4] * 10)
+    sampler = BalancedSampler(labels, np.zeros(len(labels), bool), 2, 3, square_root=True)
+    drawn = [
+        np.unique(labels[batch])
+        for seed in range(40)
+        for batch in sampler.epoch(np.random.default_rng(seed))
+    ]
+    assert len(drawn) == 40 * len(sampler)
+    assert all(len(people) == 2 for people in drawn)
+    share = float(np.mean(np.concatenate(drawn) < 10))
+    assert share == pytest.approx(4 / (4 + 2), abs=0.03)
+
+
 def test_people_who_were_taken_for_each_other_are_drawn_into_one_batch() -> None:
     pairs = ((0, 7), (3, 8), (1, 9))
 

@@ -89,7 +89,10 @@ class Sampler(Protocol):
 class BalancedSampler:
     """Batches of P people x K photos (Hermans et al. 2017), and some negatives.
 
-    An epoch sees each person at least once, and about as many photos as there are.
+    An epoch sees about as many photos as there are, and each person at least once. With
+    `square_root` a person's odds to be drawn are the square root of the number of photos (Mahajan
+    et al. 2018): the network does not overfit the few photos of most people, nor do the people
+    with many photos fill the batches.
 
     Args:
         labels: int64 (N,), the person of each photo.
@@ -98,7 +101,8 @@ class BalancedSampler:
         photos: K; of a person with fewer photos, all of them: a photo is never its own positive.
         negatives: negative-only photos that are added to each batch.
         confused: pairs of labels to draw into one batch, as a miner looks for negatives there. The
-            labels of people with several photos are 0 and up.
+            labels of people with several photos are 0 and up. Not with `square_root`.
+        square_root: draw people by the square root of their number of photos.
     """
 
     labels: np.ndarray
@@ -107,6 +111,7 @@ class BalancedSampler:
     photos: int
     negatives: int = 0
     confused: tuple[tuple[int, int], ...] = ()
+    square_root: bool = False
 
     def __len__(self) -> int:
         usable = self.labels[~self.negative_only]
@@ -122,8 +127,12 @@ class BalancedSampler:
         photos_of = np.split(order, starts[1:])
         singles = np.flatnonzero(self.negative_only)
         people = min(self.people, len(photos_of))
+        odds = np.sqrt([len(own) for own in photos_of])
+        odds /= odds.sum()
         queue: list[int] = []
         for _ in range(len(self)):
+            if self.square_root:
+                queue = generator.choice(len(photos_of), people, replace=False, p=odds).tolist()
             while len(queue) < people:
                 # People left over from the last pass come first, and not twice in a batch.
                 drawn = generator.permutation(len(photos_of)).tolist()
@@ -277,9 +286,16 @@ class Epochs:
     def _sampler(self, phase: str, negatives: int = 0) -> Sampler:
         train, settings = self.train, self.settings
         people, photos = settings.people_per_batch, settings.photos_per_person
-        if phase == "warmup" and settings.warmup_sampler != "balanced":
+        square_root = phase == "warmup" and settings.warmup_sampler == "square_root"
+        if phase == "warmup" and settings.warmup_sampler.startswith("uniform"):
             classified = np.flatnonzero(train.labels < train.num_classes(settings))
             return UniformSampler(classified, people * photos)
         return BalancedSampler(
-            train.labels, train.negative_only, people, photos, negatives, train.confused
+            train.labels,
+            train.negative_only,
+            people,
+            photos,
+            negatives,
+            train.confused,
+            square_root,
         )
