@@ -24,9 +24,9 @@ from experiments.results import FIGURES, Figure, print_results, table
 from experiments.training import fit, read_settings, run_facts
 from faceops.base.errors import UsageError
 from faceops.dataset.sources import read_idx
-from faceops.embedding.accept_rates import MAX_PHOTOS
 from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.dataset import FaceDataset
+from faceops.embedding.training.figures import MAX_PHOTOS
 from faceops.embedding.training.inputs import TrainingInputs
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import scan_pairs

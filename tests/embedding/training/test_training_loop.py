@@ -13,7 +13,6 @@ import torch.nn.functional as F
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
-from faceops.embedding.accept_rates import validation_figures
 from faceops.embedding.embedder import Embedder, InputStage
 from faceops.embedding.heads import class_centres
 from faceops.embedding.miners import contrastive_loss
@@ -27,6 +26,7 @@ from faceops.embedding.training.checkpoint import (
     run_key,
 )
 from faceops.embedding.training.dataset import Epochs, FaceDataset
+from faceops.embedding.training.figures import validation_figures
 from faceops.embedding.training.inputs import PixelInputs, build_inputs
 from faceops.embedding.training.optimiser import build_schedule
 from faceops.embedding.training.training_loop import (

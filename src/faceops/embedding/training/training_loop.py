@@ -29,7 +29,6 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.parallel import ordered_map
 from faceops.base.progress import track
 from faceops.config.sections import Train
-from faceops.embedding.accept_rates import validation_figures
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.mobilefacenet import load_sface
 from faceops.embedding.embedder import Embedder
@@ -37,14 +36,15 @@ from faceops.embedding.global_mining import MemoryBank
 from faceops.embedding.heads import build_head, class_centres
 from faceops.embedding.miners import MINERS, contrastive_loss, squared_distances, triplet_loss
 from faceops.embedding.model_file import load_model
-from faceops.embedding.training.batch_figures import (
+from faceops.embedding.training.checkpoint import Tensors, load_checkpoint, save_checkpoint
+from faceops.embedding.training.dataset import Batch, Epochs
+from faceops.embedding.training.figures import (
     batch_figures,
     check_collapse,
     check_gradient,
     epoch_means,
+    validation_figures,
 )
-from faceops.embedding.training.checkpoint import Tensors, load_checkpoint, save_checkpoint
-from faceops.embedding.training.dataset import Batch, Epochs
 from faceops.embedding.training.inputs import TrainingInputs
 from faceops.embedding.training.optimiser import (
     build_average,
