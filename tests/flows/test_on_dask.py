@@ -23,7 +23,7 @@ from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.presence import PhotoList
 from faceops.identification.state.schema import method_of
-from faceops.identification.state.shard_place import PLACE_FILE
+from faceops.identification.state.shards import PLACE_FILE
 from faceops.release.bundle import Bundle
 from tests.identification.conftest import count, rows_of
 

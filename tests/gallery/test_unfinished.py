@@ -12,8 +12,7 @@ from faceops.base.reasons import Reason
 from faceops.gallery.enrol import enrol
 from faceops.gallery.faces_file import GalleryFace, face_order
 from faceops.gallery.reembed import reembed
-from faceops.gallery.store import Gallery
-from faceops.gallery.unfinished import UNFINISHED_FOLDER
+from faceops.gallery.store import UNFINISHED_FOLDER, Gallery
 from faceops.identification.forget.forget import forget_person
 from faceops.release.bundle import Bundle, Embedded
 

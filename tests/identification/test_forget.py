@@ -27,10 +27,10 @@ from faceops.gallery.names import person_key
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.people import merge, rename
 from faceops.gallery.store import Gallery
+from faceops.identification import latest_run
 from faceops.identification.engine.extract import extract_shard
 from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.forget.traces import mentions, search_traces
-from faceops.identification.records import reuse
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.photos.walk import walk_photos
@@ -290,12 +290,12 @@ def test_absent_folders_are_reported_until_they_are_declared_gone(
 def test_a_run_that_is_walking_does_not_name_the_person(
     named: Named, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow_walk(photos: Path, exclude: Sequence[str]) -> reuse.PhotoList:
+    def slow_walk(photos: Path, exclude: Sequence[str]) -> latest_run.PhotoList:
         forget_person(named.gallery, named.person)
         return list_photos(photos, exclude)
 
-    list_photos = reuse.list_photos
-    monkeypatch.setattr(reuse, "list_photos", slow_walk)
+    list_photos = latest_run.list_photos
+    monkeypatch.setattr(latest_run, "list_photos", slow_walk)
     summary = identify(named.album, named.open(), bundle, named.out, OTHER)
     assert summary.gallery_people == 5 and named.person not in summary.people
     assert named.person not in named.names()

@@ -24,16 +24,15 @@ from faceops.identification.engine.shard import (
     versions,
 )
 from faceops.identification.forget.output_folder import forget_in_state
-from faceops.identification.records.reuse import list_photos
+from faceops.identification.latest_run import list_photos
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
+from faceops.identification.state import shards
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.found_photo import add_place
 from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.presence import PhotoList, SourceFile
 from faceops.identification.state.schema import Method, method_of, open_state
-from faceops.identification.state.shard_file import read_shard, write_shard
-from faceops.identification.state.shard_place import PLACE_FILE, ShardPlace, open_place
 from faceops.release.bundle import Bundle
 from tests.identification.columns import photo
 from tests.identification.conftest import count, rows_of
@@ -72,12 +71,12 @@ def new_store(tmp_path: Path) -> Iterator[Callable[[str], FaceStore]]:
 
 def test_shards_are_whole_groups_and_those_that_are_left_stay_the_same() -> None:
     new = np.array([place for place in range(20 * GROUP) if place % 3 or place > 300])
-    shards = _cut(new, 2 * GROUP + 1)
-    assert np.array_equal(np.concatenate(shards), new)
-    assert all(len(shard) >= 2 * GROUP for shard in shards[:-1])
-    groups = [set((shard // GROUP).tolist()) for shard in shards]
+    parts = _cut(new, 2 * GROUP + 1)
+    assert np.array_equal(np.concatenate(parts), new)
+    assert all(len(shard) >= 2 * GROUP for shard in parts[:-1])
+    groups = [set((shard // GROUP).tolist()) for shard in parts]
     assert sum(map(len, groups)) == len(set.union(*groups))
-    left = [shard for number, shard in enumerate(shards) if number not in (0, 3)]
+    left = [shard for number, shard in enumerate(parts) if number not in (0, 3)]
     again = _cut(np.concatenate(left), 2 * GROUP)
     assert all(np.array_equal(one, other) for one, other in zip(again, left, strict=True))
     assert _cut(new[:0], GROUP) == []
@@ -103,7 +102,7 @@ def test_a_file_gives_another_store_the_same_photos_any_number_of_times(
     empty = replace(found_in("/photos/empty.jpg"), photo=photo(None, []), opened=False, crops={})
     worker.save([found_in("/photos/1.jpg", 1), empty, found_in(bad_name)], keep_crops)
     for _ in range(2):
-        driver.save_encoded(list(read_shard(write_shard(worker), 128)))
+        driver.save_encoded(list(shards.read_shard(shards.write_shard(worker), 128)))
         for table in ("files", "photos", "embeddings", "lengths", "pictures"):
             tables = []
             for name in ("worker", "driver"):
@@ -119,7 +118,7 @@ def test_of_a_face_that_was_forgotten_meanwhile_only_the_box_comes_in(
     worker.save([found_in("/photos/0.jpg")])
     with open_state(tmp_path / "driver" / "state.sqlite") as db:
         add_place(db, "photo 0", tuple(found_in("").photo.faces["box"][1].tolist()), "mark")
-    driver.save_encoded(list(read_shard(write_shard(worker), 128)))
+    driver.save_encoded(list(shards.read_shard(shards.write_shard(worker), 128)))
     kept = driver.load(["photo 0"])["photo 0"].photo
     assert kept.faces["forgotten"].tolist() == [False, True]
     assert kept.embeddings.any(axis=1).tolist() == [True, False]
@@ -131,7 +130,7 @@ def test_a_shard_that_lacks_a_length_is_damaged(new_store: Callable[[str], FaceS
     worker, found = new_store("worker"), found_in("/photos/0.jpg")
     worker.save([replace(found, photo=replace(found.photo, lengths=found.photo.lengths[:1]))])
     with pytest.raises(ValueError, match="its length"):
-        list(read_shard(write_shard(worker), 128))
+        list(shards.read_shard(shards.write_shard(worker), 128))
 
 
 def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgetting(
@@ -141,14 +140,14 @@ def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgett
     photos = [tmp_path / f"{number}.jpg" for number in range(2)]
     for path in photos:
         path.touch()
-    with pytest.raises(KeyboardInterrupt), open_place(str(shared), out) as place:
+    with pytest.raises(KeyboardInterrupt), shards.open_place(str(shared), out) as place:
         run = ShardRun(
             job_in(place.url), PhotoList(tmp_path, list(map(str, photos)), {}), store, 128, GROUP
         )
         shard = run.shard(0)
         place.put(shard.key(run.job), b"not Parquet")
         raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt), open_place(str(shared), out) as again:
+    with pytest.raises(KeyboardInterrupt), shards.open_place(str(shared), out) as again:
         assert again.url == place.url and again.has(shard.key(run.job))
         assert not run.take_in(shard)  # it is damaged
         assert not again.has(shard.key(run.job))
@@ -159,9 +158,9 @@ def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgett
         forget_in_state(out, [], "mark")
     (tmp_path / "elsewhere").rename(shared)
     forget_in_state(out, [], "mark")
-    assert not list(shared.iterdir()) and not (out / PLACE_FILE).exists()
+    assert not list(shared.iterdir()) and not (out / shards.PLACE_FILE).exists()
     with pytest.raises(FaceOpsError, match="its run was ended meanwhile"):
-        ShardPlace(place.url).put("late", b"faces")
+        shards.ShardPlace(place.url).put("late", b"faces")
 
 
 def test_a_worker_says_what_it_lacks(tmp_path: Path) -> None:
@@ -173,7 +172,7 @@ def test_a_worker_says_what_it_lacks(tmp_path: Path) -> None:
         check_worker(job_in("/none", "/no/photos"))
     with pytest.raises(FaceOpsError, match=r"/none does not exist on .*--shared names a place"):
         check_worker(job_in("/none"))
-    ShardPlace(str(tmp_path)).open()
+    shards.ShardPlace(str(tmp_path)).open()
     missing = replace(SOURCE, folder=tmp_path / "bundle")
     with pytest.raises(FaceOpsError, match="is not a folder"):
         check_worker(replace(job_in(str(tmp_path)), release=missing))
@@ -191,7 +190,7 @@ def test_a_run_after_its_shards_has_the_rows_of_a_run_alone(
     method = method_of(release, settings.detail)
     with (
         contextlib.closing(FaceStore(out / "state.sqlite", method)) as store,
-        open_place(str(tmp_path / "shared"), out) as place,
+        shards.open_place(str(tmp_path / "shared"), out) as place,
     ):
         job = replace(job_in(place.url, str(album)), release=source)
         run = ShardRun(job, list_photos(album), store, release.embedding_size, GROUP)

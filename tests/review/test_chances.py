@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from faceops.review.chances import FEWEST, MOST, Chances, in_words
+from faceops.review.decided import MAX_FACES, MIN_FACES, Chances, in_words
 
 
-@pytest.mark.parametrize(("faces", "within"), [(1000, 0.2), (4 * MOST, 0.1)])
+@pytest.mark.parametrize(("faces", "within"), [(1000, 0.2), (4 * MAX_FACES, 0.1)])
 @pytest.mark.parametrize("strangers", [0.2, 0.8])
 def test_chances_are_as_often_right_as_they_say(
     faces: int, within: float, strangers: float
@@ -41,7 +41,7 @@ def test_an_album_without_strangers_makes_nobody_of_them_likely() -> None:
 
 
 def test_in_a_small_album_the_share_of_strangers_decides() -> None:
-    chances = Chances(np.linspace(0, 1, FEWEST - 1)).of(np.array([0, 0.01, 0.1, 0.9, np.nan]))
+    chances = Chances(np.linspace(0, 1, MIN_FACES - 1)).of(np.array([0, 0.01, 0.1, 0.9, np.nan]))
     assert [in_words(chance) for chance in chances[:4]] == [
         "almost certain", "very likely", "likely", "unlikely",
     ]  # fmt: skip

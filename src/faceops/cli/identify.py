@@ -96,7 +96,7 @@ def _identify(args: argparse.Namespace) -> int:
 
 def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
     from faceops.gallery.storage import storage_of
-    from faceops.identification.records.reuse import UnloadedRelease, reuse_if_unchanged
+    from faceops.identification.latest_run import UnloadedRelease, reuse_if_unchanged
     from faceops.release.release_file import default_budget
 
     if not storage_of(args.gallery).stamp():

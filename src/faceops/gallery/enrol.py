@@ -27,8 +27,7 @@ from faceops.gallery.faces_file import CONFIRMED, NAMED, TAGGED, GalleryFace
 from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
 from faceops.gallery.people_folder import OpenedPhoto, PeopleFolder, PersonPhoto, SkippedPhoto
 from faceops.gallery.storage import GalleryPlace, storage_of
-from faceops.gallery.store import Gallery, open_or_create
-from faceops.gallery.unfinished import remove_unfinished
+from faceops.gallery.store import Gallery, open_or_create, remove_unfinished
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
 

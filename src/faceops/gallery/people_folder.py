@@ -22,8 +22,7 @@ from faceops.faces.quality import QUALITY_VERSION, Quality
 from faceops.gallery.faces_file import ENROLLED, GalleryFace
 from faceops.gallery.names import first_spellings, person_key, person_of
 from faceops.gallery.storage import GalleryPlace
-from faceops.gallery.store import Gallery
-from faceops.gallery.unfinished import UnfinishedWork
+from faceops.gallery.store import Gallery, UnfinishedWork
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import PhotoError, PhotoShortageError, hash_photo
 from faceops.photos.walk import walk_photos

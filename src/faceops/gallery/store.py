@@ -1,20 +1,25 @@
 """The gallery: enrolled faces, bound to one release contract; see `faceops.gallery.storage`."""
 
+import hashlib
+import io
+import shutil
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import faceops
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_file
 from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.crops import encode_crop
 from faceops.gallery.faces_file import ENROLLED, FORMAT_VERSION, FaceTable, GalleryFace
 from faceops.gallery.names import person_key
 from faceops.gallery.storage import GalleryPlace, storage_of
-from faceops.gallery.unfinished import remove_unfinished
 
 if TYPE_CHECKING:
     from faceops.faces.find_faces import Face  # loads ONNX Runtime
@@ -233,3 +238,41 @@ def open_or_create(
     gallery = Gallery(place, contract_id, embedding_size, crops_id=crops_id)
     gallery.save()
     return gallery
+
+
+UNFINISHED_FOLDER = ".unfinished"
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+class UnfinishedWork:
+    """Arrays by name; may be shared by threads.
+
+    Args:
+        method: all that determines the arrays of a name; those of another method are not found.
+    """
+
+    def __init__(self, gallery: GalleryPlace, method: str) -> None:
+        key = hashlib.sha256(f"{faceops.__version__} {method}".encode()).hexdigest()[:16]
+        self._folder = storage_of(gallery).scratch / UNFINISHED_FOLDER / key
+
+    def load(self, name: str) -> dict[str, np.ndarray] | None:
+        """Return what was kept as `name`; None if nothing was, or it is damaged."""
+        try:
+            with np.load(self._folder / f"{name}.npz", allow_pickle=False) as kept:
+                return dict(kept)
+        except _DAMAGED:
+            return None
+
+    def keep(self, name: str, **arrays: np.ndarray) -> None:
+        """Keep `arrays`; if that fails, the next enrolment or re-embedding computes them again."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        with suppress(FaceOpsError):
+            write_file(self._folder / f"{name}.npz", buffer.getvalue())
+
+
+def remove_unfinished(gallery: GalleryPlace) -> None:
+    """Remove all that was kept in `gallery`; of one in a database also a killed import."""
+    storage = storage_of(gallery)
+    scratch = storage.scratch
+    shutil.rmtree(scratch / UNFINISHED_FOLDER if storage.folder else scratch, ignore_errors=True)

@@ -1,15 +1,51 @@
-"""The latest run into an output folder: its summary, its photos, and the settings to repeat it."""
+"""The latest run into an output folder: its settings, and whether its results can be reused.
 
+`reuse_if_unchanged` is called before a release, gallery or state is loaded, and this module imports
+no NumPy: a nightly run over an unchanged folder costs little more than the walk over its files.
+"""
+
+import hashlib
+import json
+import os
+import struct
+from array import array
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import faceops
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.stores import is_url
+from faceops.base.files import sha256_file
+from faceops.base.locks import folder_lock
+from faceops.base.stores import is_url, split
 from faceops.gallery.names import paths_shown_as
+from faceops.gallery.outputs import remember_output
+from faceops.gallery.storage import GalleryPlace, storage_of
+from faceops.identification.metrics import write_metrics
+from faceops.identification.records import output_folder
 from faceops.identification.records.mirror import refuse_copies
 from faceops.identification.records.output_folder import SUMMARY_FILE
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.summary import Summary, read_summary
+from faceops.identification.state.presence import (
+    PhotoList,
+    SourceFile,
+    source_file,
+    stamp_of,
+)
+from faceops.identification.summary import Summary, read_summary, write_summary
+from faceops.photos.formats import decoder_id
+from faceops.photos.sidecar_place import SidecarPlaces, mark
+from faceops.photos.walk import is_photo, is_sidecar, photo_paths, walk_objects
+from faceops.release.release_file import RELEASE_FILE
+from faceops.release.signature import trusted_keys
+
+if TYPE_CHECKING:
+    from faceops.identification.engine.decide import NamedBlock
+    from faceops.release.bundle import Bundle
+
 
 _SETTINGS = (
     *("budget", "detail", "precision", "annotate", "xmp"),
@@ -62,3 +98,206 @@ def latest_run(out: Path) -> LatestRun:
     folder = summary.photos_folder
     found = paths_shown_as(Path("/"), folder.lstrip("/"))
     return LatestRun(summary, next(iter(found), Path(folder)))
+
+
+ROWS_VERSION = 7  # raise it with every change of the rows that the same inputs give
+
+
+@dataclass(frozen=True)
+class UnloadedRelease:
+    """A release that is not loaded: its folder, and name and note as in `Bundle`."""
+
+    folder: Path
+    name: str
+    note: str = ""
+
+
+def list_photos(photos_dir: Path, exclude: Sequence[str] = ()) -> PhotoList:
+    """Return the files below `photos_dir`, or just the one photo; `exclude` as of `walk_photos`.
+
+    `photos_dir` may be a path into a store; errors as of `walk_objects`.
+    """
+    if is_url(photos_dir):
+        return _list_objects(photos_dir, exclude)
+    if photos_dir.is_dir():
+        listed = PhotoList(photos_dir.resolve(), [], {})
+        listed.paths.extend(photo_paths(listed.root, exclude, listed.skipped))
+        return listed
+    root = photos_dir.parent.resolve()
+    return PhotoList(root, [os.fspath(root / photos_dir.name)], {}, is_folder=False)
+
+
+def _list_objects(root: Path, exclude: Sequence[str]) -> PhotoList:
+    paths, stamps, skipped = list[str](), list[tuple[int, ...]](), dict[Path, str]()
+    sidecars = 0
+    for folder, entries in walk_objects(root, exclude, skipped):
+        photos = [entry for entry in entries if is_photo(entry.name)]
+        paths += [f"{folder.as_posix()}/{entry.name}" for entry in photos]
+        stamps += map(stamp_of, photos)
+        for entry in entries:
+            if is_sidecar(entry.name):
+                sidecars ^= mark(folder / entry.name, entry.version)
+    is_folder = True
+    if not paths and not skipped:
+        store, name = split(root)
+        if name and (one := store.entry(name)):  # not a folder but a photo
+            is_folder, paths, stamps = False, [root.as_posix()], [stamp_of(one)]
+            root = root.parent
+    order = sorted(range(len(paths)), key=paths.__getitem__)
+    flat = array("q", (number for at in order for number in stamps[at]))
+    return PhotoList(root, [paths[at] for at in order], skipped, is_folder, flat, sidecars)
+
+
+def inputs_digest(
+    gallery_stamp: str, release: "UnloadedRelease | Bundle", root: Path, settings: IdentifySettings
+) -> str:
+    """Return the sha256 of all that determines a run's rows except the photos below `root`.
+
+    "" if `gallery_stamp` is "": the gallery is not as saved.
+    """
+    if not gallery_stamp:
+        return ""
+    inputs = {
+        "rows": [ROWS_VERSION, faceops.__version__],
+        "decoder": decoder_id(),
+        "gallery": gallery_stamp,
+        "release": [release.name, sha256_file(release.folder / RELEASE_FILE)],
+        "root": str(root),
+        "settings": settings.deciding(),
+    }
+    if keys := trusted_keys():  # so that results from before they were named are not reused
+        inputs["trusted_keys"] = [sha256_file(key) for key in keys]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+_STAMP = struct.Struct("<4q")  # of a `SourceFile`, as `PhotoBlock.stamps` has it
+_NO_FILE = _STAMP.pack(-1, -1, -1, -1)
+
+
+class FolderDigest:
+    """The sha256 of the files of a run: each path with its `SourceFile`, in walk order.
+
+    With `sidecars`, each photo's sidecar is included, as the run has written it; of photos in a
+    store all sidecars, as they were `listed`.
+    """
+
+    def __init__(self, sidecars: bool, listed: PhotoList) -> None:
+        self._paths, self._stamps = hashlib.sha256(), hashlib.sha256()
+        self._sidecars = SidecarPlaces() if sidecars and listed.stamps is None else None
+        self._stored = listed.sidecars if sidecars else 0
+
+    def add_file(self, path: str, file: SourceFile | None) -> None:
+        """Add the next photo's file; None if it is not a regular file."""
+        self._add(path, _STAMP.pack(*file[1:]) if file else _NO_FILE)
+
+    def add(self, named: "NamedBlock") -> None:
+        """Add the next photos of a run, as they were when their faces were found."""
+        content, size = named.photos.stamps.astype("<i8").tobytes(), _STAMP.size
+        for place, path in enumerate(named.photos.paths):
+            self._add(path, content[place * size : (place + 1) * size])
+
+    def _add(self, path: str, stamp: bytes) -> None:
+        self._paths.update(os.fsencode(path) + b"\0")
+        self._stamps.update(stamp)
+        if self._sidecars:
+            sidecar = os.fspath(self._sidecars.of(Path(path)))
+            found = source_file(sidecar)
+            self._paths.update(os.fsencode(sidecar) + b"\0")
+            self._stamps.update(_STAMP.pack(*found[1:]) if found else _NO_FILE)
+
+    def hexdigest(self, changes: int = 0) -> str:
+        """Return the digest so far, with the `changes` of sidecars in a store since."""
+        stored = self._stored ^ changes
+        digests = self._paths.digest() + self._stamps.digest()
+        digests += stored.to_bytes(16, "big") if stored else b""
+        return hashlib.sha256(digests).hexdigest()
+
+
+def reuse_if_unchanged(
+    photos_dir: Path,
+    gallery: GalleryPlace,
+    release: UnloadedRelease,
+    out: Path,
+    settings: IdentifySettings,
+) -> Summary | None:
+    """Return the summary of the latest run into `out` if a new run would write the same rows.
+
+    None if anything changed or is damaged: the run itself then says what. `settings` have the
+    budget and the precision of the release filled in.
+
+    Raises:
+        FaceOpsError: `out` is in use by another process or cannot be written.
+    """
+    if (
+        settings.recheck
+        or not (out / output_folder.SUMMARY_FILE).is_file()
+        or not (release.folder / RELEASE_FILE).is_file()
+    ):
+        return None
+    listed = list_photos(photos_dir, settings.exclude)
+    digest = inputs_digest(storage_of(gallery).stamp(), release, listed.root, settings)
+    with folder_lock(out):
+        latest = find_reusable_run(out, digest, listed)
+        if latest is None:
+            return None
+        latest.known_to_gallery = remember_output(gallery, out, listed.root if latest.xmp else None)
+        latest.release_note = release.note
+        return reuse_last_run(latest, out, settings)
+
+
+def find_reusable_run(out: Path, digest: str, listed: PhotoList) -> Summary | None:
+    """Return the latest run into `out` if a new run would write the same rows, else None.
+
+    Its `decided_by` is `digest`, and `listed` are its files, unchanged by their `SourceFile`. Its
+    results are complete: record files, state, annotated copies, and sidecars as the run left them.
+    The state alone does not show it: shards and interrupted runs fill it without writing results.
+    """
+    try:
+        latest = read_summary(out)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # there is none, or another version's
+    if not digest or latest.decided_by != digest:
+        return None
+    if latest.drop_at and datetime.now(UTC) >= datetime.fromisoformat(latest.drop_at):
+        return None  # a run has to drop the data of missing photos
+    results = (*output_folder.PUBLISHED, output_folder.STATE_FILE)
+    if latest.sidecar_errors or not all((out / name).is_file() for name in results):
+        return None
+    if not (out / output_folder.REPORT_PAGES).is_dir():
+        return None
+    if latest.annotate and not _drawings_exist(out, latest.run_id):
+        return None
+    if latest.letters_not_drawn:
+        from faceops.identification.records.label_fonts import find_font  # loads Pillow
+
+        if any(map(find_font, latest.letters_not_drawn.values())):
+            return None  # a font was installed since
+    if latest.xmp and listed.stamps is not None and not listed.is_folder:
+        return None  # its sidecar was not listed
+    files = FolderDigest(latest.xmp, listed)
+    latest.skipped = Counter(listed.skipped.values())
+    for path in listed.paths:
+        files.add_file(path, listed.file(path))
+    return latest if files.hexdigest() == latest.saw else None
+
+
+def reuse_last_run(latest: Summary, out: Path, settings: IdentifySettings) -> Summary:
+    """Return `latest` as `unchanged`, checked now, and write that to `out`."""
+    latest.keep_crops, latest.keep_runs = settings.keep_crops, settings.keep_runs
+    latest.exclude = list(settings.exclude)
+    output_folder.remove_old_runs(out, settings.keep_runs, latest.run_id)
+    latest.checked, latest.unchanged = datetime.now(UTC).isoformat(timespec="seconds"), True
+    write_summary(latest, out)
+    write_metrics(latest.as_dict(), out)
+    return latest
+
+
+def _drawings_exist(out: Path, run_id: str) -> bool:
+    run = out / output_folder.RUNS / run_id
+    if not (out / output_folder.ANNOTATED).is_dir():
+        return False
+    if not (run / output_folder.MANIFEST_FILE).is_file():
+        return False
+    copies = output_folder.listed_drawings(run).items()
+    found = ((source_file(str(out / name)), entry["bytes"]) for name, entry in copies)
+    return all(file is not None and file.size == size for file, size in found)

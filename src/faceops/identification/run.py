@@ -20,6 +20,7 @@ from faceops.base.stores import is_url, shown
 from faceops.gallery.decisions import Decisions, digest_of
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.store import Gallery
+from faceops.identification import latest_run
 from faceops.identification.admit import admit_confirmed
 from faceops.identification.drift import DriftMeter
 from faceops.identification.engine.album_search import AlbumSearch, usable_faces
@@ -27,7 +28,7 @@ from faceops.identification.engine.decide import NamedBlock, NamingRule, name_fa
 from faceops.identification.engine.extract import KNOWN_AT_ONCE, FaceExtractor
 from faceops.identification.engine.verdicts import DecidedFaces
 from faceops.identification.metrics import write_metrics
-from faceops.identification.records import output_folder, records, reuse
+from faceops.identification.records import output_folder, records
 from faceops.identification.report.report import Report
 from faceops.identification.rewritten import RewrittenPhotos
 from faceops.identification.settings import IdentifySettings, check_identify_folders
@@ -83,7 +84,7 @@ def identify(
     budget = settings.budget or thresholds.default_budget
     settings = replace(settings, budget=budget, precision=bundle.release.precision)
     threads = settings.threads or default_threads()
-    listed = reuse.list_photos(photos_dir, settings.exclude)
+    listed = latest_run.list_photos(photos_dir, settings.exclude)
     root, paths = listed.root, listed.paths
     start, timer = time.monotonic(), Timer()
     method = method_of(bundle.release, settings.detail)
@@ -98,12 +99,12 @@ def identify(
         # named, and a person forgotten later is removed from `out` too.
         known_to_gallery = remember_output(gallery.place, out, root if settings.xmp else None)
         gallery = gallery.as_saved()
-        digest = reuse.inputs_digest(gallery.stamp, bundle, root, settings)
+        digest = latest_run.inputs_digest(gallery.stamp, bundle, root, settings)
         reusable = has_state and not settings.recheck
-        latest = reuse.find_reusable_run(out, digest, listed) if reusable else None
+        latest = latest_run.find_reusable_run(out, digest, listed) if reusable else None
         if latest is not None:
             latest.known_to_gallery, latest.release_note = known_to_gallery, bundle.note
-            return reuse.reuse_last_run(latest, out, settings)
+            return latest_run.reuse_last_run(latest, out, settings)
         decisions = Decisions.load(gallery.place)
         decided = DecidedFaces(decisions, gallery)
         whole = root if listed.is_folder else None  # a single photo: the others are unknown
@@ -138,7 +139,7 @@ def identify(
                 summary.add_admission(admission)
                 count_gallery(summary, gallery, thresholds)
                 if gallery.stamp != stamp:
-                    digest = reuse.inputs_digest(gallery.stamp, bundle, root, settings)
+                    digest = latest_run.inputs_digest(gallery.stamp, bundle, root, settings)
                     is_known = (
                         decisions.entries.keys() >= Decisions.load(gallery.place).entries.keys()
                     )
@@ -150,7 +151,7 @@ def identify(
             with timer.part("name"):
                 rule = naming_rule(blocks, embeddings.all(), gallery, thresholds, settings, summary)
             named = name_photos(root, blocks, embeddings.rows, decided, bundle.verify, rule, timer)
-            report, files = Report(root, budget), reuse.FolderDigest(settings.xmp, listed)
+            report, files = Report(root, budget), latest_run.FolderDigest(settings.xmp, listed)
             before = records.photo_ids_in(out / output_folder.FACES_FILE)
             drift = DriftMeter(thresholds, summary.gallery_faces, budget, before)
             drawings, places = None, SidecarPlaces()

@@ -21,8 +21,7 @@ from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.unknown.unknown_people import is_unknown_name, unknown_number
 from faceops.review import doctor as doctors
 from faceops.review import piles as lists
-from faceops.review.chances import SURE
-from faceops.review.decided import DecidedAlbum
+from faceops.review.decided import SURE, DecidedAlbum
 from faceops.review.faces import FaceKey
 from faceops.review.live import Change, stated
 from faceops.review.views import AlbumViews

@@ -27,8 +27,83 @@ from faceops.identification.state.photo_block import PhotoBlock, joined
 from faceops.identification.summary import Timer, new_summary
 from faceops.identification.unknown.unknown_people import UNKNOWN_REASONS, find_unknown_people
 from faceops.release.bundle import Bundle
-from faceops.review.chances import Chances
 from faceops.review.results import Results
+
+# `Chances`: numbers of faces.
+MIN_FACES = 100  # with fewer there is no estimate
+MAX_FACES = 4000  # of more, some are taken
+_UPPER = 0.5  # faces with a larger share of strangers are taken for strangers
+_PRIOR = 5.0  # slope without an estimate: a share of .01 is very likely, one of .1 possible
+_LOWEST, _HIGHEST = 0.001, 0.999
+WORDS = ("unlikely", "possible", "likely", "very likely", "almost certain")
+SURE = WORDS[3:]
+_WORD_LIMITS = (0.2, 0.5, 0.9, 0.99)
+
+
+class Chances:
+    """How likely it is that a face of an album shows the enrolled person who is most like it.
+
+    The verifier's probability is about a pair, as if both answers were equally frequent. How likely
+    the name is depends on the album: of a thousand strangers, a few reach a probability of .9 with
+    somebody. For each face the share of strangers who score as high is known; over strangers it is
+    uniform from 0 to 1, for enrolled people it is near 0. The chance is 1 - local false discovery
+    rate (Efron, 2004), with the Grenander estimator of a decreasing density (1956; as in Strimmer,
+    2008) and Storey's estimate (2002) of the share of strangers.
+
+    Args:
+        shares: float (N,), 0 to 1, of the album's faces; NaN for faces that were not compared.
+    """
+
+    def __init__(self, shares: np.ndarray) -> None:
+        known = np.sort(shares[np.isfinite(shares)])
+        self._ends: np.ndarray | None = None
+        if len(known) < MIN_FACES:
+            return
+        # One more than were counted: with no strangers at all, everybody would be certain.
+        strangers = min(1.0, (np.count_nonzero(known > _UPPER) + 1) / len(known) / (1 - _UPPER))
+        at = np.arange(1, len(known) + 1) / len(known)
+        if len(known) > MAX_FACES:  # near 0 all of them count
+            some = np.unique(np.geomspace(1, len(known), MAX_FACES).astype(int)) - 1
+            known, at = known[some], at[some]
+        ends, density = _decreasing_density(np.append(known, 1.0), np.append(at, 1.0))
+        self._ends, self._chances = ends, 1 - strangers / np.maximum(density, strangers)
+
+    def of(self, shares: np.ndarray) -> np.ndarray:
+        """Return the chance, float (N,), of faces with these shares; NaN for NaN."""
+        if self._ends is None:
+            found = 1 - _PRIOR * shares
+        else:
+            at = np.searchsorted(self._ends, np.nan_to_num(shares, nan=1.0))
+            found = self._chances[np.minimum(at, len(self._ends) - 1)]
+        return np.where(np.isnan(shares), np.nan, np.clip(found, _LOWEST, _HIGHEST))
+
+
+def in_words(chance: float) -> str:
+    """Return a chance, 0 to 1, in words."""
+    return WORDS[int(np.searchsorted(_WORD_LIMITS, chance, side="right"))]
+
+
+_Point = tuple[float, float]
+
+
+def _decreasing_density(values: np.ndarray, cumulated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the end and the slope of each piece of a distribution's least concave majorant."""
+
+    def is_below(one: _Point, middle: _Point, other: _Point) -> bool:
+        (x, y), (u, v), (s, t) = one, middle, other
+        return (v - y) * (s - x) <= (t - y) * (u - x)
+
+    hull = [(0.0, 0.0)]
+    for x, y in zip(values.tolist(), cumulated.tolist(), strict=True):
+        while len(hull) > 1 and is_below(hull[-2], hull[-1], (x, y)):
+            hull.pop()
+        if x > hull[-1][0]:
+            hull.append((x, y))
+        else:  # equal values: the last one counts
+            hull[-1] = x, max(y, hull[-1][1])
+    xs, ys = np.array(hull).T
+    return xs[1:], np.diff(ys) / np.diff(xs)
+
 
 _UNKNOWN = [reason_code(reason) for reason in UNKNOWN_REASONS]
 _CONFIRMED = reason_code(Reason.CONFIRMED)

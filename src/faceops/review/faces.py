@@ -12,8 +12,7 @@ from faceops.identification.engine.verdicts import NOBODY, DecidedFaces
 from faceops.identification.report.report import NEAR_THE_LIMIT
 from faceops.identification.unknown.unknown_people import unknown_name
 from faceops.release.bundle import Bundle
-from faceops.review.chances import in_words
-from faceops.review.decided import DecidedAlbum
+from faceops.review.decided import DecidedAlbum, in_words
 from faceops.verification.verifier import sigmoid
 
 CANDIDATES = 9  # one for each digit key

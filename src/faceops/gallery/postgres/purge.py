@@ -11,7 +11,7 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import json_texts
 from faceops.gallery.postgres.connection import PATIENCE_S, Database
-from faceops.gallery.postgres.rows import BLOCK, read_ids, read_vectors
+from faceops.gallery.postgres.tables import BLOCK, read_ids, read_vectors
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -20,14 +20,14 @@ from faceops.gallery.postgres.address import Address
 from faceops.gallery.postgres.connection import Database
 from faceops.gallery.postgres.journal import PostgresJournal
 from faceops.gallery.postgres.purge import cells, note_unpurged, purge
-from faceops.gallery.postgres.rows import (
+from faceops.gallery.postgres.tables import (
     read_faces,
     read_ids,
     same_faces,
+    vectors_table,
     write_faces,
     write_vectors,
 )
-from faceops.gallery.postgres.tables import vectors_table
 
 if TYPE_CHECKING:
     from psycopg import Connection

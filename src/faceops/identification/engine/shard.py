@@ -29,8 +29,7 @@ from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.presence import PhotoList, SourceFile, source_file
 from faceops.identification.state.schema import method_of
-from faceops.identification.state.shard_file import read_shard, write_shard
-from faceops.identification.state.shard_place import ShardPlace
+from faceops.identification.state.shards import ShardPlace, read_shard, write_shard
 from faceops.identification.summary import Timer
 from faceops.photos.formats import decoder_id
 from faceops.release.bundle import Bundle

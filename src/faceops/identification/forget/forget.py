@@ -20,8 +20,7 @@ from faceops.gallery.follow import locked_people
 from faceops.gallery.names import current_key, display_name, person_key
 from faceops.gallery.outputs import OutputFolders, declare_gone, has_content, output_folders
 from faceops.gallery.storage import GalleryPlace
-from faceops.gallery.store import Gallery
-from faceops.gallery.unfinished import remove_unfinished
+from faceops.gallery.store import Gallery, remove_unfinished
 from faceops.identification.forget.journal import JournalPerson
 from faceops.identification.forget.output_folder import (
     ForgottenOutput,

@@ -38,7 +38,7 @@ from faceops.identification.report.pages import people_on
 from faceops.identification.state.found_photo import FACE, add_place
 from faceops.identification.state.presence import drop_missing
 from faceops.identification.state.schema import connect, open_state, state_errors
-from faceops.identification.state.shard_place import remove_shards
+from faceops.identification.state.shards import remove_shards
 from faceops.identification.unknown.numbers import FaceKey, forget_numbers
 
 IsPerson = Callable[[str], bool]
