@@ -96,8 +96,8 @@ class Gallery:
                 f"the gallery {self.storage} was enrolled under contract {self.contract_id[:12]}, "
                 f"this release has {contract_id[:12]}, and their embeddings cannot be compared: "
                 f"`faceops people reembed --gallery {self.storage}` brings it under this release "
-                "without photos (add the same --model, --bundle and --precision); or name its own "
-                "release by these options."
+                "without photos if both cut faces in the same way (add the same --model, --bundle "
+                "and --precision); or name its own release by these options."
             )
 
     @cached_property
