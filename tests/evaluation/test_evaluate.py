@@ -10,7 +10,7 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Evaluate
 from faceops.evaluation.evaluate import CURVES, Evaluation, evaluate_embeddings, write_curves
-from faceops.evaluation.protocols.populations import measure_populations
+from faceops.evaluation.protocols.fpir_at_thresholds import measure_populations
 from faceops.evaluation.report.document import About, Facts, markdown
 from faceops.evaluation.report.identification_sections import identification_section
 from faceops.evaluation.report.report import card_sections

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from faceops.config.sections import Gate
-from faceops.gate import latency, rules
-from faceops.gate.latency import MOST_PAIRS, measure_latency
+from faceops.gate import rules
+from faceops.gate.compare import FIRST_LOOK, MOST_PAIRS, Latency, measure_latency
 
 LIMIT = 1.25
 
@@ -33,7 +33,7 @@ class Machine:
         return run
 
 
-def measured(cost: float, seed: int, noise: float = 0.5) -> tuple[latency.Latency, int]:
+def measured(cost: float, seed: int, noise: float = 0.5) -> tuple[Latency, int]:
     """Return the latency of a model of this cost beside one of cost 1, and the number of runs."""
     machine = Machine(seed, noise)
     models = machine.model(1.0), machine.model(cost)
@@ -51,7 +51,7 @@ def test_on_a_noisy_machine_only_a_slower_model_is_found_slower(
 
 
 def test_measuring_ends_when_it_is_decided_or_the_budget_is_spent() -> None:
-    assert measured(1.0, 0, noise=0.01)[1] == 2 * latency.FIRST_LOOK + 2  # and one run before
+    assert measured(1.0, 0, noise=0.01)[1] == 2 * FIRST_LOOK + 2  # and one run before
     took, runs = measured(LIMIT, 0)
     assert runs == 2 * MOST_PAIRS + 2
     assert took.low < LIMIT < took.high

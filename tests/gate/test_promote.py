@@ -8,7 +8,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Gate
-from faceops.gate import latency, rules
+from faceops.gate import compare, rules
 from faceops.gate import promote as promoting
 from faceops.gate.photos import data_sha256
 from faceops.gate.promote import RefusedError, gate_and_promote, gate_release, promote
@@ -32,7 +32,7 @@ WIDE = Gate(
 def root(store_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the registry and of data/; its cache is kept; the models are equally fast."""
     monkeypatch.setenv("FACEOPS_CACHE", str(store_folder / "cache"))
-    monkeypatch.setattr(rules, "measure_latency", lambda *_: latency.Latency(9, 9, 1, 0.9, 1.1))
+    monkeypatch.setattr(rules, "measure_latency", lambda *_: compare.Latency(9, 9, 1, 0.9, 1.1))
     return store_folder
 
 
@@ -51,8 +51,8 @@ def description(version: int) -> str:
 def test_a_challenger_that_passes_becomes_champion_and_its_page_says_what_was_measured(
     registry: Registry, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules, "measure_latency", latency.measure_latency)
-    monkeypatch.setattr(latency, "FIRST_LOOK", 8)
+    monkeypatch.setattr(rules, "measure_latency", compare.measure_latency)
+    monkeypatch.setattr(compare, "FIRST_LOOK", 8)
     done = promote(registry[2], root, WIDE)
     assert (done.version, done.over) == (2, 1)
     now = champion()

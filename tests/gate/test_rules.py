@@ -13,8 +13,7 @@ import pytest
 from faceops.config.sections import Gate
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.gate import rules, trials
-from faceops.gate.compare import Comparison
-from faceops.gate.latency import Latency
+from faceops.gate.compare import Comparison, Latency
 from faceops.gate.photos import FrozenPhotos
 from faceops.gate.rules import RULES, RuleResult, gate_rule, no_loss
 from faceops.gate.trials import FaceTable

@@ -1,10 +1,13 @@
 """Champion and challenger on the same photos: everything that the rules measure on."""
 
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import binom
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
@@ -16,6 +19,7 @@ from faceops.faces.quality import measure
 from faceops.gate import trials
 from faceops.gate.photos import FrozenPhotos
 from faceops.gate.trials import FaceTable, ModelFigures
+from faceops.release.evaluate.embed_photos import LabelledPhoto
 from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen
 from faceops.verification.pairs import codes
 
@@ -38,23 +42,16 @@ class Comparison:
     """Two releases on N photos and P probes; in pairs the champion is first.
 
     What needs the embeddings is computed when a rule first asks for it.
-
-    Attributes:
-        models: both releases, opened with the same number of threads.
-        frozen: the photos.
-        settings: section `gate` of params.yaml, its paths complete.
-        seen: the people that each release was trained or calibrated on.
-        work: folder for faces and embeddings; those of an earlier comparison are reused.
-        threads: photos processed at once.
-        embedded: both models' faces of the photos, where they are known already.
     """
 
+    # Both releases, opened with the same number of threads
     models: tuple[MeasuredModel, MeasuredModel]
-    frozen: FrozenPhotos
-    settings: Gate
-    seen: tuple[PeopleSeen, PeopleSeen]
-    work: Path
-    threads: int = 1
+    frozen: FrozenPhotos  # the photos
+    settings: Gate  # section `gate` of params.yaml, its paths complete
+    seen: tuple[PeopleSeen, PeopleSeen]  # the people that each release was trained or calibrated on
+    work: Path  # folder for faces and embeddings; those of an earlier comparison are reused
+    threads: int = 1  # photos processed at once
+    # Both models' faces of the photos, where they are known already
     embedded: list[FaceTable] | None = None
 
     @cached_property
@@ -187,3 +184,63 @@ def _visible_groups(crops: CropRows) -> dict[str, np.ndarray]:
         third = np.searchsorted(np.quantile(values, [1 / 3, 2 / 3]), values, side="right")
         groups |= {label: third == number for number, label in enumerate(thirds)}
     return groups
+
+
+PHOTOS = 24  # different ones, in turn
+FIRST_LOOK, LOOK_EVERY, MOST_PAIRS = 24, 12, 240  # pairs of measurements
+CONFIDENCE = 0.99
+
+Process = Callable[[LabelledPhoto], object]  # open, crop and embed one photo
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median times per photo in ms; the median ratio (challenger / champion) and its interval."""
+
+    champion_ms: float
+    challenger_ms: float
+    ratio: float
+    low: float
+    high: float
+
+
+def measure_latency(
+    champion: Process,
+    challenger: Process,
+    photos: Sequence[LabelledPhoto],
+    limit: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Latency:
+    """Time both on the same photos in pairs, so that other load on the machine slows both.
+
+    Measuring ends when the interval of the ratio excludes `limit`, at the latest after MOST_PAIRS
+    pairs; the interval may then still include it. It is the distribution-free one of a median
+    (order statistics), so a few slow runs do not move it.
+
+    `limit`: the ratio to decide about.
+    """
+    rows = np.unique(np.linspace(0, len(photos) - 1, PHOTOS).round().astype(int))
+    models = (champion, challenger)
+    for process in models:  # the first run of a session allocates its memory
+        process(photos[int(rows[0])])
+    seconds = np.empty((MOST_PAIRS, 2))
+    for pair in range(MOST_PAIRS):
+        photo = photos[int(rows[pair % len(rows)])]
+        for which in (0, 1) if pair % 2 else (1, 0):
+            start = clock()
+            models[which](photo)
+            seconds[pair, which] = clock() - start
+        done = pair + 1
+        if done >= FIRST_LOOK and (done - FIRST_LOOK) % LOOK_EVERY == 0:
+            low, high = _median_interval(seconds[:done, 1] / seconds[:done, 0])
+            if low > limit or high < limit:
+                break
+    ratios = seconds[:done, 1] / seconds[:done, 0]
+    champion_ms, challenger_ms = (np.median(seconds[:done], axis=0) * 1e3).tolist()
+    return Latency(champion_ms, challenger_ms, float(np.median(ratios)), *_median_interval(ratios))
+
+
+def _median_interval(values: np.ndarray) -> tuple[float, float]:
+    ordered = np.sort(values)
+    rank = max(int(binom.ppf((1 - CONFIDENCE) / 2, len(values), 0.5)), 1)
+    return float(ordered[rank - 1]), float(ordered[-rank])

@@ -17,22 +17,14 @@ from faceops.release.evaluate.embed_photos import LabelledPhoto, labelled_photos
 
 @dataclass(frozen=True)
 class FrozenPhotos:
-    """The photos of `people` people who trained or calibrated neither release.
+    """The photos of `people` people who trained or calibrated neither release."""
 
-    Attributes:
-        photos: the photos, without copies and without those in quarantine.csv.
-        people: how many people they show.
-        left_out: people who were left out because a release was trained or calibrated on them.
-        sha256: of the bytes of `photos` and of the names of their people.
-        data_sha256: the same of the whole folder.
-        sources: which source each of `photos` was imported from, "" where no import brought it.
-    """
-
-    photos: list[LabelledPhoto]
-    people: int
-    left_out: int
-    sha256: str
-    data_sha256: str
+    photos: list[LabelledPhoto]  # the photos, without copies and without those in quarantine.csv
+    people: int  # how many people they show
+    left_out: int  # people who were left out because a release was trained or calibrated on them
+    sha256: str  # of the bytes of `photos` and of the names of their people
+    data_sha256: str  # the same of the whole folder
+    # Which source each of `photos` was imported from, "" where no import brought it
     sources: tuple[str, ...] = ()
 
 

@@ -49,8 +49,6 @@ def gate_release(
         challenger, champion: versions in the store that MLflow points at; `champion` None is the
             published release.
         root: the repository: relative folders in `settings` start from it.
-        settings: the parameters of the gate.
-        threads: photos processed at once.
 
     Raises:
         UsageError: the folder of photos does not exist or holds none.
@@ -147,8 +145,7 @@ def promote(
     the meantime, the promotion fails. For one machine this is enough; for others see
     `move_champion`. Other arguments are as in `gate_release`.
 
-    Args:
-        override: a reason to promote it without the gate; recorded.
+    `override`: a reason to promote it without the gate; recorded.
 
     Raises:
         RefusedError: the gate refused it.

@@ -12,8 +12,7 @@ import numpy as np
 
 from faceops.evaluation.protocols.all_pairs import pair_intervals, scan_pairs
 from faceops.faces.crop_photos import crop_photo
-from faceops.gate.compare import Comparison
-from faceops.gate.latency import measure_latency
+from faceops.gate.compare import Comparison, measure_latency
 from faceops.gate.trials import ModelFigures
 from faceops.release.contract import MODEL_FILES
 from faceops.release.evaluate.embed_photos import LabelledPhoto

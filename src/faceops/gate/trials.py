@@ -67,11 +67,9 @@ def draw_trials(
     """Return random galleries, which both models search.
 
     Args:
-        person: int (N,), the person of each photo.
         usable: bool (N,), photos in which both models find a face; only these are enrolled.
         gallery_photos: photos enrolled per person, who has at least one photo more.
         unknown_share: share of the people with so many photos who become strangers.
-        seed: seed of the draws.
 
     Raises:
         FaceOpsError: too few people have so many photos.

@@ -210,8 +210,7 @@ def find_stored_verdict(
     None where there is none, and where it was refused for its time per photo alone: that depends
     on what else the machine did, so it is measured again.
 
-    Args:
-        data_sha256: of the folder of photos as it is now, see `FrozenPhotos`.
+    `data_sha256`: of the folder of photos as it is now, see `FrozenPhotos`.
 
     Raises:
         StoreError: the store does not answer.

@@ -23,17 +23,11 @@ from faceops.verification.verifier import Verifier, sigmoid
 
 @dataclass(frozen=True, eq=False)
 class AlbumScores:
-    """How the faces of one album are compared.
+    """How the faces of one album are compared."""
 
-    Attributes:
-        faces: what `verifier` compares, float32: embeddings (N, D), or described ones.
-        verifier: normalises where the release has a normalisation.
-        album: None where it has none.
-    """
-
-    faces: np.ndarray
-    verifier: Verifier
-    album: Album | None
+    faces: np.ndarray  # what `verifier` compares, float32: embeddings (N, D), or described ones
+    verifier: Verifier  # normalises where the release has a normalisation
+    album: Album | None  # None without a normalisation
 
     def describe(self, embeddings: np.ndarray) -> np.ndarray:
         """Return other rows, float32 (M, D), as `faces` are."""

@@ -43,29 +43,19 @@ class TopPairs:
 
 @dataclass(frozen=True)
 class PairScan:
-    """The scores of all pairs of N photos of P people.
+    """The scores of all pairs of N photos of P people."""
 
-    Attributes:
-        roc: of log odds; pairs with a missing photo are at -inf.
-        genuine_person: int (G,), the person of each genuine pair, in the order of `roc`.
-        person: int (N,), code of each photo.
-        photos: int (P,), of each person, with those that are missing.
-        lost: float64 (P,): over each person's impostor pairs, the sum of the shares of genuine
-            pairs that score lower (equal ones count one half).
-        top: the highest impostor pairs, by rows of the photos given.
-        same, different: int64 (600,), genuine and impostor pairs in the bins of `HISTOGRAM_EDGES`.
-        reliability: of the probabilities, in ten bins; people have equal weights in genuine pairs.
-    """
-
-    roc: Roc
-    genuine_person: np.ndarray
-    person: np.ndarray
-    photos: np.ndarray
+    roc: Roc  # of log odds; pairs with a missing photo are at -inf
+    genuine_person: np.ndarray  # int (G,), the person of each genuine pair, in the order of `roc`
+    person: np.ndarray  # int (N,), code of each photo
+    photos: np.ndarray  # int (P,), of each person, with those that are missing
+    # float64 (P,): over each person's impostor pairs, the sum of the shares of genuine pairs that
+    # score lower (equal ones count one half).
     lost: np.ndarray
-    top: TopPairs
-    same: np.ndarray
-    different: np.ndarray
-    reliability: Reliability
+    top: TopPairs  # the highest impostor pairs, by rows of the photos given
+    same: np.ndarray  # int64 (600,), genuine pairs in the bins of `HISTOGRAM_EDGES`
+    different: np.ndarray  # int64 (600,), impostor pairs
+    reliability: Reliability  # of the probabilities; in genuine pairs people have equal weights
 
     def threshold(self, far: float) -> float | None:
         """Return the lowest log odds that keep `far`; None where too few pairs were kept."""
@@ -155,17 +145,12 @@ class _ScoreCounts:
     """Sums over impostor scores, log odds; `genuine` float32 (G,) rises, -inf is never accepted.
 
     `weights` float (G,) of the genuine pairs count in the reliability only.
-
-    Attributes:
-        below, upto: int64 (G,), impostor pairs lower than each genuine score, and not higher.
-        seen: impostor pairs so far.
-        genuine_histogram, impostor_histogram: int64 (600,), between `HISTOGRAM_EDGES`.
     """
 
     def __init__(self, genuine: np.ndarray, weights: np.ndarray) -> None:
-        self.below = np.zeros(len(genuine), np.int64)
-        self.upto = np.zeros(len(genuine), np.int64)
-        self.seen = 0
+        self.below = np.zeros(len(genuine), np.int64)  # impostor pairs below each genuine score
+        self.upto = np.zeros(len(genuine), np.int64)  # below or equal
+        self.seen = 0  # impostor pairs so far
         self._genuine = genuine
         self._finite = genuine[np.searchsorted(genuine, -np.inf, side="right") :]
         self._weights = weights[len(genuine) - len(self._finite) :]

@@ -17,7 +17,7 @@ from faceops.base.progress import track
 from faceops.config.sections import Params
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation
-from faceops.evaluation.protocols.populations import measure_populations, population_rows
+from faceops.evaluation.protocols.fpir_at_thresholds import measure_populations, population_rows
 from faceops.evaluation.protocols.slices import Attributes, measure_slices, read_attributes
 from faceops.release.evaluate import embed_photos, protocols
 from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen, people_seen
@@ -27,21 +27,13 @@ from faceops.verification.split_faces import read_rows, read_split
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation measured, and what its report shows.
+    """What an evaluation measured, and what its report shows."""
 
-    Attributes:
-        model: what was evaluated.
-        figures: by protocol, rounded and ready for JSON.
-        faces: that were evaluated.
-        crops: of the faces, uint8 (N, 112, 112, 3).
-        curves: behind the figures; None unless all protocols ran.
-    """
-
-    model: MeasuredModel
-    figures: dict[str, Any]
-    faces: EmbeddedFaces
-    crops: np.ndarray | CropRows | None
-    curves: Evaluation | None
+    model: MeasuredModel  # what was evaluated
+    figures: dict[str, Any]  # by protocol, rounded and ready for JSON
+    faces: EmbeddedFaces  # that were evaluated
+    crops: np.ndarray | CropRows | None  # of the faces, uint8 (N, 112, 112, 3)
+    curves: Evaluation | None  # behind the figures; None unless all protocols ran
 
 
 _BLOCK = 64  # crops between two reports of progress
@@ -104,25 +96,16 @@ def _check_robustness(model: MeasuredModel, data: Path) -> None:
 
 @dataclass(frozen=True)
 class FolderRequest:
-    """What to evaluate on: a folder of labelled photos.
+    """What to evaluate on: a folder of labelled photos."""
 
-    Attributes:
-        data: the folder; see `labelled_photos`.
-        protocol: a key of `PROTOCOLS`.
-        people: evaluate only these, by any spelling.
-        lists: folder of LFW's pairs lists; None: beside the photos.
-        slices: a CSV of attributes of people or photos.
-        split: the split stage's faces.parquet, which says who trained the model.
-        work: folder of crops and embeddings, which are reused.
-    """
-
-    data: Path
-    protocol: str
-    people: list[str] | None = None
-    lists: Path | None = None
-    slices: Path | None = None
+    data: Path  # the folder; see `labelled_photos`
+    protocol: str  # a key of `PROTOCOLS`
+    people: list[str] | None = None  # evaluate only these, by any spelling
+    lists: Path | None = None  # folder of LFW's pairs lists; None: beside the photos
+    slices: Path | None = None  # a CSV of attributes of people or photos
+    # The split stage's faces.parquet, which says who trained the model
     split: Path = Path("build/split/faces.parquet")
-    work: Path = Path("build/evaluations")
+    work: Path = Path("build/evaluations")  # folder of crops and embeddings, which are reused
 
 
 @dataclass(frozen=True)
@@ -220,5 +203,4 @@ def _finished(
             f"{model.name} was made elsewhere and nothing was calibrated: figures that depend on "
             "a calibrated probability or threshold are absent"
         )
-    finished: dict[str, Any] = rounded(figures)
-    return finished
+    return rounded(figures)
