@@ -60,13 +60,11 @@ class Roc:
 
     @cached_property
     def _at_or_above(self) -> np.ndarray:
-        falling: np.ndarray = (self.impostors - self.below)[::-1]
-        return falling
+        return (self.impostors - self.below)[::-1]
 
     def _tar(self, allowed: np.ndarray) -> np.ndarray:
         passed = np.searchsorted(self._at_or_above, allowed, side="right")
-        rates: np.ndarray = passed / max(len(self.genuine), 1)
-        return rates
+        return passed / max(len(self.genuine), 1)
 
 
 def roc(genuine: np.ndarray, impostor: np.ndarray) -> Roc:

@@ -190,8 +190,7 @@ def write_csv(
 ) -> None:
     """Write a CSV file atomically: UTF-8, quoted where needed, None as an empty cell.
 
-    Args:
-        errors: how to encode what UTF-8 cannot hold, see `str.encode`.
+    `errors`: how to encode what UTF-8 cannot hold, see `str.encode`.
 
     Raises:
         FaceOpsError: it cannot be written.

@@ -54,7 +54,6 @@ def nearest(
     Args:
         queries, gallery: (Q, D) and (N, D), computed in float32; L2-normalised rows make the
             inner product the cosine similarity.
-        k: at least 0.
         threads: at most so many; None: the CPUs that this process may use.
 
     Returns:
@@ -88,7 +87,6 @@ def nearest_of_others(
     Args:
         queries, vectors: (Q, D) and (N, D).
         labels, owners: (Q,) and (N,), the label of each.
-        what: for progress.
 
     Returns:
         indices, similarities: (Q, count), the most similar first; -1 and -inf where there are no

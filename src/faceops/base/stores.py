@@ -83,17 +83,13 @@ class ChangedError(FaceOpsError):
 
 
 class Entry(NamedTuple):
-    """An object or a folder.
+    """An object or a folder."""
 
-    Attributes:
-        name: in its folder; from `ObjectStore.objects` below the store's URL.
-        version: differs whenever the object's content does: its ETag or generation, else its time
-            of modification; "" for a folder.
-    """
-
-    name: str
+    name: str  # in its folder; from `ObjectStore.objects` below the store's URL
     is_folder: bool
     size: int
+    # Differs whenever the object's content does: its ETag or generation, else its time of
+    # modification; "" for a folder
     version: str
 
 

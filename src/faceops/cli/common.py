@@ -58,10 +58,7 @@ def add_folder(
 ) -> None:
     """Add an argument that names a folder, or folders, to be checked before the command runs.
 
-    Args:
-        parser: or a group of its arguments.
-        kind: of what the folder holds.
-        settings: of argparse.
+    `kind`: of what the folder holds.
     """
     read = gallery_place if kind is folders.GALLERY else Path
     settings = {"type": read} | ({"metavar": "DIR"} if name.startswith("-") else {}) | settings

@@ -42,8 +42,7 @@ def choose_model(contract_id: str, precision: PrecisionChoice, root: Path) -> Ch
 
     MLflow is imported only if there is a registry to ask.
 
-    Args:
-        root: the folder of the local MLflow store if no server is set.
+    `root`: the folder of the local MLflow store if no server is set.
 
     Raises:
         FaceOpsError: the registry does not answer, and the cache has no champion of it.

@@ -24,19 +24,12 @@ _MAX_EXAMPLES = 20
 
 @dataclass(frozen=True)
 class ColumnExpectation:
-    """One expectation on one column.
+    """One expectation on one column."""
 
-    Attributes:
-        name: in reports and in validate.hard; several expectations may share it.
-        kind: the class in `great_expectations.expectations`, without "ExpectColumnValuesTo".
-        column: of the table.
-        options: further arguments of that class.
-    """
-
-    name: str
-    kind: str
+    name: str  # in reports and in validate.hard; several expectations may share it
+    kind: str  # the class in `great_expectations.expectations`, without "ExpectColumnValuesTo"
     column: str
-    options: dict[str, Any]
+    options: dict[str, Any]  # further arguments of that class
 
 
 def expect(name: str, kind: str, column: str, **options: Any) -> ColumnExpectation:
@@ -46,41 +39,25 @@ def expect(name: str, kind: str, column: str, **options: Any) -> ColumnExpectati
 
 @dataclass(frozen=True)
 class CheckedTable:
-    """A table with the expectations on it.
+    """A table with the expectations on it."""
 
-    Attributes:
-        name: of the table, in the Data Docs.
-        frame: its rows. The value of a failing expectation is reported if there is only one.
-        key: the column that names a row in results.
-        expectations: on its columns.
-    """
-
-    name: str
-    frame: "pd.DataFrame"
-    key: str
+    name: str  # of the table, in the Data Docs
+    frame: "pd.DataFrame"  # of one row: the value of a failing expectation is reported
+    key: str  # the column that names a row in results
     expectations: list[ColumnExpectation]
 
 
 @dataclass(frozen=True)
 class ExpectationResult:
-    """The result of all expectations of one name.
-
-    Attributes:
-        name: of the expectations.
-        hard: whether a failure stops the pipeline.
-        success: whether no row failed.
-        checked, failed: numbers of rows.
-        examples: at most 20 failing rows by their key, sorted.
-        observed: the value that failed, in a table of one row.
-    """
+    """The result of all expectations of one name."""
 
     name: str
-    hard: bool
-    success: bool
-    checked: int
-    failed: int
-    examples: list[str]
-    observed: float | None = None
+    hard: bool  # whether a failure stops the pipeline
+    success: bool  # whether no row failed
+    checked: int  # rows
+    failed: int  # rows
+    examples: list[str]  # at most 20 failing rows by their key, sorted
+    observed: float | None = None  # the value that failed, in a table of one row
 
     def __str__(self) -> str:
         if self.observed is not None:
@@ -185,8 +162,7 @@ def _merge(name: str, results: list[tuple[Any, CheckedTable]], hard: bool) -> Ex
 def stop_on_hard_failures(results: Sequence[ExpectationResult], report: str) -> list[str]:
     """Return one warning for each failed expectation that is not hard.
 
-    Args:
-        report: the files with the details, for the message.
+    `report`: the files with the details, for the message.
 
     Raises:
         FaceOpsError: a hard expectation failed.

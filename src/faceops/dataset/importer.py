@@ -147,8 +147,7 @@ def _copy_photos(
 
     A photo whose file name belongs to another one gets the name of the source appended.
 
-    Args:
-        earlier: path -> origin of what was imported from this source before.
+    `earlier`: path -> origin of what was imported from this source before.
 
     Returns:
         path (POSIX, relative to `data`) -> origin of all `photos`, and how many were written.

@@ -25,21 +25,13 @@ _RESTORE = "run `faceops data import reviewed` again, or restore it"
 
 @dataclass(frozen=True)
 class ReviewedFace:
-    """A face that was cut from a photo.
+    """A face that was cut from a photo."""
 
-    Attributes:
-        path: of the crop, POSIX, relative to the data folder: photos/<Person>/<file>.
-        kind: `PERSON`, who was confirmed, or `STRANGER`, whom somebody ignored.
-        photo_id: sha256 of the photo that it was cut from.
-        box: x, y, width, height in pixels of that photo, upright.
-        decision: id of the entry in the journal.
-    """
-
-    path: str
-    kind: str
-    photo_id: str
-    box: tuple[float, float, float, float]
-    decision: str
+    path: str  # of the crop, POSIX, relative to the data folder: photos/<Person>/<file>
+    kind: str  # `PERSON`, who was confirmed, or `STRANGER`, whom somebody ignored
+    photo_id: str  # sha256 of the photo that it was cut from
+    box: tuple[float, float, float, float]  # x, y, width, height in pixels of that photo, upright
+    decision: str  # id of the entry in the journal
 
     @property
     def person(self) -> str:

@@ -20,39 +20,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourcePhoto:
-    """A photo in a source.
+    """A photo in a source."""
 
-    Attributes:
-        person: the name as the source spells it.
-        origin: path or name of the photo within the source, unique in it.
-        file_name: the name of the imported file.
-        read: returns the bytes of that file.
-        path: of the file in the source; None of a part of a file.
-    """
-
-    person: str
-    origin: str
-    file_name: str
-    read: Callable[[], bytes]
-    path: Path | None = None
+    person: str  # the name as the source spells it
+    origin: str  # path or name of the photo within the source, unique in it
+    file_name: str  # the name of the imported file
+    read: Callable[[], bytes]  # returns the bytes of that file
+    path: Path | None = None  # of the file in the source; None of a part of a file
 
 
 @dataclass(frozen=True)
 class Source:
-    """How one kind of data set is read.
+    """How one kind of data set is read."""
 
-    Attributes:
-        layout: the files that it expects, for `--help` and error messages.
-        list_photos: returns the photos in a folder; none if the folder has another layout.
-        terms: terms of use, recorded in sources.json of the data folder.
-        list_protocols: returns evaluation protocols to import as well.
-        unwrap_archive: whether an archive may have one folder around the folders of the people.
-    """
-
-    layout: str
+    layout: str  # the files that it expects, for `--help` and error messages
+    # Returns the photos in a folder; none if the folder has another layout
     list_photos: Callable[[Path], list[SourcePhoto]]
-    terms: str
+    terms: str  # terms of use, recorded in sources.json of the data folder
+    # Returns evaluation protocols to import as well
     list_protocols: Callable[[Path], list[Path]] = lambda folder: []
+    # Whether an archive may have one folder around the folders of the people
     unwrap_archive: bool = False
 
 

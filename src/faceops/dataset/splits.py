@@ -134,8 +134,7 @@ def accepted_faces(faces: pa.Table) -> list[dict[str, Any]]:
 def split_table(rows: list[dict[str, Any]], splits: dict[str, str], min_photos: int) -> pa.Table:
     """Return the table of the schema for `rows` of `accepted_faces` and person -> split.
 
-    Args:
-        min_photos: people with fewer accepted photos are used as negatives only.
+    `min_photos`: people with fewer accepted photos are used as negatives only.
     """
     photos = Counter(row["person"] for row in rows)
     table = [

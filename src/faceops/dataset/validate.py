@@ -36,19 +36,12 @@ _MIN_PHOTOS_FOR_PROCESSES = 64  # starting processes costs more than they save b
 
 @dataclass(frozen=True)
 class HashedPhoto:
-    """A labelled photo and its hashes.
+    """A labelled photo and its hashes."""
 
-    Attributes:
-        path: POSIX, relative to the data folder.
-        person: the name of its folder below photos/.
-        photo_id: sha256 of the bytes; "" if they could not be read.
-        phash: 64-bit perceptual hash, hexadecimal; "" if it is not known.
-    """
-
-    path: str
-    person: str
-    photo_id: str
-    phash: str = ""
+    path: str  # POSIX, relative to the data folder
+    person: str  # the name of its folder below photos/
+    photo_id: str  # sha256 of the bytes; "" if they could not be read
+    phash: str = ""  # 64-bit perceptual hash, hexadecimal; "" if it is not known
 
 
 def find_duplicates(photos: Iterable[HashedPhoto], max_bits: int = -1) -> dict[str, Reason]:
@@ -92,18 +85,12 @@ def near_duplicates(photos: list[HashedPhoto], max_bits: int) -> set[str]:
 
 @dataclass(frozen=True)
 class InspectedPhoto(HashedPhoto):
-    """One photo as it was read.
+    """One photo as it was read."""
 
-    Attributes:
-        width, height: of the upright photo in pixels; 0 if it could not be decoded.
-        format: a name of `photos.formats`; "" if it could not be decoded.
-        reason: why it cannot be used; "" if it can.
-    """
-
-    width: int = 0
+    width: int = 0  # of the upright photo in pixels; 0 if it could not be decoded
     height: int = 0
-    format: str = ""
-    reason: str = ""
+    format: str = ""  # a name of `photos.formats`; "" if it could not be decoded
+    reason: str = ""  # why it cannot be used; "" if it can
 
 
 def validate_photos(
@@ -114,10 +101,8 @@ def validate_photos(
     Returns the rows of the manifest, sorted by path, with the `format` of each photo besides.
 
     Args:
-        limits: photos beyond them are rejected before they are decoded.
         formats: names of `photos.formats` to accept.
         near_bits: largest Hamming distance of perceptual hashes of near duplicates; -1 disables.
-        processes: how many to use at most.
 
     Raises:
         UsageError: there is no such format.

@@ -22,7 +22,6 @@ def nearest_negatives(
         embeddings: float32 (N, D), L2-normalised.
         labels: int64 (N,), the person of each row.
         anchors: int64 (A,), rows.
-        count, skip: at least 0.
 
     Returns:
         int64 (A, count), rows, the nearest first; -1 where there are no more.
@@ -40,9 +39,7 @@ def random_negatives(
 
     A row may be drawn twice. Without another person the row is -1.
 
-    Args:
-        labels: int64 (N,), the person of each row.
-        anchors: int64 (A,), rows.
+    `labels`: int64 (N,), the person of each row.
     """
     by_person = np.argsort(labels, kind="stable")
     ordered = labels[by_person]
@@ -73,7 +70,6 @@ def global_batches(
         labels: int64 (N,), the person of each training face.
         negatives: int64 (N, m), the mined negatives of each face, -1 for none.
         added: the largest number of negatives that a batch gets.
-        generator: chooses which.
 
     Returns:
         Positions, int64 (B + up to `added`,), which begin with the batch's own; and the triplets,

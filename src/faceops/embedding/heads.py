@@ -17,8 +17,6 @@ class ClassificationHead(nn.Module):
     effect of the margins. Subclasses define `apply_margin` and the range of their margin.
 
     Args:
-        embedding_size: D.
-        people: the number of classes.
         scale: factor of the cosines, above 0; the inverse of the softmax's temperature.
         margin: 0 .. below `max_margin`.
 
@@ -139,9 +137,7 @@ def build_head(
 ) -> ClassificationHead:
     """Return an untrained head for `people` classes, drawn from torch's global generator.
 
-    Args:
-        name: a key of HEADS.
-        scale, margin: see ClassificationHead; softmax ignores the margin.
+    `scale`, `margin`: see ClassificationHead; softmax ignores the margin.
 
     Raises:
         FaceOpsError: no head has that name, or the margin is outside the head's range.
@@ -161,5 +157,4 @@ def class_centres(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     sums = np.zeros((labels.max() + 1, embeddings.shape[1]), np.float32)
     np.add.at(sums, labels, embeddings)
-    centres: np.ndarray = sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-6)
-    return centres
+    return sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-6)

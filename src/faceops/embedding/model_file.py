@@ -19,8 +19,7 @@ DESCRIPTION = "model.json"
 def save_model(model: Embedder, folder: Path, epochs: int = 0) -> None:
     """Write `model` to `folder`; the same weights give the same bytes.
 
-    Args:
-        epochs: how many epochs of training are in the weights; 0 for the start.
+    `epochs`: how many epochs of training are in the weights; 0 for the start.
     """
     weights = save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})
     description = {

@@ -23,20 +23,14 @@ def release_threshold(thresholds: Thresholds | None, far: float) -> tuple[float 
 
 @dataclass(frozen=True)
 class EmbeddedFaces:
-    """One row a photo with a usable face; `missing` are the photos without one.
+    """One row a photo with a usable face; `missing` are the photos without one."""
 
-    Attributes:
-        embeddings: float32 (N, D), L2-normalised.
-        persons: text (N,).
-        paths: text (N,), relative to the data folder; "" where unknown.
-        crops: uint8 (N, 112, 112, 3) RGB, possibly a memory map; None where no pictures are made.
-        missing: paths of photos in which no face was found or that could not be opened.
-    """
-
-    embeddings: np.ndarray
-    persons: np.ndarray
-    paths: np.ndarray
+    embeddings: np.ndarray  # float32 (N, D), L2-normalised
+    persons: np.ndarray  # text (N,)
+    paths: np.ndarray  # text (N,), relative to the data folder; "" where unknown
+    # uint8 (N, 112, 112, 3) RGB, possibly a memory map; None where no pictures are made
     crops: np.ndarray | None = None
+    # Paths of photos in which no face was found or that could not be opened
     missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -130,8 +130,7 @@ def deviate(rates: np.ndarray) -> np.ndarray:
     """Return the normal deviates float64 (N,) of `rates` between 0 and 1, both excluded."""
     from scipy.special import ndtri
 
-    deviates: np.ndarray = ndtri(rates)
-    return deviates
+    return ndtri(rates)
 
 
 def write_curves(evaluation: Evaluation, folder: Path) -> None:

@@ -119,9 +119,7 @@ def draw_contact_sheet(
 
     Args:
         table: as `crop_photos.SCHEMA`.
-        crops: uint8 (N, 112, 112, 3).
         data_root: the folder that the table's paths start from.
-        limits: for opening rejected photos.
     """
 
     def kept(row: dict[str, Any]) -> Thumbnail:

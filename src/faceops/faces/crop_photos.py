@@ -38,7 +38,6 @@ def choose_face(
         faces: of one photo, best score first.
         width, height: of the photo in pixels.
         policy: `largest` box, `most_central` box, or `skip` photos that have several faces.
-        min_face: smallest side of a box in pixels.
     """
     large = [face for face in faces if face.detection.size >= min_face]
     if not large or (policy == "skip" and len(large) > 1):
@@ -58,7 +57,6 @@ def box_crop(pixels: np.ndarray, box: Box, margin: float) -> np.ndarray:
 
     Args:
         pixels: uint8 (H, W, 3) RGB, upright.
-        box: x, y, width, height in pixels.
         margin: added on each side, as a share of the box's longer side.
     """
     x, y, width, height = box
@@ -92,21 +90,14 @@ class CropSettings:
 
 @dataclass(frozen=True, eq=False)
 class CroppedPhoto:
-    """One photo's crop, or the reason why it has none.
+    """One photo's crop, or the reason why it has none."""
 
-    Attributes:
-        crop: uint8 (112, 112, 3) RGB; None when rejected.
-        box: of the face (mode center: of the square) in pixels of the photo; None without one.
-        detection: of the chosen face; None without one, and in mode center.
-        quality: of the chosen face.
-        reason: None when accepted.
-    """
-
-    crop: np.ndarray | None = None
+    crop: np.ndarray | None = None  # uint8 (112, 112, 3) RGB; None when rejected
+    # Of the face (mode center: of the square) in pixels of the photo; None without one
     box: Box | None = None
-    detection: Detection | None = None
-    quality: Quality | None = None
-    reason: Reason | None = None
+    detection: Detection | None = None  # of the chosen face; None without one, and in mode center
+    quality: Quality | None = None  # of the chosen face
+    reason: Reason | None = None  # None when accepted
 
 
 def crop_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> CroppedPhoto:

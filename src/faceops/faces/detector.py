@@ -31,18 +31,13 @@ TRACE = 0.12  # score from which a place may show a face that does not stand upr
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """Where a face is, in pixels of the upright photo.
+    """Where a face is, in pixels of the upright photo."""
 
-    Attributes:
-        box: may reach over the photo's edge.
-        landmarks: float32 (5, 2), x and y of the eye on the viewer's left, the other eye, the
-            nose's tip, the corner of the mouth on the viewer's left, the other corner.
-        score: the detector's, 0 to 1.
-    """
-
-    box: Box
+    box: Box  # may reach over the photo's edge
+    # float32 (5, 2), x and y of the eye on the viewer's left, the other eye, the nose's tip, the
+    # corner of the mouth on the viewer's left, the other corner
     landmarks: np.ndarray
-    score: float
+    score: float  # the detector's, 0 to 1
 
     @property
     def size(self) -> float:
@@ -118,8 +113,6 @@ class Detector:
         model: the ONNX file or its bytes, as `with_symbolic_size` makes it.
         size: longest side in pixels; larger photos are scaled down to it, smaller never up.
         threshold: smallest score of a face, 0 to 1.
-        threads: of ONNX Runtime inside an operator.
-        device: that runs it.
 
     Raises:
         UsageError: the device cannot be used.
@@ -171,10 +164,7 @@ class Detector:
     ) -> tuple[list[Detection], Detection | None]:
         """Return the faces and the best place as `search`, at another size.
 
-        Args:
-            pixels: uint8 (H, W, 3) RGB, upright.
-            size: as of the detector.
-            border_share: width of a black frame, of the longest side.
+        `border_share`: width of a black frame, of the longest side.
         """
         if not pixels.shape[0] or not pixels.shape[1]:
             return [], None

@@ -22,32 +22,24 @@ FACE = slice(28, 108), slice(22, 90)  # rows and columns of the face in a crop o
 
 @dataclass(frozen=True)
 class Quality:
-    """Measures of one face.
+    """Measures of one face."""
 
-    Attributes:
-        sharpness: variance of the Laplacian of the aligned crop's grey values (0-255), 0 upwards.
-        brightness: mean grey value, 0 to 1.
-        contrast: standard deviation of the grey values, 0 to .5.
-        pose: 0 looking into the camera, 1 in profile: how far the nose is from the middle between
-            the eyes, along the line through them, in half eye distances.
-        size_px: shorter side of the box, pixels of the photo.
-        detail: variance of the Laplacian of the middle of the crop at half its size, where neither
-            noise nor JPEG artefacts pass for sharpness, 0 upwards.
-        glare: share of overexposed pixels in the middle of the crop, 0 to 1.
-        score: the detector's, 0 to 1; 1 where none was asked.
-        overall: 0 to 1, the product of four shares, each 1 at its best:
-            (detail / (detail + 60))^.3, (size / (size + 24))^.4, (1 - .98 glare)^.4 and
-            min(1, score / .95)^4; of an embedded face, see `Thresholds.quality_after`.
-    """
-
+    # Variance of the Laplacian of the aligned crop's grey values (0-255), 0 upwards
     sharpness: float
-    brightness: float
-    contrast: float
+    brightness: float  # mean grey value, 0 to 1
+    contrast: float  # standard deviation of the grey values, 0 to .5
+    # 0 looking into the camera, 1 in profile: how far the nose is from the middle between the eyes,
+    # along the line through them, in half eye distances
     pose: float
-    size_px: float
+    size_px: float  # shorter side of the box, pixels of the photo
+    # Variance of the Laplacian of the middle of the crop at half its size, where neither noise nor
+    # JPEG artefacts pass for sharpness, 0 upwards
     detail: float
-    glare: float
-    score: float
+    glare: float  # share of overexposed pixels in the middle of the crop, 0 to 1
+    score: float  # the detector's, 0 to 1; 1 where none was asked
+    # 0 to 1, the product of four shares, each 1 at its best: (detail / (detail + 60))^.3, (size /
+    # (size + 24))^.4, (1 - .98 glare)^.4 and min(1, score / .95)^4; of an embedded face, see
+    # `Thresholds.quality_after`
     overall: float
 
 

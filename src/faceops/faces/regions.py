@@ -31,18 +31,13 @@ _UNDOES = {6: 8, 8: 6}
 
 @dataclass(frozen=True)
 class Region:
-    """A region of a photo.
+    """A region of a photo."""
 
-    Attributes:
-        name: as it is stored, "" for none.
-        area: as shares of the stored image; None if it was made for a photo of other proportions,
-            which has been cropped or turned since.
-        kind: MWG's type: "Face", also where none is stated, "Pet", "Focus" and others.
-    """
-
-    name: str
+    name: str  # as it is stored, "" for none
+    # As shares of the stored image; None if it was made for a photo of other proportions, which has
+    # been cropped or turned since
     area: Area | None
-    kind: str = "Face"
+    kind: str = "Face"  # MWG's type: "Face", also where none is stated, "Pet", "Focus" and others
 
     @property
     def is_face(self) -> bool:

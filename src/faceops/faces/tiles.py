@@ -35,7 +35,6 @@ def search_in_detail(
     Args:
         detector: its `size` limits that of a tile, so memory does not grow with the photo.
         pixels: uint8 (H, W, 3) RGB, upright.
-        detail: pixels.
     """
     is_one_tile = detail <= MAX_TILE * detector.size  # smaller faces need smoother pixels
     view = scaled_down(pixels, detail / max(pixels.shape), fast=is_one_tile)
@@ -103,9 +102,7 @@ def detect_in_segments(
     It is searched in segments that are twice as long as the shorter side and overlap by a half, so
     that each face is whole in one of them; of more than MAX_SEGMENTS they would be longer.
 
-    Args:
-        search: returns the faces of a photo, uint8 (H, W, 3) RGB, upright.
-        pixels: uint8 (H, W, 3) RGB, upright.
+    `pixels`: uint8 (H, W, 3) RGB, upright.
     """
     height, width = pixels.shape[:2]
     longer, shorter = max(height, width), min(height, width)

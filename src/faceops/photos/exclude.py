@@ -38,13 +38,10 @@ ORIGINALS = ("originals", "masters")
 
 @dataclass(frozen=True)
 class ExcludeRules:
-    """The rules for the entries of one folder.
+    """The rules for the entries of one folder."""
 
-    Attributes:
-        patterns: the first that matches decides, also that an entry is not skipped (`!pattern`):
-            where they come from, the length of the path of their folder, and the patterns.
-    """
-
+    # Where they come from, the length of the path of their folder, and the patterns. The first that
+    # matches decides, also that an entry is not skipped (`!pattern`).
     patterns: tuple[tuple[str, int, "list[GitIgnoreSpecPattern]"], ...] = ()
 
     @classmethod

@@ -19,17 +19,11 @@ from faceops.photos.formats import FORMATS
 
 @dataclass(frozen=True)
 class Kind:
-    """What a folder holds.
+    """What a folder holds."""
 
-    Attributes:
-        name: as messages name it.
-        marks: files; a folder that has one of them is of this kind.
-        closed: nothing else is written into folders below it either.
-    """
-
-    name: str
-    marks: tuple[str, ...] = ()
-    closed: bool = False
+    name: str  # as messages name it
+    marks: tuple[str, ...] = ()  # files; a folder that has one of them is of this kind
+    closed: bool = False  # nothing else is written into folders below it either
 
 
 PHOTOS = Kind("photos")

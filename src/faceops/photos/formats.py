@@ -10,48 +10,36 @@ import PIL
 
 @dataclass(frozen=True)
 class PhotoLimits:
-    """Limits on one photo.
+    """Limits on one photo."""
 
-    Attributes:
-        max_pixels: width times height, read from the header before anything is decoded. A JPEG
-            with more is decoded at a half, a quarter or an eighth of its size.
-        max_bytes: of the file, before it is read.
-        min_side: smallest width or height in pixels.
-    """
-
+    # Width times height, read from the header before anything is decoded. A JPEG with more is
+    # decoded at a half, a quarter or an eighth of its size
     max_pixels: int = 250_000_000
-    max_bytes: int = 500_000_000
-    min_side: int = 16
+    max_bytes: int = 500_000_000  # of the file, before it is read
+    min_side: int = 16  # smallest width or height in pixels
 
 
 @dataclass(frozen=True)
 class PhotoFormat:
-    """A format of photo files.
+    """A format of photo files."""
 
-    Attributes:
-        name: for users, in the manifest and in validate.formats.
-        suffixes: of its files, in lower case; imports of labelled photos take files with one.
-        signature: matches the first bytes of a file, which decide the format, not its name.
-        pillow_name: the plug-in of Pillow that opens it.
-        with_suffix: matches the first bytes of a file with one of `suffixes`, where the bytes alone
-            do not tell the format.
-        package: of a plug-in that does not come with Pillow; "" for Pillow's own.
-        register: adds that plug-in to Pillow; ImportError where the package is not installed.
-        extra: of faceops, which installs the package.
-        size: returns width and height from the bytes of a file, where the plug-in decodes all as
-            it opens one.
-        decoder_turns: whether the decoder itself turns the pixels upright, and its size is upright.
-    """
-
-    name: str
+    name: str  # for users, in the manifest and in validate.formats
+    # Of its files, in lower case; imports of labelled photos take files with one
     suffixes: tuple[str, ...]
+    # Matches the first bytes of a file, which decide the format, not its name
     signature: re.Pattern[bytes]
-    pillow_name: str
-    package: str = ""
+    pillow_name: str  # the plug-in of Pillow that opens it
+    package: str = ""  # of a plug-in that does not come with Pillow; "" for Pillow's own
+    # Adds that plug-in to Pillow; ImportError where the package is not installed
     register: Callable[[], None] = lambda: None
-    extra: str = ""
+    extra: str = ""  # of faceops, which installs the package
+    # Matches the first bytes of a file with one of `suffixes`, where the bytes alone do not tell
+    # the format
     with_suffix: re.Pattern[bytes] | None = None
+    # Returns width and height from the bytes of a file, where the plug-in decodes all as it opens
+    # one
     size: Callable[[bytes], tuple[int, int]] | None = None
+    # Whether the decoder itself turns the pixels upright, and its size is upright
     decoder_turns: bool = False
 
 

@@ -35,23 +35,15 @@ from faceops.photos.pixels import (
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """An opened photo.
+    """An opened photo."""
 
-    Attributes:
-        pixels: uint8 (H, W, 3) RGB in sRGB, upright.
-        format: the name of its `formats.PhotoFormat`, such as "JPEG".
-        photo_id: sha256 of the file's bytes, hexadecimal.
-        size: width and height of the upright photo in pixels; `pixels` may be a reduced copy.
-        orientation: stated by the file, see `orientation_of`; it is undone in `pixels`.
-        is_draft: whether `pixels` would be larger without `least_side`.
-    """
-
-    pixels: np.ndarray
-    format: str
-    photo_id: str
+    pixels: np.ndarray  # uint8 (H, W, 3) RGB in sRGB, upright
+    format: str  # the name of its `formats.PhotoFormat`, such as "JPEG"
+    photo_id: str  # sha256 of the file's bytes, hexadecimal
+    # Width and height of the upright photo in pixels; `pixels` may be a reduced copy
     size: tuple[int, int]
-    orientation: int = 1
-    is_draft: bool = False
+    orientation: int = 1  # stated by the file, see `orientation_of`; it is undone in `pixels`
+    is_draft: bool = False  # whether `pixels` would be larger without `least_side`
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -177,8 +169,7 @@ def open_file(path: Path, max_bytes: int, *, whole: bool = True) -> Iterator[Ope
 def _open_object(path: Path, max_bytes: int, whole: bool) -> OpenFile:
     store, name = split(path)
     if not whole and (entry := store.entry(name)):
-        opened: OpenFile = store.open(name, entry.size)
-        return opened
+        return store.open(name, entry.size)
     return io.BytesIO(store.read(name, max_bytes + 1))
 
 

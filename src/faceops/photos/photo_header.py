@@ -44,19 +44,13 @@ _PNG_PLAIN = re.compile(rb"\0\0[^\0]*\0[^\0]*\0")  # not compressed, language, t
 
 @dataclass(frozen=True)
 class PhotoHeader:
-    """What a photo's file states.
+    """What a photo's file states."""
 
-    Attributes:
-        size: width and height of the upright photo in pixels.
-        orientation: see `orientation_of`.
-        packets: the XMP packets in the file, each of up to `MAX_BYTES`.
-        taken: when the photo was taken, with a time zone only where the file states it; None where
-            it states no time.
-    """
-
-    size: tuple[int, int]
-    orientation: int
-    packets: tuple[bytes, ...]
+    size: tuple[int, int]  # width and height of the upright photo in pixels
+    orientation: int  # see `orientation_of`
+    packets: tuple[bytes, ...]  # the XMP packets in the file, each of up to `MAX_BYTES`
+    # When the photo was taken, with a time zone only where the file states it; None where it states
+    # no time
     taken: datetime | None = None
 
 

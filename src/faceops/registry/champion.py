@@ -150,10 +150,7 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
     the entry from the version's tags. The lock does not reach other machines, so the log is read
     again after the move: if another machine wrote to it, its version gets the alias back.
 
-    Args:
-        to: the next champion.
-        seen: the champion that the decision was made against; None where there was none.
-        how, because: for the log and the version's tags.
+    `seen`: the champion that the decision was made against; None where there was none.
 
     Raises:
         FaceOpsError: the champion has changed.
@@ -206,9 +203,7 @@ def rollback(because: str = "", root: Path | None = None) -> tuple[Version, int 
     first. The verdict on the replaced version is withdrawn, so that it is never promoted
     automatically. An interrupted rollback is completed, not done twice.
 
-    Args:
-        because: why, for the log and the version's page.
-        root: the folder of the local MLflow store if no server is set; default: here.
+    `root`: the folder of the local MLflow store if no server is set; default: here.
 
     Raises:
         FaceOpsError: the previous champion is unknown, or its bundle is damaged.

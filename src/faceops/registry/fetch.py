@@ -162,8 +162,7 @@ def fetch_artifact(version: Version, artifact: str, folder: Path) -> Path | None
 
     An earlier FaceOps registered fewer of them, or the run was deleted.
 
-    Args:
-        artifact: `SPLIT_ARTIFACT`, or `TRAINED_ARTIFACT`: the model before its export.
+    `artifact`: `SPLIT_ARTIFACT`, or `TRAINED_ARTIFACT`: the model before its export.
 
     Raises:
         FaceOpsError: the store does not answer, or `folder` cannot be written.

@@ -41,12 +41,7 @@ _FIGURES = {
 
 @dataclass(frozen=True)
 class Version:
-    """A registered release.
-
-    Attributes:
-        gate: "passed", "refused", "withdrawn" or "" (not measured).
-        signed_by: sha256 of the public key, "" if it is not signed.
-    """
+    """A registered release."""
 
     version: int
     aliases: tuple[str, ...]
@@ -55,8 +50,8 @@ class Version:
     dvc_lock_sha256: str
     git_commit: str
     summary: str
-    gate: str = ""
-    signed_by: str = ""
+    gate: str = ""  # "passed", "refused", "withdrawn" or "" (not measured)
+    signed_by: str = ""  # sha256 of the public key, "" if it is not signed
 
     @property
     def address(self) -> str:
@@ -202,7 +197,6 @@ def describe(
         metrics: of the run; those that begin with `evaluate.` are on test people.
         params: of the run, as MLflow keeps them.
         lineage: tags of the version.
-        champion: the present champion, if there is one.
     """
     lines = [headline(metrics), ""]
     if champion is not None:

@@ -31,15 +31,11 @@ STORE_BATCH = 64  # crops between two writes of stored embeddings
 
 
 class Embedded(NamedTuple):
-    """Embeddings of N faces.
+    """Embeddings of N faces."""
 
-    Attributes:
-        embeddings: float32 (N, D), L2-normalised.
-        lengths: float32 (N,), of the first network's embeddings before they were normalised; NaN
-            where the embedder does not tell.
-    """
-
-    embeddings: np.ndarray
+    embeddings: np.ndarray  # float32 (N, D), L2-normalised
+    # float32 (N,), of the first network's embeddings before they were normalised; NaN where the
+    # embedder does not tell
     lengths: np.ndarray
 
     @classmethod
@@ -106,27 +102,20 @@ class _Session:
 
 @dataclass(frozen=True)
 class Bundle:
-    """One loaded release.
+    """One loaded release."""
 
-    Attributes:
-        release: the content of release.json, of the chosen precision.
-        name: the folder, or the models:/ address of the version.
-        folder: where its files are.
-        threads: of each session.
-        note: what is unusual about how the release was found, for the user; "" if nothing is.
-        device: of the detector, the landmarks and the embedder. The verifier runs on the CPU: it
-            is small, and equal embeddings are decided equally on every machine.
-    """
-
-    release: contract.Release
-    name: str
-    folder: Path
-    threads: int
+    release: contract.Release  # the content of release.json, of the chosen precision
+    name: str  # the folder, or the models:/ address of the version
+    folder: Path  # where its files are
+    threads: int  # of each session
     _embedder: "_Session"
     _verifier: "_Session"
     _detector_bytes: bytes
     _landmarks_bytes: bytes
+    # What is unusual about how the release was found, for the user; "" if nothing is
     note: str = ""
+    # Of the detector, the landmarks and the embedder. The verifier runs on the CPU: it is small,
+    # and equal embeddings are decided equally on every machine
     device: Device = "cpu"
 
     @classmethod
@@ -266,7 +255,6 @@ def stored_embeddings(
 
     Args:
         crops: uint8 (N, 112, 112, 3) RGB, on disk.
-        rows: int (M,).
         embed: crops uint8 (B, 112, 112, 3) RGB -> their embeddings.
     """
     if not len(rows):

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from copy import deepcopy
 
 import numpy as np
 import onnx
@@ -28,8 +29,7 @@ def replace_prelu(model: onnx.ModelProto, *, folded: bool = True) -> onnx.ModelP
     With `folded` 1 - slope is a constant, as `quantise_embedder` expects it. Else it is computed,
     which ONNX Runtime does once, at loading: the copy has no weights that `model` lacks.
     """
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
+    changed = deepcopy(model)
     graph = changed.graph
     slopes = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
@@ -65,8 +65,7 @@ def canonical_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
     The exporter writes stack traces, file paths and object addresses into doc strings, metadata
     and names. They are removed, because the contract id is a hash of the file's bytes.
     """
-    clean = onnx.ModelProto()
-    clean.CopyFrom(model)
+    clean = deepcopy(model)
     clean.producer_name, clean.producer_version = "faceops", ""
     clean.ir_version = min(clean.ir_version, IR_VERSION)
     graph = clean.graph
@@ -102,8 +101,7 @@ class CropsToEmbeddings(torch.nn.Module):
         self.embedder = embedder
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        embeddings: torch.Tensor = self.embedder(crops.to(torch.float32).permute(0, 3, 1, 2))
-        return embeddings
+        return self.embedder(crops.to(torch.float32).permute(0, 3, 1, 2))
 
 
 def export_embedder(embedder: torch.nn.Module, opset: int) -> onnx.ModelProto:

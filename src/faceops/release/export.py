@@ -27,8 +27,7 @@ from faceops.weights.catalogue import Weight
 
 def serialise(model: onnx.ModelProto) -> bytes:
     """Return the model's bytes; equal models give equal bytes."""
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content
+    return model.SerializeToString(deterministic=True)
 
 
 def load_network(file: Path) -> onnx.ModelProto:
@@ -44,8 +43,7 @@ def embedder_file(model: onnx.ModelProto) -> tuple[bytes, dict[str, str | None]]
     Also returns what `WeightFile` states of it. The contract id is made of the file without that
     output, which changes no embedding.
 
-    Args:
-        model: with the one output "embeddings".
+    `model`: with the one output "embeddings".
     """
     graph, raw = serialise(model), raw_embedding(model)
     content = graph + raw_output(raw)
@@ -58,23 +56,14 @@ def embedder_file(model: onnx.ModelProto) -> tuple[bytes, dict[str, str | None]]
 
 @dataclass(frozen=True)
 class BundleModels:
-    """The models that a bundle is made of.
+    """The models that a bundle is made of."""
 
-    Attributes:
-        embedder: with the input and output of `Preprocessing`.
-        embedder_weight: its licence and source; `write_bundle` fills in the sha256.
-        verifier: calibrated.
-        thresholds: of embedder and verifier.
-        detector: the published YuNet file.
-        landmarks: the published O-Net file.
-    """
-
-    embedder: onnx.ModelProto
-    embedder_weight: WeightFile
-    verifier: Verifier
-    thresholds: Thresholds
-    detector: Path
-    landmarks: Path
+    embedder: onnx.ModelProto  # with the input and output of `Preprocessing`
+    embedder_weight: WeightFile  # its licence and source; `write_bundle` fills in the sha256
+    verifier: Verifier  # calibrated
+    thresholds: Thresholds  # of embedder and verifier
+    detector: Path  # the published YuNet file
+    landmarks: Path  # the published O-Net file
 
 
 def write_bundle(
@@ -91,7 +80,6 @@ def write_bundle(
 
     Args:
         catalogue: states the licences of YuNet and O-Net.
-        opset: of verifier.onnx.
         params: of the stages up to export, to be recorded.
         data: the photos it was trained on, to be recorded.
     """

@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +70,7 @@ def quantise_embedder(
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of `model` with constants in place of nodes that only read constants."""
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
+    changed = deepcopy(model)
     graph = changed.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
@@ -95,8 +95,7 @@ def prelu_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
     1 x 1 convolution has a scale per channel, so that its one weight per channel is exact, and the
     Relu behind it is free. A PReLU with a slope above 1 stays: the new form holds up to 1.
     """
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
+    changed = deepcopy(model)
     graph = changed.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     producers = {name: node for node in graph.node for name in node.output}
@@ -242,8 +241,7 @@ def equalise(model: onnx.ModelProto, crops: np.ndarray) -> onnx.ModelProto:
         model: "crops" uint8 (batch, 112, 112, 3) in; two-dimensional convolutions.
         crops: uint8 (N, 112, 112, 3), on which the ranges are measured.
     """
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
+    changed = deepcopy(model)
     graph = changed.graph
     links = find_links(graph)
     largest = _channel_maxima(changed, [value for link in links for value in link.values], crops)
@@ -345,16 +343,14 @@ def _factors(largest: np.ndarray, readers: list[np.ndarray]) -> np.ndarray:
     factor = np.maximum(factor, factor.max() / _MAX_RATIO)
     if not factor.max() > 0:
         return np.ones(len(largest), np.float32)
-    result: np.ndarray = (factor / np.exp(np.log(factor).mean())).astype(np.float32)
-    return result
+    return (factor / np.exp(np.log(factor).mean())).astype(np.float32)
 
 
 def _channel_maxima(
     model: onnx.ModelProto, names: list[str], crops: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return the largest magnitude per channel, float32 (C,), of each tensor over `crops`."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
+    watched = deepcopy(model)
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     session = open_session(watched.SerializeToString(), threads=1)
     maxima: dict[str, np.ndarray] = {}

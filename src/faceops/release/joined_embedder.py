@@ -11,6 +11,7 @@ package face-api, whose tensors are quantised to 8 bits.
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,6 @@ def dlib_graph(content: bytes, manifest: bytes, opset: int) -> onnx.ModelProto:
     Args:
         content: `face_recognition_model.bin`.
         manifest: the JSON that names its tensors.
-        opset: of ONNX.
 
     Raises:
         FaceOpsError: the files do not belong together or are of another network.
@@ -212,8 +212,7 @@ def parts_of(network: onnx.ModelProto, share: float) -> tuple[Part, ...]:
 
 def embedding_size(model: onnx.ModelProto) -> int:
     """Return D of a model whose output is "embeddings" (batch, D)."""
-    size: int = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    return size
+    return model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
 
 
 def raw_embedding(model: onnx.ModelProto) -> str | None:
@@ -227,8 +226,7 @@ def raw_embedding(model: onnx.ModelProto) -> str | None:
         node = producers.get(node.input[0])
     if node is None or node.op_type not in ("LpNormalization", "Div"):
         return None
-    raw: str = node.input[0]
-    return raw
+    return node.input[0]
 
 
 def join_embedders(models: Sequence[onnx.ModelProto], shares: Sequence[float]) -> onnx.ModelProto:
@@ -243,8 +241,7 @@ def join_embedders(models: Sequence[onnx.ModelProto], shares: Sequence[float]) -
     constants: list[onnx.TensorProto] = []
     parts, size = [], 0
     for number, (model, share) in enumerate(zip(models, shares, strict=True)):
-        graph = onnx.GraphProto()
-        graph.CopyFrom(model.graph)
+        graph = deepcopy(model.graph)
         part = f"embeddings_{number}"
         for node in graph.node:
             node.output[:] = [part if name == "embeddings" else name for name in node.output]

@@ -126,10 +126,7 @@ LIMITS = PhotoLimits(max_pixels=100_000_000, max_bytes=50_000_000)
 class PhotoService:
     """Answers requests; may be shared by threads. Nothing of a photo is written or kept.
 
-    Args:
-        bundle: the release.
-        gallery: the enrolled people; without it nobody can be named.
-        limits: of posted photos.
+    `gallery`: the enrolled people; without it nobody can be named.
 
     Raises:
         FaceOpsError: the release was trained on crops that were not aligned by landmarks.

@@ -76,24 +76,16 @@ def effective_people(photos: Sequence[int]) -> float:
 
 @dataclass(frozen=True)
 class AlbumThreshold:
-    """The threshold of a run, and what is known about it.
+    """The threshold of a run, and what is known about it."""
 
-    Attributes:
-        budget: largest share of strangers' faces that may get a name; see `pair_rate`.
-        log_odds: a face is named from here.
-        low, high: 95 % interval of the share of strangers named in this album; None if the album
-            cannot say.
-        people, faces: groups that the album was measured on, and faces in it.
-        population: the calibration set whose threshold is used where the album cannot say; "" if
-            the album says it.
-    """
-
-    budget: float
-    log_odds: float
+    budget: float  # largest share of strangers' faces that may get a name; see `pair_rate`
+    log_odds: float  # the threshold
+    # 95 % interval of the share of strangers named in this album; None if it cannot be estimated.
     low: float | None
     high: float | None
-    people: int
-    faces: int
+    people: int  # groups of faces that the album was measured on
+    faces: int  # in the album
+    # The calibration set whose threshold is used where the album has too few people, else "".
     population: str = ""
 
     @property
@@ -104,21 +96,15 @@ class AlbumThreshold:
 
 @dataclass(frozen=True, eq=False)
 class Album:
-    """One album, measured.
+    """One album, measured."""
 
-    Attributes:
-        cohort: normalises the scores of this album.
-        tail: float64 (R,), log odds that the shares `RATES` of pairs of strangers reach: the mean
-            of `resampled`, moved up towards the worst calibration set in an album of few faces.
-        resampled: float64 (B, R), the same for resampled groups of the album alone; B is 0 where it
-            cannot say.
-        people, faces: groups measured on, and faces of the album.
-    """
-
-    cohort: Cohort
+    cohort: Cohort  # normalises the scores of this album
+    # float64 (R,), log odds that the shares `RATES` of pairs of strangers reach: the mean of
+    # `resampled`, moved up towards the worst calibration set in an album of few faces.
     tail: np.ndarray
+    # float64 (B, R), the same for resampled groups of the album; B is 0 with too few people.
     resampled: np.ndarray
-    people: int
+    people: int  # groups of faces that it was measured on
     faces: int
 
     def threshold(self, budget: float, enrolled: float) -> AlbumThreshold:
@@ -146,8 +132,7 @@ class Album:
 
 
 def _fpir(rate: np.ndarray, enrolled: float) -> np.ndarray:
-    result: np.ndarray = -np.expm1(enrolled * np.log1p(-np.minimum(rate, 1 - 1e-12)))
-    return result
+    return -np.expm1(enrolled * np.log1p(-np.minimum(rate, 1 - 1e-12)))
 
 
 def threshold_in(
@@ -267,8 +252,7 @@ def scores_at_rates(reached: np.ndarray) -> np.ndarray:
 
 
 def _share(reached: np.ndarray) -> np.ndarray:
-    result: np.ndarray = reached[1:] / max(reached[0], 1e-12)
-    return result
+    return reached[1:] / max(reached[0], 1e-12)
 
 
 def _at_rates(share: np.ndarray) -> np.ndarray:
@@ -302,5 +286,4 @@ def _tail(
     unseen = np.log10(RATES[seen] / np.array(RATES[seen + 1 :]))
     moved[seen + 1 :] = moved[seen] + _UNSEEN * unseen
     moved += np.where(np.arange(len(RATES)) > HIGH, off * unsure, 0)
-    result: np.ndarray = np.maximum.accumulate(tail + moved * span + 1e-9 * np.arange(len(RATES)))
-    return result
+    return np.maximum.accumulate(tail + moved * span + 1e-9 * np.arange(len(RATES)))

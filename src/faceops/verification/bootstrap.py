@@ -105,24 +105,17 @@ class ResampledTar:
 
     Each resample sets its threshold on its own impostor pairs, so an interval holds what the
     threshold varies by. The threshold is read off the K highest impostor pairs.
-
-    Attributes:
-        far: false accept rate.
-        photos: int (P,), of each person.
-        person: int (G,), of each genuine pair, by rising score.
-        refused: int (K + 1,), how many genuine pairs a threshold above the k-th highest impostor
-            pair refuses; the last one holds where all K may pass.
-        first, second: int (K,), the people of the highest impostor pairs, by falling score.
-        each: impostor pairs that each of the K represents.
     """
 
-    far: float
-    photos: np.ndarray
-    person: np.ndarray
+    far: float  # false accept rate
+    photos: np.ndarray  # int (P,), of each person
+    person: np.ndarray  # int (G,), of each genuine pair, by rising score
+    # int (K + 1,), how many genuine pairs a threshold above the k-th highest impostor pair refuses;
+    # the last one holds where all K may pass.
     refused: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    each: float = 1.0
+    first: np.ndarray  # int (K,), one person of each of the highest impostor pairs, falling scores
+    second: np.ndarray  # int (K,), the other one
+    each: float = 1.0  # impostor pairs that each of the K represents
 
     def rate(self, times: np.ndarray) -> float:
         """Return the true accept rate where each person counts `times` (P,) often."""

@@ -169,8 +169,7 @@ def impostor_comparisons(
 def _photo_weights(person: np.ndarray) -> np.ndarray:
     """Return weights (N,) of the photos, sum 1: people weigh the same, then their photos."""
     photos = np.bincount(person)
-    weight: np.ndarray = 1 / (photos[person] * len(photos))
-    return weight
+    return 1 / (photos[person] * len(photos))
 
 
 def _scan(

@@ -86,8 +86,7 @@ def _scores(
 def normalised_scores(cohort: Cohort, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return z of described rows `a` and `b`, see `Cohort.describe`, float32 (N, M)."""
     known = cohort.normalisation
-    result: np.ndarray = (cohort.verifier.logit_matrix(a, b) - known.shift) / known.scale
-    return result
+    return (cohort.verifier.logit_matrix(a, b) - known.shift) / known.scale
 
 
 def one_each(faces: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -106,9 +105,7 @@ def average_linkage(similarity: np.ndarray, cut: float) -> np.ndarray:
     Nearest-neighbour chains (Benzecri 1982) with the update of Lance & Williams (1967): quadratic
     in time; scipy, which has the same, is not installed with a core FaceOps.
 
-    Args:
-        similarity: float32 (N, N), symmetric; it is changed. -inf keeps two groups apart.
-        cut: groups below it are not joined.
+    `similarity`: float32 (N, N), symmetric; it is changed. -inf keeps two groups apart.
     """
     count = len(similarity)
     np.fill_diagonal(similarity, -np.inf)

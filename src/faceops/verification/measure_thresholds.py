@@ -45,7 +45,6 @@ def measure_thresholds(
     Args:
         scores: probabilities of all their pairs by `verifier`.
         settings: the budgets. A budget that needs more people gets a row without a threshold.
-        data: the photos, in words.
         populations: text (N,), the calibration set of each face; None for one set.
 
     Raises:
@@ -274,8 +273,7 @@ def _score_pairs(cohort: Cohort, faces: np.ndarray, own: np.ndarray) -> _Scores:
 def _centre(embeddings: np.ndarray, persons: np.ndarray) -> np.ndarray:
     """Return the mean of the people's first embeddings, (D,), shorter than 1."""
     first = np.unique(np.asarray(persons), return_index=True)[1]
-    mean: np.ndarray = embeddings[first].mean(axis=0).round(6)
-    return mean
+    return embeddings[first].mean(axis=0).round(6)
 
 
 def _raw_score(verifier: Verifier, odds: float) -> float:

@@ -170,8 +170,7 @@ def rate_at(tail: np.ndarray, scores: np.ndarray) -> np.ndarray:
     x = -np.log(RATES)
     slope = (tail[-1] - tail[-2]) / (x[-1] - x[-2])
     beyond = x[-1] + np.maximum(scores - tail[-1], 0) / max(slope, 1e-9)
-    result: np.ndarray = np.exp(-np.where(scores > tail[-1], beyond, np.interp(scores, tail, x)))
-    return result
+    return np.exp(-np.where(scores > tail[-1], beyond, np.interp(scores, tail, x)))
 
 
 def synthetic_cohort(normalisation: Normalisation) -> np.ndarray:
@@ -195,8 +194,7 @@ def skipped_of(faces: int) -> int:
 def unit(rows: np.ndarray) -> np.ndarray:
     """Return the rows L2-normalised, as float32."""
     length = np.linalg.norm(rows, axis=-1, keepdims=True)
-    result: np.ndarray = (rows / np.maximum(length, 1e-12)).astype(np.float32)
-    return result
+    return (rows / np.maximum(length, 1e-12)).astype(np.float32)
 
 
 def mean_rows(faces: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -255,17 +253,11 @@ class NormalisedVerifier(Verifier):
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Other people, against whose scores a face's scores are measured.
+    """Other people, against whose scores a face's scores are measured."""
 
-    Attributes:
-        normalisation: of the release.
-        people: float32 (C, D), one embedding of each person of the album, L2-normalised.
-        skipped: see `skipped_of`.
-    """
-
-    normalisation: Normalisation
-    people: np.ndarray
-    skipped: int = skipped_of(0)
+    normalisation: Normalisation  # of the release
+    people: np.ndarray  # float32 (C, D), one embedding of each person of the album, L2-normalised
+    skipped: int = skipped_of(0)  # see `skipped_of`
 
     @cached_property
     def verifier(self) -> NormalisedVerifier:

@@ -48,8 +48,7 @@ def genuine_weights(persons: np.ndarray) -> np.ndarray:
     """
     person = codes(persons)
     photos = np.bincount(person)[person[genuine_pairs(persons)[:, 0]]]
-    weights: np.ndarray = 2 / (photos * (photos - 1))
-    return weights
+    return 2 / (photos * (photos - 1))
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,7 @@ def _in_turn(person: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     counts = np.bincount(person[by_person])
     counts = counts[counts > 0]
     turn = np.concatenate([np.arange(count) for count in counts])
-    order: np.ndarray = by_person[np.lexsort((draw.random(len(turn)), turn))]
-    return order
+    return by_person[np.lexsort((draw.random(len(turn)), turn))]
 
 
 def _random_impostors(

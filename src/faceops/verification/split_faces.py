@@ -12,17 +12,11 @@ from faceops.base.errors import FaceOpsError, first_line
 
 @dataclass(frozen=True)
 class SplitFaces:
-    """Faces of one split, sorted by path.
+    """Faces of one split, sorted by path."""
 
-    Attributes:
-        rows: int64 (N,), the row of each face in crops.npy and embeddings.npy.
-        persons: text (N,).
-        paths: text (N,), relative to the data folder.
-    """
-
-    rows: np.ndarray
-    persons: np.ndarray
-    paths: np.ndarray
+    rows: np.ndarray  # int64 (N,), the row of each face in crops.npy and embeddings.npy
+    persons: np.ndarray  # text (N,)
+    paths: np.ndarray  # text (N,), relative to the data folder
 
 
 def read_split(faces: Path, split: str) -> SplitFaces:

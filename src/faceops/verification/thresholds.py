@@ -329,19 +329,13 @@ def required_lead(
 
 @dataclass(frozen=True)
 class NamingLimits:
-    """The limits on scores: probabilities, or log odds if scores are normalised in an album.
+    """The limits on scores: probabilities, or log odds if scores are normalised in an album."""
 
-    Attributes:
-        probability: the threshold, smallest probability of the best person.
-        margin: smallest lead over the runner-up, in log odds; see `required_lead` too.
-        log_odds: the same threshold, if scores are normalised; it decides then.
-        usual_log_odds: that of the default budget, likewise, which `required_lead` is measured
-            from: else a larger budget would leave more faces ambiguous.
-    """
-
-    probability: float
-    margin: float
-    log_odds: float | None = None
+    probability: float  # the threshold, smallest probability of the best person
+    margin: float  # smallest lead over the runner-up, in log odds; see `required_lead` too
+    log_odds: float | None = None  # the same threshold, if scores are normalised; it decides then
+    # That of the default budget, likewise, which `required_lead` is measured from: else a larger
+    # budget would leave more faces ambiguous
     usual_log_odds: float | None = None
 
     def reached(self, best: np.ndarray) -> np.ndarray:
@@ -361,5 +355,4 @@ class NamingLimits:
         else:
             needed = required_lead(runner_up, self.usual_log_odds, self.margin)
             led = np.subtract(best, np.where(alone, 0, runner_up), dtype=float) >= needed
-        result: np.ndarray = led | alone
-        return result
+        return led | alone

@@ -48,8 +48,7 @@ class Calibration:
             return raw
         inside = np.interp(raw, self.knots, self.log_odds)
         outside = raw - np.clip(raw, self.knots[0], self.knots[-1])
-        result: np.ndarray = (inside + outside).astype(np.float32)
-        return result
+        return (inside + outside).astype(np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, exact in float32."""
@@ -196,5 +195,4 @@ CLIP = 1e-7  # the resolution of float32 probabilities
 def clipped_log_odds(probability: np.ndarray | float) -> np.ndarray:
     """Return ln(p / (1 - p)), float64 of the same shape, clipped to -16.1 to 16.1."""
     clipped = np.clip(np.asarray(probability, np.float64), CLIP, 1 - CLIP)
-    odds: np.ndarray = np.log(clipped / (1 - clipped))
-    return odds
+    return np.log(clipped / (1 - clipped))

@@ -52,8 +52,7 @@ def person_latent(seed: int, group: int, person: int) -> np.ndarray:
 def photo_latent(seed: int, group: int, person: int, photo: tuple[int, ...]) -> np.ndarray:
     """Return the latent of one photo of a person, float64 (100,).
 
-    Args:
-        photo: numbers that identify the photo among the person's photos.
+    `photo`: numbers that identify the photo among the person's photos.
     """
     key = (group, person, _PHOTO, *photo)
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

@@ -30,16 +30,11 @@ from faceops.photos.pixels import ORIENTATION, UNDO_ORIENTATION
 
 @dataclass(frozen=True)
 class Drawing:
-    """Faces to draw and the files that they become.
+    """Faces to draw and the files that they become."""
 
-    Attributes:
-        paths: of its files, POSIX, relative to the data folder.
-        latents: float64 (faces, 100).
-        finish: takes the faces, uint8 (faces, 64, 64, 3), and returns the bytes of each path.
-    """
-
-    paths: tuple[str, ...]
-    latents: np.ndarray
+    paths: tuple[str, ...]  # of its files, POSIX, relative to the data folder
+    latents: np.ndarray  # float64 (faces, 100)
+    # Takes the faces, uint8 (faces, 64, 64, 3), and returns the bytes of each path
     finish: Callable[[np.ndarray], tuple[bytes, ...]]
 
 
@@ -212,8 +207,7 @@ def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> di
 
     Files are written atomically, so an interrupted run resumes and a second run writes nothing.
 
-    Args:
-        weights: the generator's file.
+    `weights`: the generator's file.
 
     Raises:
         FaceOpsError: the folder holds something else, or cannot be written.

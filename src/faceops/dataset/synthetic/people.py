@@ -52,23 +52,15 @@ _BROKEN_FROM = 120
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """Counts and seed; people of one set are the first people of a larger one with that seed.
+    """Counts and seed; people of one set are the first people of a larger one with that seed."""
 
-    Attributes:
-        people, photos: number of people for training, and of photos of each.
-        seed: of everything that is drawn.
-        gallery, enrol_photos: number of other people to enrol, and of photos of each.
-        strangers: number of people in neither group.
-        scenes: number of photos in the album, of gallery people and strangers.
-    """
-
-    people: int = 520
-    photos: int = 5
-    seed: int = 7
-    gallery: int = 20
-    enrol_photos: int = 3
-    strangers: int = 30
-    scenes: int = 60
+    people: int = 520  # to train and test on
+    photos: int = 5  # of each of these people
+    seed: int = 7  # of everything that is drawn
+    gallery: int = 20  # other people, to enrol
+    enrol_photos: int = 3  # of each person to enrol
+    strangers: int = 30  # people in neither group
+    scenes: int = 60  # photos in the album, of gallery people and strangers
 
     def __post_init__(self) -> None:
         for name, low, high in (

@@ -146,23 +146,16 @@ _SCENE = 3  # after the three groups of people: the spawn keys of scenes
 
 @dataclass(frozen=True)
 class PlacedFace:
-    """One face of a scene, to be drawn.
-
-    Attributes:
-        group, person: whose face it is.
-        photo: names this photo of the person (see `photo_latent`).
-        tile: side of the pasted square, pixels; x, y: its upper left corner.
-        degrees, percent: turn and brightness.
-    """
+    """One face of a scene, to be drawn."""
 
     group: int
     person: int
-    photo: tuple[int, ...]
-    tile: int
-    x: int
+    photo: tuple[int, ...]  # identifies this photo of the person, see `photo_latent`
+    tile: int  # side of the pasted square, pixels
+    x: int  # of its upper left corner
     y: int
-    degrees: int
-    percent: int
+    degrees: int  # of rotation, clockwise
+    percent: int  # of brightness
 
     def box(self) -> tuple[int, int, int, int]:
         """Return the face's box in the scene: x, y, width, height in pixels."""
@@ -214,9 +207,7 @@ def plan_scene(
 ) -> Scene:
     """Return scene `number`: its size and its faces, each of another person.
 
-    Args:
-        gallery, strangers: numbers of people to choose from.
-        only_gallery: no strangers.
+    `gallery`, `strangers`: numbers of people to choose from.
     """
     rng = _generator(seed, number, 0)
     size = _SIZES[int(rng.integers(len(_SIZES)))]
@@ -265,8 +256,7 @@ def _draw_body(image: Image.Image, face: PlacedFace, rng: np.random.Generator) -
 def draw_scene(seed: int, scene: Scene, tiles: np.ndarray) -> Image.Image:
     """Return the scene's pixels, RGB.
 
-    Args:
-        tiles: uint8 (faces, 64, 64, 3): the drawn face of each of `scene.faces`.
+    `tiles`: uint8 (faces, 64, 64, 3): the drawn face of each of `scene.faces`.
     """
     rng = _generator(seed, *scene.key, 1)
     is_portrait = len(scene.key) > 1

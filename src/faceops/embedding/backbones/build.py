@@ -33,9 +33,7 @@ def build_residual(name: str, embedding_size: int, input_size: int, colour: str)
     The neck is BN-linear-BN (ArcFace, Deng et al. 2019) on the flat map, 4 x 4 at 112 pixels: a
     face is aligned, so where a feature lies means something, and pooling would throw it away.
 
-    Args:
-        name: resnet18, resnet50 or resnext50_32x4d.
-        input_size: pixels; the map's side is input_size / 32, rounded up.
+    `input_size`: pixels; the map's side is input_size / 32, rounded up.
     """
     net: ResNet = _NETWORKS[name](num_classes=1)
     channels = net.fc.in_features

@@ -26,8 +26,7 @@ def build_mobilefacenet(embedding_size: int, input_size: int, colour: str) -> Em
     Instead of an average of the last map it takes a weighted sum, a weight per place and channel
     (global depthwise convolution): the middle of a face matters more than its border.
 
-    Args:
-        input_size: pixels; the map's side is input_size / 16, rounded up (7 at 112).
+    `input_size`: pixels; the map's side is input_size / 16, rounded up (7 at 112).
     """
     stage = InputStage(input_size, colour)
     units: list[nn.Module] = [
@@ -97,8 +96,7 @@ class ConvUnit(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
-        mapped: torch.Tensor = self.relu(self.batchnorm(self.conv2d(features)))
-        return mapped
+        return self.relu(self.batchnorm(self.conv2d(features)))
 
     def fuse(self) -> None:
         """Put the normalisation into the convolution, for use without training."""

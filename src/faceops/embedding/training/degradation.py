@@ -37,8 +37,7 @@ def remove_colour(pixels: Tensor, draws: Tensor) -> Tensor:
     The film decides how much red, green and blue add to it: some see like the eye, some (and
     infrared) mostly red.
 
-    Args:
-        draws: (B, 3): red, green, blue, relative to each other.
+    `draws`: (B, 3): red, green, blue, relative to each other.
     """
     weights = (draws + 1e-3) / (draws + 1e-3).sum(dim=1, keepdim=True)
     return (pixels * weights[:, :, None, None]).sum(dim=1, keepdim=True).expand_as(pixels)
@@ -111,8 +110,7 @@ def cover(pixels: Tensor, draws: Tensor) -> Tensor:
     Half of the covers hide the eyes: a band, or two lenses. The others lie anywhere: ovals and
     rectangles, turned.
 
-    Args:
-        draws: (B, 12).
+    `draws`: (B, 12).
     """
     height, width = pixels.shape[2:]
     kind, right, down, wide, high, round_, turn, clear, red, green, blue, light = draws.T[
@@ -151,8 +149,7 @@ def occlude(pixels: Tensor, draws: Tensor) -> Tensor:
     the colour of the photo's own cheeks, and stripes like fingers. The upper edge lies anywhere
     between below the eyes and the mouth, a little tilted and curved.
 
-    Args:
-        draws: (B, 12). Rows above `EYES_END` never change.
+    `draws`: (B, 12). Rows above `EYES_END` never change.
     """
     height, width = pixels.shape[2:]
     (
@@ -193,8 +190,7 @@ def erase(pixels: Tensor, draws: Tensor) -> Tensor:
     Its area is 2 to 40 % of the photo's, its height 0.3 to 3.3 times its width; sides longer than
     the photo's are cut to these.
 
-    Args:
-        draws: (B, 5): area, aspect, place from the top and from the left, noise.
+    `draws`: (B, 5): area, aspect, place from the top and from the left, noise.
     """
     height, width = pixels.shape[2:]
     area, aspect, top, left = draws.T[:4, :, None]  # (B, 1) each

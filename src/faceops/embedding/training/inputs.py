@@ -113,8 +113,7 @@ class PixelInputs(TrainingInputs):
         if seed is not None:
             pixels = augment(pixels, self.augmentation, seed, first)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        embeddings: Tensor = model(pixels)
-        return embeddings
+        return model(pixels)
 
 
 class FeatureInputs(TrainingInputs):

@@ -142,11 +142,8 @@ class Trainer:
     checkpoints when it has stored the result.
 
     Args:
-        model: the start.
         inputs: pixels (trains all layers) or cached features (trains the head).
-        settings: the section train of params.yaml.
         checkpoints: a folder of this run's own.
-        processes: the data-parallel processes that share each batch.
         log: takes the figures of steps and epochs.
     """
 
@@ -396,8 +393,7 @@ class Trainer:
         seed = self.settings.seed if self.distils else None
         embeddings = self.inputs.embed_plain(self.model, "val", seed=seed)
         figures = validation_figures(embeddings, self.val.labels)
-        agreed: dict[str, float] = self.processes.agree(figures)
-        return agreed
+        return self.processes.agree(figures)
 
     def fresh_embeddings(self) -> np.ndarray:
         """Return the bank's embeddings, after embedding the faces that the last epoch did not."""

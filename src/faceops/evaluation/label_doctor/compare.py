@@ -56,20 +56,13 @@ _MOST = 3000  # photos of one person compared all with all: 9 million float64, 7
 
 @dataclass(frozen=True)
 class PhotoGroups:
-    """Each person's photos, clustered; groups are numbered by person.
+    """Each person's photos, clustered; groups are numbered by person."""
 
-    Attributes:
-        group: int64 (N,), of each photo.
-        person: int64 (G,), code of each group's person.
-        size: int64 (G,), its photos.
-        template: float32 (G, D), the L2-normalised mean of its embeddings.
-        core: int64 (P,), each person's largest group; -1 if no two of several photos agree.
-    """
-
-    group: np.ndarray
-    person: np.ndarray
-    size: np.ndarray
-    template: np.ndarray
+    group: np.ndarray  # int64 (N,), of each photo
+    person: np.ndarray  # int64 (G,), code of each group's person
+    size: np.ndarray  # int64 (G,), its photos
+    template: np.ndarray  # float32 (G, D), the L2-normalised mean of its embeddings
+    # int64 (P,), each person's largest group; -1 if no two of several photos agree
     core: np.ndarray
 
     def photos(self, group: int) -> tuple[int, ...]:
@@ -155,29 +148,17 @@ def _by_first_row(part: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups of photos and their similarity to other people.
+    """Groups of photos and their similarity to other people."""
 
-    Attributes:
-        embeddings: float32 (N, D), L2-normalised.
-        people: str (P,), sorted.
-        person: int64 (N,), rows of `people`.
-        verifier: gives log odds.
-        groups: of each person's photos.
-        nearest: int64 (G,), the most similar group of another person; -1 if there is none.
-        similarity: float32 (G,), the log odds of the two.
-        prior: ln(s / (1 - s)).
-        chance: ln M, 0 without other people.
-    """
-
-    embeddings: np.ndarray
-    people: np.ndarray
-    person: np.ndarray
-    verifier: Verifier
-    groups: PhotoGroups
-    nearest: np.ndarray
-    similarity: np.ndarray
-    prior: float
-    chance: float
+    embeddings: np.ndarray  # float32 (N, D), L2-normalised
+    people: np.ndarray  # str (P,), sorted
+    person: np.ndarray  # int64 (N,), rows of `people`
+    verifier: Verifier  # gives log odds
+    groups: PhotoGroups  # of each person's photos
+    nearest: np.ndarray  # int64 (G,), the most similar group of another person; -1 if there is none
+    similarity: np.ndarray  # float32 (G,), the log odds of the two
+    prior: float  # ln(s / (1 - s))
+    chance: float  # ln M, 0 without other people
 
     def mislabelled(self, own: float, other: float) -> float:
         """Return the log odds of a wrong label (formula above)."""

@@ -22,27 +22,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Suspicion:
-    """One suspicion.
+    """One suspicion."""
 
-    Attributes:
-        kind: what may be wrong.
-        score: log odds, given the assumed share of wrong labels.
-        photos: rows of the suspect photos.
-        person: label of the first of them.
-        suggestion: the person they resemble, "" if there is none.
-        evidence: in words.
-        beside: rows of other photos of `person`, most typical first.
-        alike: rows of photos of `suggestion`, most typical first.
-    """
-
-    kind: Kind
-    score: float
-    photos: tuple[int, ...]
-    person: str
-    suggestion: str
-    evidence: str
-    beside: tuple[int, ...] = ()
-    alike: tuple[int, ...] = ()
+    kind: Kind  # what may be wrong
+    score: float  # log odds, given the assumed share of wrong labels
+    photos: tuple[int, ...]  # rows of the suspect photos
+    person: str  # label of the first of them
+    suggestion: str  # the person they resemble, "" if there is none
+    evidence: str  # in words
+    beside: tuple[int, ...] = ()  # rows of other photos of `person`, most typical first
+    alike: tuple[int, ...] = ()  # rows of photos of `suggestion`, most typical first
 
 
 def log_odds(value: float) -> str:

@@ -114,19 +114,15 @@ class About:
 
 @dataclass(frozen=True)
 class Facts:
-    """An evaluation and the model it is about.
-
-    Attributes:
-        figures: the content of evaluation.json; protocols that did not run are missing.
-        thresholds: of the release; None for an uncalibrated embedder.
-        verify: the content of the verify stage's verify.json, if available.
-        history: rows of the training history, one per epoch.
-    """
+    """An evaluation and the model it is about."""
 
     about: About
+    # The content of evaluation.json; protocols that did not run are missing
     figures: dict[str, Any]
-    thresholds: Thresholds | None
+    thresholds: Thresholds | None  # of the release; None for an uncalibrated embedder
+    # The content of the verify stage's verify.json, if available
     verify: dict[str, Any] | None = None
+    # Rows of the training history, one per epoch
     history: list[dict[str, str]] = field(default_factory=list)
 
 

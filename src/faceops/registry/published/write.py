@@ -48,8 +48,7 @@ def write_published(root: Path, folder: Path = FILES) -> Release:
     beside it, made without torch; the build's thresholds and figures hold for it, because both give
     the same embeddings.
 
-    Args:
-        root: the repository, after `faceops params use lfw_calibrated` and `dvc repro`.
+    `root`: the repository, after `faceops params use lfw_calibrated` and `dvc repro`.
 
     Raises:
         FaceOpsError: the build is not finished, was trained, or is of synthetic people, or its

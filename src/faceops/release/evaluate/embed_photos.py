@@ -177,19 +177,13 @@ class PhotoRow:
 
 @dataclass(frozen=True)
 class EmbeddedPhotos:
-    """The faces of a data folder; `photos` has a row for every file, in the order of paths.
-
-    Attributes:
-        crops: of the faces, on disk.
-        lengths: float32 (N,), see `Embedded`.
-        quality: float64 (N,), as identification has it.
-    """
+    """The faces of a data folder; `photos` has a row for every file, in the order of paths."""
 
     faces: EmbeddedFaces
     photos: list[PhotoRow]
-    crops: CropRows
-    lengths: np.ndarray
-    quality: np.ndarray
+    crops: CropRows  # of the faces, on disk
+    lengths: np.ndarray  # float32 (N,), see `Embedded`
+    quality: np.ndarray  # float64 (N,), as identification has it
 
     @property
     def photo_ids(self) -> np.ndarray:
@@ -228,11 +222,8 @@ def embed_photos(
     """Find, align and embed the face of each of `photos`; what `work` holds is reused.
 
     Args:
-        model: which finds faces and embeds them.
         photos: in the order of their paths.
         quarantine: sha256 of photos to leave out.
-        work: folder of the stores.
-        threads: photos opened at a time.
         duplicates: keep copies of a photo, which pairs lists may name. Otherwise a copy is
             rejected: it would be a trivial genuine pair.
 

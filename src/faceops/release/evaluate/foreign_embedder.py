@@ -139,8 +139,7 @@ class ForeignEmbedder:
                 f"{path} gives embeddings of length {float(length[0, 0]):.3g}, not 1; set "
                 "normalise to true in adapter.json."
             )
-        unit: np.ndarray = raw / np.maximum(length, 1e-12)
-        return unit
+        return raw / np.maximum(length, 1e-12)
 
     def _preprocessed(self, crops: np.ndarray) -> np.ndarray:
         adapter = self.adapter

@@ -32,33 +32,19 @@ from faceops.weights.fetch import weight_path
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """Everything between a photo and the score of a pair.
+    """Everything between a photo and the score of a pair."""
 
-    Attributes:
-        name: the folder or the models:/ address.
-        identity: models with equal identities give equal embeddings of equal crops.
-        finder: with one thread a session, to be shared by threads that open photos.
-        finder_identity: models with equal ones give equal crops of equal photos.
-        crops: how a photo becomes a crop.
-        embed: crops uint8 (N, 112, 112, 3) RGB -> their embeddings.
-        embedding_size: D.
-        verifier: a release's own; else the negative squared distance, uncalibrated.
-        thresholds: a release's own; None where nothing was calibrated.
-        bundle: the release; None for an embedder from elsewhere.
-        source: which published weights it is or started from, in words; "" if unknown.
-    """
-
-    name: str
-    identity: str
-    finder: FaceFinder
-    finder_identity: str
-    crops: CropSettings
-    embed: Callable[[np.ndarray], Embedded]
-    embedding_size: int
-    verifier: Verifier
-    thresholds: Thresholds | None
-    bundle: Bundle | None
-    source: str
+    name: str  # the folder or the models:/ address
+    identity: str  # models with equal identities give equal embeddings of equal crops
+    finder: FaceFinder  # with one thread a session, to be shared by threads that open photos
+    finder_identity: str  # models with equal ones give equal crops of equal photos
+    crops: CropSettings  # how a photo becomes a crop
+    embed: Callable[[np.ndarray], Embedded]  # crops uint8 (N, 112, 112, 3) RGB -> their embeddings
+    embedding_size: int  # D
+    verifier: Verifier  # a release's own; else the negative squared distance, uncalibrated
+    thresholds: Thresholds | None  # a release's own; None where nothing was calibrated
+    bundle: Bundle | None  # the release; None for an embedder from elsewhere
+    source: str  # which published weights it is or started from, in words; "" if unknown
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> "MeasuredModel":
@@ -137,16 +123,12 @@ def _finder_identity(files: list[str], detector: tuple[int, float], settings: Cr
 
 @dataclass(frozen=True)
 class PeopleSeen:
-    """The people that a model has seen.
+    """The people that a model has seen."""
 
-    Attributes:
-        split: person -> "train" or "val"; None where the model's people are not known.
-        message: the same in one sentence.
-        photos: sha256 of all photos that trained or calibrated it, of any person.
-    """
-
+    # Person -> "train" or "val"; None where the model's people are not known
     split: dict[str, str] | None
-    message: str
+    message: str  # the same in one sentence
+    # sha256 of all photos that trained or calibrated it, of any person
     photos: frozenset[str] = frozenset()
 
     def figures(self) -> dict[str, Any]:
@@ -202,5 +184,4 @@ def _read_split(split_file: Path, wanted: str) -> list[dict[str, str]] | None:
         table = pq.read_table(split_file, columns=["person", "photo_id", "split"])
     except (OSError, pa.ArrowException):
         return None
-    rows: list[dict[str, str]] = table.to_pylist()
-    return rows
+    return table.to_pylist()

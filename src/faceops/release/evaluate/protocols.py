@@ -20,22 +20,14 @@ from faceops.verification.verifier import Verifier
 
 @dataclass(frozen=True)
 class ProtocolInput:
-    """What a protocol works on.
+    """What a protocol works on."""
 
-    Attributes:
-        faces: to evaluate.
-        model: which embedded the faces.
-        params: the sections `evaluate` and `verify` are used.
-        data: the folder that the faces' paths are relative to.
-        threads: photos processed at a time.
-        lists: pairs lists of LFW, for its protocols.
-    """
-
-    faces: EmbeddedFaces
-    model: MeasuredModel
-    params: Params
-    data: Path
-    threads: int
+    faces: EmbeddedFaces  # to evaluate
+    model: MeasuredModel  # which embedded the faces
+    params: Params  # the sections `evaluate` and `verify` are used
+    data: Path  # the folder that the faces' paths are relative to
+    threads: int  # photos processed at a time
+    # Pairs lists of LFW, for its protocols
     lists: list[lfw.PairsList] = field(default_factory=list)
 
     @property
