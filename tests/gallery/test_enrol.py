@@ -16,7 +16,7 @@ from faceops.base.reasons import Reason
 from faceops.cli import main
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face
-from faceops.faces.quality import Quality
+from faceops.faces.quality import LengthScale, Quality
 from faceops.gallery import faces_file
 from faceops.gallery.agreement import PlainComparison, choose_faces, dissimilar_photos
 from faceops.gallery.check import check_gallery
@@ -34,7 +34,6 @@ from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
-from faceops.verification.length_scale import LengthScale
 from faceops.verification.measure_thresholds import measure_normalisation
 from faceops.verification.verifier import Verifier
 from tests.gallery.gallery_files import make_gallery

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
+from faceops.faces.quality import LengthScale
 from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import FaceExtractor, extract_shard
@@ -34,7 +35,6 @@ from faceops.identification.unknown.numbers import FaceKey
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
-from faceops.verification.length_scale import LengthScale
 from tests.conftest import copy_album
 from tests.identification.columns import number_groups, photo
 from tests.identification.conftest import as_of_schema_5, count, results_missing, rows_of

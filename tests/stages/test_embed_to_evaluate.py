@@ -17,13 +17,13 @@ from faceops.config.params_file import read_params, write_params
 from faceops.config.sections import Params
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.model_file import save_model
+from faceops.faces.quality import LengthScale
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, read_release
 from faceops.release.export import assemble
 from faceops.release.onnx_metadata import read_metadata
 from faceops.release.release_file import PRECISIONS
 from faceops.stages import embed, evaluate, export, quantise, run_stage, verify
-from faceops.verification.length_scale import LengthScale
 from faceops.verification.split_faces import read_split
 from tests.evaluation.simulated import adapting
 

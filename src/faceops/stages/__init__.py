@@ -25,16 +25,14 @@ COSTS = Path("build/costs")
 def read_json(path: Path) -> dict[str, Any]:
     """Return what an earlier stage wrote to `path`.
 
-    Raises:
-        FaceOpsError: the file is absent or damaged.
+    Raises FaceOpsError: the file is absent or damaged.
     """
     try:
-        content = read_json_object(path)
+        return read_json_object(path)
     except FileNotFoundError:
         raise FaceOpsError(f"{path} does not exist; run `dvc repro` to build it.") from None
     except (OSError, ValueError) as error:
         raise FaceOpsError(f"{path} cannot be read ({error}); run `dvc repro`.") from None
-    return content
 
 
 def run_script(main: Callable[[], None], interrupted: str) -> None:

@@ -26,15 +26,8 @@ def main() -> None:
         max_bytes=int(params.validate_.max_megabytes * 1e6),
         min_side=params.validate_.min_side,
     )
-    settings = CropSettings(
-        mode=params.crop.mode,
-        several_faces=params.crop.several_faces,
-        min_face=params.crop.min_face,
-        min_quality=params.crop.min_quality,
-        box_margin=params.crop.box_margin,
-        center_ratio=params.crop.center_ratio,
-        limits=limits,
-    )
+    of_detector = {"detector_size", "detector_threshold"}
+    settings = CropSettings(**params.crop.model_dump(exclude=of_detector), limits=limits)
     detector = Detector(
         with_symbolic_size(weight_path("yunet").read_bytes()),
         params.crop.detector_size,

@@ -43,9 +43,7 @@ def main() -> None:
     confused = _hard_negatives()
     train, val = _faces_of("train", confused), _faces_of("val")
     sface = weight_path("sface") if settings.backbone == "pretrained" else None
-    start_weights = sface
-    if settings.start:
-        start_weights = Path(settings.start) / WEIGHTS
+    start_weights = Path(settings.start) / WEIGHTS if settings.start else sface
     if settings.warmup_epochs + settings.triplet_epochs == 0:
         print("train: warmup_epochs and triplet_epochs are 0: nothing is trained", file=sys.stderr)
         start = TrainingResult([{"epoch": 0, "phase": "start", "miner": ""}], 0, "finished")

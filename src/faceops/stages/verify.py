@@ -5,20 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.figures import rounded
 from faceops.base.files import write_json
 from faceops.config.params_file import read_params
-from faceops.faces.quality import QUALITY_VERSION
+from faceops.faces.quality import QUALITY_VERSION, LengthScale
 from faceops.stages import read_json, run_stage
 from faceops.verification.fit import fit_verifier
-from faceops.verification.length_scale import LengthScale
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.normalisation import pair_rate
-from faceops.verification.split_faces import at_most, photo_sources, read_rows, read_split
+from faceops.verification.split_faces import (
+    at_most,
+    photo_sources,
+    read_columns,
+    read_rows,
+    read_split,
+)
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Part
 
@@ -93,12 +95,8 @@ def with_quality(thresholds: Thresholds, quality: np.ndarray, lengths: np.ndarra
 
 def quality_of_photos(cropped: Path, photos: np.ndarray) -> np.ndarray:
     """Return the quality of the faces cropped from `photos`, paths (N,), float64 (N,)."""
-    try:
-        table = pq.read_table(cropped, columns=["path", "quality"])
-    except (OSError, pa.ArrowException) as error:
-        reason = first_line(error)
-        raise FaceOpsError(f"{cropped} cannot be read ({reason}); run the crop stage.") from None
-    found = dict(zip(table["path"].to_pylist(), table["quality"].to_pylist(), strict=True))
+    table = read_columns(cropped, ["path", "quality"])
+    found = dict(zip(*table.to_pydict().values(), strict=True))
     return np.array([found[path] for path in photos.tolist()], np.float64)
 
 

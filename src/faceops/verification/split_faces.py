@@ -19,21 +19,28 @@ class SplitFaces:
     paths: np.ndarray  # text (N,), relative to the data folder
 
 
+def read_columns(file: Path, columns: list[str]) -> pa.Table:
+    """Return `columns` of the Parquet file that a stage wrote.
+
+    Raises FaceOpsError: the file is absent or damaged.
+    """
+    try:
+        return pq.read_table(file, columns=columns)
+    except FileNotFoundError:
+        raise FaceOpsError(f"{file} does not exist; run `dvc repro` to build it.") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = first_line(error)
+        raise FaceOpsError(f"{file} cannot be read ({reason}); run `dvc repro`.") from None
+
+
 def read_split(faces: Path, split: str) -> SplitFaces:
     """Return the faces that `faces` (faces.parquet of the split stage) assigns to `split`.
 
     People with one photo (negative_only) are included: they serve as impostors.
 
-    Raises:
-        FaceOpsError: the file is absent or damaged, or nobody is in `split`.
+    Raises FaceOpsError: the file is absent or damaged, or nobody is in `split`.
     """
-    try:
-        table = pq.read_table(faces, columns=["crop", "path", "person", "split"])
-    except FileNotFoundError:
-        raise FaceOpsError(f"{faces} does not exist; run `dvc repro` to build it.") from None
-    except (OSError, pa.ArrowException) as error:
-        reason = first_line(error)
-        raise FaceOpsError(f"{faces} cannot be read ({reason}); run `dvc repro`.") from None
+    table = read_columns(faces, ["crop", "path", "person", "split"])
     in_split = np.array(table["split"].to_pylist(), dtype=str) == split
     if not in_split.any():
         raise FaceOpsError(
@@ -55,23 +62,17 @@ def photo_sources(manifest: Path, paths: np.ndarray) -> np.ndarray:
 
     `manifest` is that of the stage validate. Photos that no import brought are `UNNAMED_SOURCE`.
 
-    Raises:
-        FaceOpsError: the file is absent or damaged.
+    Raises FaceOpsError: the file is absent or damaged.
     """
-    try:
-        table = pq.read_table(manifest, columns=["path", "source"])
-    except (OSError, pa.ArrowException) as error:
-        reason = first_line(error)
-        raise FaceOpsError(f"{manifest} cannot be read ({reason}); run `dvc repro`.") from None
-    found = dict(zip(table["path"].to_pylist(), table["source"].to_pylist(), strict=True))
+    table = read_columns(manifest, ["path", "source"])
+    found = dict(zip(*table.to_pydict().values(), strict=True))
     return np.array([found.get(path) or UNNAMED_SOURCE for path in paths.tolist()], dtype=str)
 
 
 def read_rows(file: Path, rows: np.ndarray) -> np.ndarray:
     """Return `rows` int (N,) of the array in `file` (.npy); no other row is read into memory.
 
-    Raises:
-        FaceOpsError: the file is absent or damaged, or has too few rows.
+    Raises FaceOpsError: the file is absent or damaged, or has too few rows.
     """
     try:
         table = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -32,7 +32,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from faceops.base.errors import UsageError
-from faceops.verification.length_scale import LengthScale
+from faceops.faces.quality import LengthScale
 from faceops.verification.normalisation import Normalisation
 from faceops.verification.verifier import clipped_log_odds, reaches
 
@@ -131,8 +131,7 @@ class Thresholds(_Frozen):
     def for_search(self, budget: float, gallery_faces: int) -> float:
         """Return the threshold that keeps an FPIR of `budget` in a gallery of `gallery_faces`.
 
-        Raises:
-            UsageError: as `require`.
+        Raises UsageError: as `require`.
         """
         self.require(budget, gallery_faces)
         return as_threshold(search_log_odds(self.search_tails, budget, gallery_faces))
@@ -145,8 +144,7 @@ class Thresholds(_Frozen):
         than in truth where tails fall faster than exponentially. The bound of `for_search` rests on
         the highest scores of all, of which wrong labels have many, and is taken where it is lower.
 
-        Raises:
-            UsageError: as `require`.
+        Raises UsageError: as `require`.
         """
         threshold, tails = self.for_search(budget, faces), self.search_tails
         largest = tails[-1].gallery_faces
@@ -180,8 +178,7 @@ class Thresholds(_Frozen):
     def for_pairs(self, far: float) -> float:
         """Return the threshold at a false accept rate of pairs.
 
-        Raises:
-            UsageError: `far` is not between 0 and 1, or the people are too few for it.
+        Raises UsageError: `far` is not between 0 and 1, or the people are too few for it.
         """
         _check_budget(far)
         if self.people < (needed := people_for_far(far)):
@@ -334,9 +331,7 @@ class NamingLimits:
     probability: float  # the threshold, smallest probability of the best person
     margin: float  # smallest lead over the runner-up, in log odds; see `required_lead` too
     log_odds: float | None = None  # the same threshold, if scores are normalised; it decides then
-    # That of the default budget, likewise, which `required_lead` is measured from: else a larger
-    # budget would leave more faces ambiguous
-    usual_log_odds: float | None = None
+    usual_log_odds: float | None = None  # of the default budget, likewise; see `required_lead`
 
     def reached(self, best: np.ndarray) -> np.ndarray:
         """Return bool (N,): do the scores (N,) of the best people reach the threshold?"""

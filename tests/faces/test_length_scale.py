@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from faceops.faces.quality import LengthScale
 from faceops.release.bundle import Bundle
-from faceops.verification.length_scale import LengthScale
 
 
 def test_the_share_rises_with_the_length_in_the_scale_of_the_embedder() -> None:
