@@ -283,7 +283,7 @@ class Laboratory:
             rows = np.arange(len(persons))
             data[split] = FaceDataset.of(features[split], rows, persons, alone, confused)
         model = start_model(self.params.train, weight_path("sface"))
-        given = inputs.FeatureInputs(data["train"], data["val"], features, self.device)
+        given = inputs.FeatureInputs(data["train"], data["val"], self.device, features)
         folder, log = self.work / "checkpoints", LastEpoch(model)
         shutil.rmtree(folder, ignore_errors=True)
         result = Trainer(model, given, self.params.train, folder, log=log).fit()

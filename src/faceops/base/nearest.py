@@ -22,12 +22,13 @@ EXACT_ROWS = 50_000  # up to here an index is exact
 PROBES = 64  # lists that are searched for a query
 _LISTS = 2.0  # times the root of the number of vectors
 _TRAINING = 40  # vectors for each list
-_CODED, _FEWEST = 20_000, 1_000  # vectors that codes are learnt from, at most and at least
+_CODED, _FEWEST = 20_000, 1_000  # vectors that the codes are trained on, at most and at least
 _BLOCK = 1 << 14  # vectors at a time: 8 MB of 128 numbers
 _QUERIES = 1 << 10  # that are searched at a time
-_MANY = 1_000  # vectors of one label, above which the others are copied to be searched alone
+_MANY = 1_000  # vectors of one label, above which the other vectors are copied and searched
 _NUMBERS = 1 << 22  # of candidates that are compared exactly at a time: 16 MB
-_TOLD_AFTER_S = 2.0
+_CODES = 256  # binary codes that are compared with all others at a time
+_PROGRESS_AFTER_S = 2.0
 
 
 @contextmanager
@@ -104,7 +105,7 @@ def nearest_of_others(
         indices[rows] = np.where(found < 0, -1, np.append(others, -1)[found])
     order = np.argsort(own, kind="stable")[: np.count_nonzero(own <= _MANY)]  # few neighbours first
     step = max(1, min(GALLERY_BLOCK, _NUMBERS // (_MANY + count)))
-    for start in track(range(0, len(order), step), what, after_s=_TOLD_AFTER_S):
+    for start in track(range(0, len(order), step), what, after_s=_PROGRESS_AFTER_S):
         block = order[start : start + step]
         found, scores = nearest(queries[block], vectors, int(own[block].max()) + count)
         is_other = (found >= 0) & (owner[found] != label[block, None])
@@ -121,15 +122,12 @@ class Index:
     Args:
         vectors: float32 (N, D), may be mapped from a file; the caller's own, which are not changed
             as long as the index is used.
-        what: what the vectors are of, for progress and the message when making it takes seconds.
-        exact_rows: up to so many vectors, and up to 1,000, are all compared with each query.
-        lists: look only at vectors in the lists of the centres nearest to a query (an inverted
-            file), for as many queries as vectors. Else the codes of all vectors are compared, which
-            misses less. Codes take D / 8 bytes a vector with lists, else D / 4.
+        what: what the vectors describe, for progress and the message when building takes seconds.
+        exact_rows: with at most so many vectors, and with 1,000, the search is exact.
+        lists: use an inverted file, which searches only the lists whose centres are nearest to a
+            query: faster where there are as many queries as vectors. Else the codes of all vectors
+            are compared, with a higher recall. Codes take D / 8 bytes with lists, else D / 4.
         threads: as of `nearest`.
-
-    Attributes:
-        is_exact: all vectors are compared.
     """
 
     def __init__(
@@ -141,7 +139,7 @@ class Index:
         threads: int | None = None,
     ) -> None:
         self._vectors, self._threads = vectors, threads
-        self.is_exact = len(vectors) <= max(exact_rows, _FEWEST)
+        self.is_exact = len(vectors) <= max(exact_rows, _FEWEST)  # all vectors are compared
         if self.is_exact:
             return
         start = time.monotonic()
@@ -152,9 +150,9 @@ class Index:
             self._index.train(_float32(vectors[sample]))
         with _threads(threads):
             blocks = range(0, len(vectors), _BLOCK)
-            for first in track(blocks, f"index of {what}", after_s=_TOLD_AFTER_S):
+            for first in track(blocks, f"index of {what}", after_s=_PROGRESS_AFTER_S):
                 self._index.add(_float32(vectors[first : first + _BLOCK]))
-        if (taken := time.monotonic() - start) > _TOLD_AFTER_S:
+        if (taken := time.monotonic() - start) > _PROGRESS_AFTER_S:
             print(f"made an index of {len(vectors):,} {what} in {taken:.0f} s", file=sys.stderr)
 
     def search(
@@ -162,8 +160,8 @@ class Index:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return rows and similarities as `nearest`; -1 and -inf where it finds no more.
 
-        The codes choose `candidates`, None: `k`, of which the `k` nearest are returned: codes order
-        them roughly, so more of them miss less.
+        The codes select `candidates` (None: `k`), of which the `k` nearest are returned. More
+        candidates raise the recall, as codes give approximate similarities.
         """
         if self.is_exact:
             return nearest(queries, self._vectors, k, self._threads)
@@ -195,14 +193,14 @@ class Index:
 
 
 def _codes_of_all(vectors: np.ndarray) -> tuple[faiss.Index, int]:
-    """Return an empty index that compares all codes, and from how many vectors it learns them."""
+    """Return an empty index that compares all codes, and how many vectors to train it on."""
     size = vectors.shape[1]
     parts = size // 2 if size % 2 == 0 else size
     return faiss.IndexPQFastScan(size, parts, 4, faiss.METRIC_INNER_PRODUCT), _CODED
 
 
 def _inverted(vectors: np.ndarray) -> tuple[faiss.Index, int]:
-    """Return an empty inverted file of codes, and from how many vectors it learns its lists."""
+    """Return an empty inverted file of codes, and how many vectors to train it on."""
     count, size = vectors.shape
     lists = max(1, round(_LISTS * count**0.5))
     parts = next(part for part in (size // 4, size // 2, size) if part and not size % part)
@@ -215,16 +213,16 @@ def _inverted(vectors: np.ndarray) -> tuple[faiss.Index, int]:
     return index, _TRAINING * lists
 
 
-def near_codes(codes: np.ndarray, most_bits: int, block: int = 256) -> Iterator[np.ndarray]:
+def near_codes(codes: np.ndarray, most_bits: int, what: str) -> Iterator[np.ndarray]:
     """Yield the pairs of rows of `codes` that differ in at most `most_bits` bits, int64 (2, P).
 
-    Each row with all rows, itself included. `codes` uint8 (N, B) are B bytes each; `block` rows
-    are compared with all others at once.
+    Each row with all rows, itself included. `codes` uint8 (N, B) are B bytes each; `what` is for
+    progress.
     """
     index = faiss.IndexBinaryFlat(8 * codes.shape[1])
     index.add(codes)
-    for start in range(0, len(codes), block):
-        rows = codes[start : start + block]
+    for start in track(range(0, len(codes), _CODES), what):
+        rows = codes[start : start + _CODES]
         ends, _, found = index.range_search(rows, most_bits + 1)  # distances below the radius
         row = start + np.repeat(
             np.arange(len(rows)), ends[1:].astype(np.int64) - ends[:-1].astype(np.int64)

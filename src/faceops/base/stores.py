@@ -52,14 +52,9 @@ _TRANSIENT = frozenset(
 # Of packages that need not be installed, by name.
 _TRANSIENT_CLASSES = frozenset(
     {
-        *(
-            "ConnectionError",
-            "HTTPClientError",
-            "ResponseParserError",
-            "IncompleteRead",
-            "ClientPayloadError",
-        ),
-        *("ClientConnectionError", "ServiceRequestError", "ServiceResponseError"),
+        *("ConnectionError", "HTTPClientError", "ResponseParserError", "IncompleteRead"),
+        *("ClientPayloadError", "ClientConnectionError"),
+        *("ServiceRequestError", "ServiceResponseError"),
     }
 )
 _LOG = logging.getLogger("faceops.stores")
@@ -88,9 +83,7 @@ class Entry(NamedTuple):
     name: str  # in its folder; from `ObjectStore.objects` below the store's URL
     is_folder: bool
     size: int
-    # Differs whenever the object's content does: its ETag or generation, else its time of
-    # modification; "" for a folder
-    version: str
+    version: str  # its ETag or generation, else its time of modification; "" for a folder
 
 
 def is_url(path: str | Path) -> bool:
@@ -114,8 +107,7 @@ def uri_of(path: Path) -> str:
 def place(text: str) -> Path:
     """Return the path that the engine has for what a user named: a folder, or a URL.
 
-    Raises:
-        UsageError: the URL holds credentials or a query.
+    Raises UsageError: the URL holds credentials or a query.
     """
     found = _URL.match(text)
     if found is None:
@@ -187,7 +179,7 @@ class ObjectStore:
     def __init__(self, url: str, file_system: Any, root: str, protocol: str) -> None:
         self.url = url
         self._fs, self._root, self._protocol = file_system, root.rstrip("/"), protocol
-        self._waits = False  # told once
+        self._waits = False  # whether the warning that it does not answer is logged
 
     @classmethod
     @functools.lru_cache(maxsize=64)
@@ -223,8 +215,7 @@ class ObjectStore:
 
         A folder without content has none, as stores know no folders; an object is in none.
 
-        Raises:
-            ObjectStoreError: it does not answer, refuses, or has no such bucket.
+        Raises ObjectStoreError: it does not answer, refuses, or has no such bucket.
         """
         start = self._path(name) + "/"
         for entry in self._listed(self._path(name), flat=False):
@@ -235,10 +226,10 @@ class ObjectStore:
             if inside or entry["type"] == "directory":  # else it marks the folder
                 yield _entry(inside, entry)
 
-    def objects(self, below: str = "") -> Iterator[Entry]:
-        """Yield all objects below the folder `below`; name and errors as of `folder`."""
+    def objects(self) -> Iterator[Entry]:
+        """Yield all objects of the store, named below its URL; errors as of `folder`."""
         start = self._path("") + "/"
-        for entry in self._listed(self._path(below), flat=True):
+        for entry in self._listed(self._path(""), flat=True):
             if entry["type"] != "directory" and not entry["name"].endswith("/"):
                 yield _entry(entry["name"][len(start) :], entry)
 
@@ -371,7 +362,6 @@ class ObjectStore:
             asked["ContinuationToken"] = page["NextContinuationToken"]
 
     def _request(self, call: Callable[[], _Result], name: str) -> _Result:
-        """Return what `call` returns; repeat it while the store does not answer."""
         start, wait = time.monotonic(), _FIRST_WAIT_S
         while True:
             try:

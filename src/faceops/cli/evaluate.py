@@ -119,7 +119,7 @@ def _set_names(folders: Sequence[Path]) -> list[str]:
 
 def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     from faceops.config.params_file import read_params
-    from faceops.release.evaluate.evaluate import embed_split, evaluate_test_people
+    from faceops.release.evaluate.evaluate import embed_test_people, evaluate_test_people
     from faceops.release.evaluate.measured_model import open_model
     from faceops.release.evaluate.report import write_report
     from faceops.verification.split_faces import photo_sources
@@ -130,7 +130,7 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         params = params.model_copy(update={"evaluate": settings})
     model = open_model(folder, args.threads, args.precision)
     crops = args.crops / "crops.npy" if args.crops.is_dir() else args.crops
-    faces = embed_split(model, crops, args.split)
+    faces = embed_test_people(model, crops, args.split)
     sources = photo_sources(args.manifest, faces.paths) if args.manifest.is_file() else None
     result = evaluate_test_people(model, faces, params, Path("data"), args.threads, sources)
     if args.out is not None:
@@ -141,7 +141,6 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _on_data(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return the figures of each set of photos."""
     from faceops.base.stores import local_copy
     from faceops.dataset.names import read_people_list
     from faceops.release.evaluate.evaluate import FolderRequest, evaluate_folders

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ _LISTS = "imported"  # folder of one CSV per source: path, and the photo's origi
 
 
 def import_photos(
-    source: str,
+    name: str,
     place: str,
     data: Path,
     limit_people: int | None = None,
@@ -31,13 +31,13 @@ def import_photos(
     exclude: Sequence[str] = (),
     skipped: dict[Path, str] | None = None,
 ) -> dict[str, int]:
-    """Import the photos of `source` at `place` (folder, archive, URL) into the folder `data`.
+    """Import the photos of the source `name` at `place` (folder, archive, URL) into `data`.
 
     A person of another source gets the new photos in the same folder. Existing files are kept, so
     an interrupted import resumes, and a second one writes nothing.
 
     Args:
-        source: a name in `sources.SOURCES`.
+        name: a key of `sources.SOURCES`.
         limit_people: take only so many people, the first by name.
         only_list: a file that names the people to take.
         exclude, skipped: as of `walk_photos`, in the folder of the source.
@@ -50,8 +50,53 @@ def import_photos(
         FaceOpsError: there is nothing to import, `data` holds the synthetic set, or another
             process uses it.
     """
-    if source not in SOURCES:
-        raise UsageError(f"there is no source {source!r}; choose from {', '.join(SOURCES)}.")
+    if name not in SOURCES:
+        raise UsageError(f"there is no source {name!r}; choose from {', '.join(SOURCES)}.")
+    skipped = {} if skipped is None else skipped
+    with _locked(data):
+        recorded = read_sources(data)
+        if SYNTHETIC in recorded:
+            raise FaceOpsError(
+                f"{data} holds the synthetic people, which real photos are not mixed with; choose "
+                "another folder with --out, or remove it."
+            )
+        source, wanted = SOURCES[name], read_people_list(only_list) if only_list else None
+        work = data.absolute().with_name(f".{data.name}.import")
+        with source_folder(place, work) as (root, unpacked):
+            folder = without_wrapper(root) if unpacked and source.unwrap_archive else root
+            photos = source.list_photos(folder)
+            if not photos:
+                raise FaceOpsError(
+                    f"{folder} is not laid out as the source {name}: {source.layout} is expected; "
+                    "name the right folder or choose another source."
+                )
+            walk_photos(folder, exclude, skipped)
+            photos = [photo for photo in photos if not _is_below(photo.path, skipped)]
+            photos = _select_people(photos, wanted, limit_people)
+            if not photos:
+                raise FaceOpsError(
+                    f"{place} has no photos of the people in {only_list}; check the names."
+                    if only_list
+                    else f"{place} has no photos that are not excluded; check the patterns."
+                )
+            _check_names(photos)
+            earlier = _read_list(data / _LISTS / f"{name}.csv")
+            origins, written = _copy_photos(photos, data, name, earlier)
+            for path in source.list_protocols(folder):
+                write_file(data / "protocols" / name / path.name, path.read_bytes())
+        origins = earlier | origins
+        write_csv(data / _LISTS / f"{name}.csv", ("path", "origin"), sorted(origins.items()))
+        counts = {"people": len({path.split("/")[1] for path in origins}), "photos": len(origins)}
+        places = recorded.get(name, {}).get("places", {})  # place -> most photos in one import
+        place = without_credentials(place)
+        places[place] = max(len(photos), places.get(place, 0))
+        recorded[name] = {"places": places, "terms": source.terms, **counts}
+        write_sources(data, recorded)
+        return {**counts, "written": written}
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
     try:
         data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -59,61 +104,10 @@ def import_photos(
     # The folder itself is locked: DVC would hash a lock file in it.
     with file_lock(data, f"{data} is in use"):
         try:
-            skipped = {} if skipped is None else skipped
-            return _import(source, place, data, limit_people, only_list, exclude, skipped)
+            yield
         finally:
             with suppress(OSError):  # unless it is empty
                 data.rmdir()
-
-
-def _import(
-    name: str,
-    place: str,
-    data: Path,
-    limit_people: int | None,
-    only_list: Path | None,
-    exclude: Sequence[str],
-    skipped: dict[Path, str],
-) -> dict[str, int]:
-    recorded = read_sources(data)
-    if SYNTHETIC in recorded:
-        raise FaceOpsError(
-            f"{data} holds the synthetic people, which real photos are not mixed with; choose "
-            "another folder with --out, or remove it."
-        )
-    source, wanted = SOURCES[name], read_people_list(only_list) if only_list else None
-    work = data.absolute().with_name(f".{data.name}.import")
-    with source_folder(place, work) as (root, unpacked):
-        folder = without_wrapper(root) if unpacked and source.unwrap_archive else root
-        photos = source.list_photos(folder)
-        if not photos:
-            raise FaceOpsError(
-                f"{folder} is not laid out as the source {name}: {source.layout} is expected; "
-                "name the right folder or choose another source."
-            )
-        walk_photos(folder, exclude, skipped)
-        photos = [photo for photo in photos if not _is_below(photo.path, skipped)]
-        photos = _select_people(photos, wanted, limit_people)
-        if not photos:
-            raise FaceOpsError(
-                f"{place} has no photos of the people in {only_list}; check the names."
-                if only_list
-                else f"{place} has no photos that are not excluded; check the patterns."
-            )
-        _check_names(photos)
-        earlier = _read_list(data / _LISTS / f"{name}.csv")
-        origins, written = _copy_photos(photos, data, name, earlier)
-        for path in source.list_protocols(folder):
-            write_file(data / "protocols" / name / path.name, path.read_bytes())
-    origins = earlier | origins
-    write_csv(data / _LISTS / f"{name}.csv", ("path", "origin"), sorted(origins.items()))
-    counts = {"people": len({path.split("/")[1] for path in origins}), "photos": len(origins)}
-    places = recorded.get(name, {}).get("places", {})  # place -> most photos in one import
-    place = without_credentials(place)
-    places[place] = max(len(photos), places.get(place, 0))
-    recorded[name] = {"places": places, "terms": source.terms, **counts}
-    write_sources(data, recorded)
-    return {**counts, "written": written}
 
 
 def _is_below(path: Path | None, folders: Mapping[Path, str]) -> bool:
@@ -131,7 +125,6 @@ def _select_people(
 
 
 def _check_names(photos: list[SourcePhoto]) -> None:
-    """Raise a FaceOpsError that names the first person whose name cannot be one."""
     for person, origin in {photo.person: photo.origin for photo in photos}.items():
         if problem := name_problem(person):
             raise FaceOpsError(
@@ -211,8 +204,7 @@ def _read_list(file: Path) -> dict[str, str]:
 def read_sources(data: Path) -> dict[str, dict[str, Any]]:
     """Return name of a source -> places, terms and counts; {} for a folder without sources.json.
 
-    Raises:
-        FaceOpsError: the file is not the JSON that FaceOps wrote.
+    Raises FaceOpsError: the file is not the JSON that FaceOps wrote.
     """
     path = data / _SOURCES_FILE
     try:

@@ -30,7 +30,6 @@ from faceops.photos.open_photo import PhotoError, PhotoShortageError, open_photo
 from faceops.photos.walk import walk_photos
 
 _CHUNK = 32
-_BLOCK = 256  # photos whose hashes are compared with all others at once
 _MIN_PHOTOS_FOR_PROCESSES = 64  # starting processes costs more than they save below this
 
 
@@ -77,8 +76,7 @@ def near_duplicates(photos: list[HashedPhoto], max_bits: int) -> set[str]:
     codes = np.frombuffer(bytes.fromhex("".join(p.phash for p in photos)), np.uint8).reshape(-1, 8)
     people = np.unique([name_key(photo.person) for photo in photos], return_inverse=True)[1]
     near = np.zeros(len(photos), dtype=bool)
-    blocks = -(-len(photos) // _BLOCK)
-    for rows, found in track(near_codes(codes, max_bits, _BLOCK), "near duplicates", blocks):
+    for rows, found in near_codes(codes, max_bits, "near duplicates"):
         near[rows[people[rows] != people[found]]] = True
     return {photos[row].path for row in np.flatnonzero(near)}
 

@@ -27,8 +27,7 @@ def nearest_negatives(
         int64 (A, count), rows, the nearest first; -1 where there are no more.
     """
     own = embeddings[anchors], labels[anchors]
-    most = skip + count
-    near, _ = nearest_of_others(*own, embeddings, labels, most, "mining negatives")
+    near, _ = nearest_of_others(*own, embeddings, labels, skip + count, "mining negatives")
     return near[:, skip:]
 
 

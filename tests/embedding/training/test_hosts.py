@@ -41,7 +41,7 @@ def train(folder: Path, processes: Processes, log: TrainingLog) -> list[dict[str
     trunk = torch.nn.Sequential(InputStage(32, "grey"), torch.nn.Conv2d(1, 4, 4, stride=4))
     head = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 64, 16))
     model = Embedder("small", 16, trunk, head, 32, "grey")
-    inputs = PixelInputs(*people, Augmentation.of(settings), torch.device("cpu"))
+    inputs = PixelInputs(*people, torch.device("cpu"), Augmentation.of(settings))
     return Trainer(model, inputs, settings, folder / "checkpoints", processes, log).fit().history
 
 

@@ -43,7 +43,7 @@ def faces(tmp_path: Path) -> FaceDataset:
 
 def test_crops_are_read_as_they_are_and_changed_by_the_seed(faces: FaceDataset) -> None:
     settings, model = Augmentation(flip=True, jitter=0.5), tiny_model()
-    inputs = PixelInputs(faces, faces, settings, CPU)
+    inputs = PixelInputs(faces, faces, CPU, settings)
     loaded = inputs.load(POSITIONS)
     assert loaded.dtype == torch.uint8
     assert np.array_equal(loaded.numpy(), faces.crops[faces.rows[POSITIONS]])
@@ -61,7 +61,7 @@ def test_features_are_seen_from_a_view_that_the_seed_draws() -> None:
     features = draw.normal(size=(40, 2, 4, 2, 2)).astype(np.float16)
     faces = FaceDataset(features, np.arange(40), np.arange(40), np.zeros(40, bool))
     model = tiny_model()
-    inputs = FeatureInputs(faces, faces, {"train": features, "val": features}, CPU)
+    inputs = FeatureInputs(faces, faces, CPU, {"train": features, "val": features})
     loaded = inputs.load(np.arange(40))
     assert loaded.dtype == torch.float16
     assert loaded.shape == (40, 2, 4, 2, 2)
@@ -79,7 +79,7 @@ def test_features_are_seen_from_a_view_that_the_seed_draws() -> None:
 
 def test_all_faces_are_embedded_unchanged_and_in_order(faces: FaceDataset) -> None:
     model = tiny_model()
-    inputs = PixelInputs(faces, faces, Augmentation(flip=True, jitter=1), CPU)
+    inputs = PixelInputs(faces, faces, CPU, Augmentation(flip=True, jitter=1))
     plain = inputs.embed_plain(model, "val")
     pixels = torch.from_numpy(faces.crops[faces.rows]).permute(0, 3, 1, 2).float()
     assert plain.dtype == np.float32
@@ -89,7 +89,7 @@ def test_all_faces_are_embedded_unchanged_and_in_order(faces: FaceDataset) -> No
 def test_the_head_on_features_equals_the_model_on_crops(tmp_path: Path) -> None:
     model = tiny_model()
     features = cached_features(model, SIX, True, tmp_path, "train", CPU)
-    inputs = FeatureInputs(SIX, SIX, {"train": features, "val": features[:, 1:]}, CPU)
+    inputs = FeatureInputs(SIX, SIX, CPU, {"train": features, "val": features[:, 1:]})
     whole = embed_crops(model, SIX.crops)
     assert np.abs(inputs.embed_plain(model, "train") - whole).max() < 2e-3
     mirrored = embed_crops(model, SIX.crops[:, :, ::-1])

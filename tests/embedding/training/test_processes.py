@@ -35,7 +35,7 @@ def train_small_network(normalised: bool, processes: Processes, folder: Path) ->
     trunk = torch.nn.Sequential(InputStage(32, "grey"), torch.nn.Conv2d(1, 4, 4, stride=4), middle)
     head = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 64, 16))
     model = Embedder("small", 16, trunk, head, 32, "grey")
-    inputs = PixelInputs(train, val, Augmentation.of(settings), CPU)
+    inputs = PixelInputs(train, val, CPU, Augmentation.of(settings))
     result = Trainer(model, inputs, settings, folder, processes).fit()
     assert result.best_epoch > 1  # whose weights, those of a triplet epoch, are returned
     return model

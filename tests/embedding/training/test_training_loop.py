@@ -80,7 +80,7 @@ def run(
     model: Embedder | None = None,
 ) -> tuple[Embedder, TrainingResult]:
     model = model or small_network(dropout=0.2)
-    inputs = PixelInputs(TRAIN, val, Augmentation.of(settings), CPU)
+    inputs = PixelInputs(TRAIN, val, CPU, Augmentation.of(settings))
     return model, Trainer(model, inputs, settings, folder, log=log).fit()
 
 
@@ -200,7 +200,7 @@ def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path:
     assert tensors_of(tmp_path)["head"]["weight"].shape == (4 + 3, 16)
     with pytest.raises(Killed):
         run(settings, tmp_path / "first", KillAt(epoch=1))
-    inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
+    inputs = PixelInputs(TRAIN, VAL, CPU, Augmentation())
     initial = Trainer(small_network(), inputs, settings, tmp_path).head.weight
     moved = tensors_of(tmp_path / "first")["head"]["weight"] - initial
     turned = moved - initial * (moved * initial).sum(1, True) / initial.pow(2).sum(1, True)
@@ -212,7 +212,7 @@ def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path:
 
 def test_the_contrastive_loss_is_added_in_both_phases(tmp_path: Path) -> None:
     settings = tiny_training(warmup_epochs=1, triplet_epochs=1)
-    inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
+    inputs = PixelInputs(TRAIN, VAL, CPU, Augmentation())
     for epoch in (1, 2):
         losses = []
         for weight in (0.0, 2.0):
@@ -253,7 +253,7 @@ def test_averaged_weights_are_what_is_scored_and_kept(tmp_path: Path) -> None:
     averaged.pop("n_averaged")
     for weights, expected in ((saved["trained"], unaveraged), (averaged, result)):
         plain.load_state_dict(weights)
-        inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
+        inputs = PixelInputs(TRAIN, VAL, CPU, Augmentation())
         figures = validation_figures(inputs.embed_plain(plain, "val"), VAL.labels)
         assert figures["val_score"] == expected.history[-1]["val_score"]
 
@@ -309,7 +309,7 @@ def test_a_pretrained_model_starts_its_classes_at_the_mean_embeddings(tmp_path: 
     settings = tiny_training(warmup_sampler="uniform_all")
     model = small_network()
     model.backbone = "pretrained"
-    inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
+    inputs = PixelInputs(TRAIN, VAL, CPU, Augmentation())
     trainer = Trainer(model, inputs, settings, tmp_path)
     trainer.init_classes()
     centres = class_centres(inputs.embed_plain(model, "train"), TRAIN.labels)
@@ -324,7 +324,7 @@ def test_distillation_learns_to_see_through_degradation_and_resumes(tmp_path: Pa
         triplet_epochs=0, patience=8, learning_rate=0.0005, frozen_units=1, jitter=0.0,
         brightness=0.0, exposure=1.0, grey=0.3, cover=0.3, resolution=0.5, unaltered=0.3,
     )  # fmt: skip
-    inputs = PixelInputs(train, val, Augmentation.of(settings), CPU)
+    inputs = PixelInputs(train, val, CPU, Augmentation.of(settings))
 
     def trained(folder: Path, log: TrainingLog | None = None) -> tuple[Embedder, TrainingResult]:
         model = small_network()
@@ -393,7 +393,7 @@ def test_collapse_stops_the_run_with_advice(tmp_path: Path, miner: str) -> None:
     model = small_network()
     final = list(model.head.children())[-1]
     torch.nn.init.constant_(final.get_parameter("bias"), 1000.0)  # all embeddings point one way
-    inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
+    inputs = PixelInputs(TRAIN, VAL, CPU, Augmentation())
     with pytest.raises(FaceOpsError, match=r"collapsed to one point .* lower train.learning_rate"):
         Trainer(model, inputs, settings, tmp_path).fit()
 
@@ -407,7 +407,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run_before_the_update(tmp_path: 
 
     settings = tiny_training(checkpoint_minutes=1e-9)
     model = small_network()
-    inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
+    inputs = PixelInputs(TRAIN, VAL, CPU, Augmentation())
     with pytest.raises(FaceOpsError, match=r"gradient of step 2 in epoch 1 is not finite"):
         Trainer(model, inputs, settings, tmp_path, log=Blinding()).fit()
 
@@ -451,7 +451,7 @@ def test_what_changes_the_result_is_another_run(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_gain_below_min_delta_is_kept_but_does_not_reset_patience(tmp_path: Path) -> None:
     model = small_network()
-    inputs = PixelInputs(TRAIN, VAL, Augmentation(), CPU)
+    inputs = PixelInputs(TRAIN, VAL, CPU, Augmentation())
     trainer = Trainer(model, inputs, tiny_training(min_delta=0.01), tmp_path)
     weight = model.head[3].get_parameter("bias")
     seen = []

@@ -53,5 +53,4 @@ def png(pixels: np.ndarray) -> bytes:
     rows = pixels.astype(">u2") if wide else pixels
     content = b"".join(b"\x00" + row.tobytes() for row in rows)
     header = png_header(width, height, 16 if wide else 8, 2 if pixels.ndim == 3 else 0)
-    data = png_chunk(b"IDAT", stored_zlib(content))
-    return header + data + png_chunk(b"IEND", b"")
+    return header + png_chunk(b"IDAT", stored_zlib(content)) + png_chunk(b"IEND", b"")

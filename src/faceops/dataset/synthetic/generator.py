@@ -41,7 +41,7 @@ _PERSON, _PHOTO = 0, 1  # first part of a spawn key after the group and the pers
 def person_latent(seed: int, group: int, person: int) -> np.ndarray:
     """Return the latent of one person, float64 (100,), drawn from its own seed.
 
-    It looks into the camera: a person has no pose, only their photos have.
+    The face looks into the camera: only photos of the person vary the pose.
     """
     key = (group, person, _PERSON)
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
@@ -84,8 +84,7 @@ class _Layer:
 def load_generator(weights: Path) -> Draw:
     """Return a function from latents, float64 (N, 100), to faces, uint8 (N, 64, 64, 3) RGB.
 
-    Raises:
-        FaceOpsError: the file is not the generator's state dict.
+    Raises FaceOpsError: the file is not the generator's state dict.
     """
     import torch
 
@@ -151,7 +150,7 @@ _ONE = 1 << 16  # fixed point with 16 bits behind the point
 def turned(tile: np.ndarray, degrees: int) -> np.ndarray:
     """Return uint8 (S, S, C) turned clockwise about its middle, bilinear, edges repeated.
 
-    S is at most 2,000: what lies behind the point has 16 bits of 32.
+    S is at most 2,000: coordinates are 32-bit fixed-point numbers with 16 fractional bits.
     """
     side = tile.shape[0]
     cosine = round(math.cos(math.radians(degrees)) * _ONE)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -155,15 +154,12 @@ def _drawing(folder: str, seed: int, files: _SceneFiles) -> Drawing:
         photo_latent(seed, face.group, face.person, face.photo) for face in files.scene.faces
     ]
     paths = tuple(f"{folder}/{name}" for name in files.names)
-    return Drawing(paths, np.stack(latents), partial(_draw_files, seed, files))
-
-
-def _draw_files(seed: int, files: _SceneFiles, tiles: np.ndarray) -> tuple[bytes, ...]:
-    return files.encode(draw_scene(seed, files.scene, tiles))
+    return Drawing(
+        paths, np.stack(latents), lambda tiles: files.encode(draw_scene(seed, files.scene, tiles))
+    )
 
 
 def _file(path: str, content: bytes) -> Drawing:
-    """Return a file without a face."""
     return Drawing((path,), np.empty((0, 100)), lambda tiles: (content,))
 
 
@@ -209,8 +205,7 @@ def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> di
 
     `weights`: the generator's file.
 
-    Raises:
-        FaceOpsError: the folder holds something else, or cannot be written.
+    Raises FaceOpsError: the folder holds something else, or cannot be written.
     """
     _check_or_write_sources(data, settings)
     drawings = list(chain(portraits(settings), album(settings)))
@@ -239,7 +234,6 @@ def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> di
 
 
 def _check_or_write_sources(data: Path, settings: SyntheticSettings) -> None:
-    """Write sources.json, or check that it names the same settings."""
     sources = read_sources(data)
     wanted = settings.as_dict()
     if not sources:

@@ -24,8 +24,8 @@ def _order() -> tuple[np.ndarray, list[str], list[str]]:
     given = ["".join(parts) for parts in product(_GIVEN_STARTS.split(), _GIVEN_ENDS.split())]
     starts, ends = _FAMILY_STARTS.split(), _FAMILY_ENDS.split()
     family = ["".join(parts) for parts in product(starts, _FAMILY_MIDDLES, ends)]
-    generator = np.random.default_rng(_ORDER_SEED)
-    return generator.permutation(len(given) * len(family)), given, family
+    count = len(given) * len(family)
+    return np.random.default_rng(_ORDER_SEED).permutation(count), given, family
 
 
 GROUPS = 3

@@ -183,29 +183,23 @@ def mirror(pixels: Tensor, draws: Tensor) -> Tensor:
 class Augmentation:
     """How much crops are changed; all in 0..1, and 0 changes nothing.
 
-    flip: mirror half of the photos.
-    jitter, brightness, blur, jpeg: strengths, the largest change: each photo's own lies anywhere
-        between none and that. What 1 means is said where each change is defined.
-    erase, occlude, cover: shares of the photos that lose a rectangle, whose lower face is covered,
-        or whose eyes or another place.
-    exposure, resolution, noise: strengths of degradations.
-    grey: share of the photos that lose their colours.
-    unaltered: share of the photos that stay as they are, whatever the other settings.
+    A strength is the largest change, as the function of that change states: each photo's own change
+    is drawn between none and that.
     """
 
-    flip: bool = False
-    jitter: float = 0.0
-    brightness: float = 0.0
-    blur: float = 0.0
-    jpeg: float = 0.0
-    erase: float = 0.0
-    occlude: float = 0.0
-    cover: float = 0.0
-    exposure: float = 0.0
-    resolution: float = 0.0
-    noise: float = 0.0
-    grey: float = 0.0
-    unaltered: float = 0.0
+    flip: bool = False  # mirror half of the photos
+    jitter: float = 0.0  # strength
+    brightness: float = 0.0  # strength
+    blur: float = 0.0  # strength
+    jpeg: float = 0.0  # strength
+    erase: float = 0.0  # share of the photos in which a rectangle is replaced by noise
+    occlude: float = 0.0  # share of the photos whose lower face is covered
+    cover: float = 0.0  # share of the photos whose eyes or another place are covered
+    exposure: float = 0.0  # strength
+    resolution: float = 0.0  # strength
+    noise: float = 0.0  # strength
+    grey: float = 0.0  # share of the photos that lose their colours
+    unaltered: float = 0.0  # share of the photos that stay as they are
 
     @classmethod
     def of(cls, settings: Train) -> "Augmentation":

@@ -5,6 +5,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -31,14 +32,16 @@ FEATURES_VERSION = 2
 Split = Literal["train", "val"]
 
 
+@dataclass(eq=False)
 class TrainingInputs:
     """Reads faces, and embeds them with gradient (augmented) or without (unchanged).
 
     Subclasses define `forward`, and `read` and `trained` where they differ.
     """
 
-    def __init__(self, train: FaceDataset, val: FaceDataset, device: torch.device) -> None:
-        self.train, self.val, self.device = train, val, device
+    train: FaceDataset
+    val: FaceDataset
+    device: torch.device
 
     def trained(self, model: Embedder) -> nn.Module:
         """Return the part of `model` whose weights change."""
@@ -94,18 +97,11 @@ class TrainingInputs:
         return loaded.pin_memory() if self.device.type == "cuda" else loaded
 
 
+@dataclass(eq=False)
 class PixelInputs(TrainingInputs):
     """All layers are trained, on augmented crops, uint8 (B, H, W, 3), of any one size."""
 
-    def __init__(
-        self,
-        train: FaceDataset,
-        val: FaceDataset,
-        augmentation: Augmentation,
-        device: torch.device,
-    ) -> None:
-        super().__init__(train, val, device)
-        self.augmentation = augmentation
+    augmentation: Augmentation
 
     def forward(self, model: Embedder, batch: Tensor, seed: int | None, first: int) -> Tensor:
         """Embed crops, augmented if there is a `seed`."""
@@ -116,18 +112,11 @@ class PixelInputs(TrainingInputs):
         return model(pixels)
 
 
+@dataclass(eq=False)
 class FeatureInputs(TrainingInputs):
     """Only the head is trained, on features of the frozen trunk, float16 (N, views, ...)."""
 
-    def __init__(
-        self,
-        train: FaceDataset,
-        val: FaceDataset,
-        features: dict[Split, np.ndarray],
-        device: torch.device,
-    ) -> None:
-        super().__init__(train, val, device)
-        self.features = features
+    features: dict[Split, np.ndarray]
 
     def trained(self, model: Embedder) -> nn.Module:
         """Return the head."""
@@ -151,9 +140,9 @@ class FeatureInputs(TrainingInputs):
 
 @contextmanager
 def one_thread_per_operator() -> Iterator[None]:
-    """Use one thread inside an operator: batches that run at a time need less than half as much.
+    """Use one thread inside an operator, for batches that run at the same time.
 
-    Threads that share an operator wait for each other after each one, and spin meanwhile.
+    It takes less than half the CPU time: threads that share an operator spin while they wait.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -234,8 +223,7 @@ def build_inputs(
 ) -> TrainingInputs:
     """Return pixels, or the frozen trunk's features, which are cached in `folder`.
 
-    Raises:
-        FaceOpsError: a split has fewer than two people with two or more photos.
+    Raises FaceOpsError: a split has fewer than two people with two or more photos.
     """
     for name, faces in (("train", train), ("val", val)):
         if faces.people < 2:
@@ -244,9 +232,9 @@ def build_inputs(
                 " 2 are needed; add photos, or change the shares in the section split."
             )
     if not trains_head_only(settings):
-        return PixelInputs(train, val, Augmentation.of(settings), device)
+        return PixelInputs(train, val, device, Augmentation.of(settings))
     features: dict[Split, np.ndarray] = {
         "train": cached_features(model, train, settings.flip, folder, "train", device),
         "val": cached_features(model, val, False, folder, "val", device),
     }
-    return FeatureInputs(train, val, features, device)
+    return FeatureInputs(train, val, device, features)

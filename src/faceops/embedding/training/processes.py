@@ -58,8 +58,7 @@ class Processes:
     def join(cls, device: torch.device) -> "Processes":
         """Return the processes that torchrun started (by its environment), or this one alone.
 
-        Raises:
-            FaceOpsError: there are more processes than GPUs, or the others do not come.
+        Raises FaceOpsError: there are more processes than GPUs, or the others do not come.
         """
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
@@ -149,11 +148,10 @@ class Processes:
 
     def agree(self, value: Any) -> Any:
         """Return the `value` of process 0."""
-        if self.count == 1:
-            return value
         box = [value]
-        with _with_others():
-            dist.broadcast_object_list(box)
+        if self.count > 1:
+            with _with_others():
+                dist.broadcast_object_list(box)
         return box[0]
 
 

@@ -1,14 +1,14 @@
 """Train an embedder: a classification warm-up, then mined triplets; the best epoch is kept.
 
-An epoch is a list of batches of P people x K photos, or in the warm-up of as many photos of
-anybody. A step embeds its batch, takes the loss (of the classification head, of the triplets that
+An epoch is a list of batches of P people x K photos, or in the warm-up of as many photos of any
+people. A step embeds its batch, takes the loss (of the classification head, of the triplets that
 a miner finds in the batch, of all its pairs, or several of these), and updates the weights. After
 an epoch the validation people are scored. `Trainer` reads from top to bottom: data, model,
 optimiser, loop.
 
 A warm-up by distillation needs no labels: the network learns to give an augmented crop the
-embedding that the start gives to the crop as it is. The start is both teacher and student; what is
-learnt is to see through the augmentation. Validation crops are then augmented too.
+embedding that the start gives to the crop as it is. The start is both teacher and student, which
+learns to ignore the augmentation. Validation crops are then augmented too.
 """
 
 import os
@@ -60,16 +60,11 @@ Row = dict[str, Any]  # an epoch of the history: epoch, phase, miner, figures
 
 @dataclass
 class TrainingResult:
-    """The same when the run is repeated on one CPU.
+    """The same when the run is repeated on one CPU."""
 
-    history: a row per epoch, epoch 0 being the start.
-    best_epoch: the epoch whose weights the model now has.
-    stopped: "finished", "patience" or "max_minutes".
-    """
-
-    history: list[Row]
-    best_epoch: int
-    stopped: str
+    history: list[Row]  # a row per epoch, epoch 0 being the start
+    best_epoch: int  # the epoch whose weights the model now has
+    stopped: str  # "finished", "patience" or "max_minutes"
 
     @property
     def best(self) -> Row:
@@ -92,8 +87,7 @@ def start_model(settings: Train, sface: Path | None) -> Embedder:
 
     With `settings.start` it is the trained model in that folder.
 
-    Raises:
-        FaceOpsError: there is none, or it is of another architecture than the settings say.
+    Raises FaceOpsError: there is none, or it is of another architecture than the settings say.
     """
     if settings.start:
         model = load_model(Path(settings.start))
@@ -329,7 +323,7 @@ class Trainer:
             targets = self.targets[torch.from_numpy(batch.positions)].to(device)
             loss = loss + distillation_loss(embeddings, targets)
         if head_weight > 0:
-            # The others, people used as negatives only, have no class.
+            # People who are used as negatives only have no class.
             known = torch.from_numpy(np.flatnonzero(batch.labels < self.head.people)).to(device)
             loss = loss + head_weight * self.head(embeddings[known], labels[known])
         if settings.contrastive_weight > 0:
@@ -392,8 +386,7 @@ class Trainer:
         self.processes.broadcast_buffers(self.trained)
         seed = self.settings.seed if self.distils else None
         embeddings = self.inputs.embed_plain(self.model, "val", seed=seed)
-        figures = validation_figures(embeddings, self.val.labels)
-        return self.processes.agree(figures)
+        return self.processes.agree(validation_figures(embeddings, self.val.labels))
 
     def fresh_embeddings(self) -> np.ndarray:
         """Return the bank's embeddings, after embedding the faces that the last epoch did not."""

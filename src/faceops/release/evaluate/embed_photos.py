@@ -48,8 +48,7 @@ def labelled_photos(data: Path, people: Iterable[str] | None = None) -> list[Lab
     The first folder below names the person; different spellings of a name are one person. With
     `people`, only their photos are returned.
 
-    Raises:
-        UsageError: there are photos of fewer than two people, or somebody of `people` has none.
+    Raises UsageError: there are photos of fewer than two people, or somebody of `people` has none.
     """
     root = data / "photos" if (data / "photos").is_dir() else data
     if (data / "data" / "photos").is_dir():
@@ -129,7 +128,7 @@ class PhotoStore:
         reason = "" if crop is not None else str(cropped.reason)
         stated = {"photo_id": photo_id, "row": row, "quality": quality, "reason": reason}
         self.photos[photo_id] = stated
-        self._lines.write(json.dumps(self.photos[photo_id]) + "\n")
+        self._lines.write(json.dumps(stated) + "\n")
         self._lines.flush()
 
     def crops(self) -> np.ndarray:
@@ -227,8 +226,7 @@ def embed_photos(
         duplicates: keep copies of a photo, which pairs lists may name. Otherwise a copy is
             rejected: it would be a trivial genuine pair.
 
-    Raises:
-        FaceOpsError: no photo has a usable face, or `work` cannot be used.
+    Raises FaceOpsError: no photo has a usable face, or `work` cannot be used.
     """
     with PhotoStore(work / model.finder_identity[:16]) as store:
         rows = _find_faces(model, photos, quarantine, store, threads)

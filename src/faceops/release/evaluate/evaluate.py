@@ -39,15 +39,12 @@ class EvaluationResult:
 _BLOCK = 64  # crops between two reports of progress
 
 
-def embed_split(
-    model: MeasuredModel, crops_file: Path, faces_file: Path, split: str = "test"
-) -> EmbeddedFaces:
-    """Return the faces of the people of `split`, with their crops, embedded by `model`.
+def embed_test_people(model: MeasuredModel, crops_file: Path, faces_file: Path) -> EmbeddedFaces:
+    """Return the faces of the test people, with their crops, embedded by `model`.
 
-    Raises:
-        FaceOpsError: the files are absent or do not match, or nobody is in `split`.
+    Raises FaceOpsError: the files are absent or do not match, or there are no test people.
     """
-    people = read_split(faces_file, split)
+    people = read_split(faces_file, "test")
     crops = read_rows(crops_file, people.rows)
     blocks = range(0, len(crops), _BLOCK)
     parts = [model.embed(crops[start : start + _BLOCK])[0] for start in track(blocks, "embedding")]

@@ -156,7 +156,6 @@ class ForeignEmbedder:
 
 
 def _check(session: onnxruntime.InferenceSession, adapter: Adapter, path: Path) -> None:
-    """Raise FaceOpsError if the graph does not take images, or has another output."""
     inputs, outputs = session.get_inputs(), [output.name for output in session.get_outputs()]
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:
         given = ", ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)

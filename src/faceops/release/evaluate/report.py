@@ -1,12 +1,11 @@
 """The report of an evaluation (figures, curves, pictures, one HTML page) and the model card."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import write_file
+from faceops.base.files import read_json_object, write_file
 from faceops.config.sections import Evaluate
 from faceops.embedding.similarity_map import draw_similarity_map
 from faceops.evaluation import mistakes
@@ -126,8 +125,7 @@ def write_report(
         verify: verify.json of the pipeline that made the model.
         history: history.csv of its training; it may not exist.
 
-    Raises:
-        FaceOpsError: `folder` cannot be written, or `verify` or `history` is damaged.
+    Raises FaceOpsError: `folder` cannot be written, or `verify` or `history` is damaged.
     """
     model, figures = result.model, result.figures
     rows = read_history(history) if history is not None and history.exists() else []
@@ -171,10 +169,9 @@ def _draw_faces(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return read_json_object(path)
     except (OSError, ValueError) as error:
         raise FaceOpsError(f"{path} cannot be read ({error}); run the verify stage.") from None
-    return content
 
 
 def model_card(release: Release, figures: dict[str, Any], catalogue: dict[str, Weight]) -> str:
