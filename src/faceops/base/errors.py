@@ -43,11 +43,11 @@ class UsageError(FaceOpsError):
 
 
 class InUseError(FaceOpsError):
-    """Another process works on the same files; later it has ended."""
+    """Another process works on the same files; the command may succeed later."""
 
 
 class NotPermittedError(FaceOpsError):
-    """The user of a database may not do it."""
+    """The user of a database lacks a permission."""
 
 
 class DamageError(FaceOpsError):
@@ -60,7 +60,7 @@ class StoreError(FaceOpsError):
 
 def printable(text: object) -> str:
     """Return `text` on one line: control characters and undecodable bytes as escapes."""
-    # The zero-width joiners that names in some scripts need do no harm.
+    # Zero-width joiners are kept: names in some scripts need them.
     return "".join(
         c if c.isprintable() or c in "\u200c\u200d" else ascii(c)[1:-1] for c in str(text)
     )

@@ -2,8 +2,8 @@
 
 A pair is accepted when its score is at least the threshold, and TAR at a FAR is taken at the lowest
 threshold that keeps the FAR, without interpolation; tied scores are accepted or rejected together.
-Only how many impostor pairs lie below each genuine pair enters, so millions of pairs are scanned in
-blocks (scikit-learn's curves hold all scores).
+Only the ranks of genuine scores among impostor scores are needed, so millions of pairs are counted
+in blocks (scikit-learn's curves hold all scores).
 """
 
 import math
@@ -16,7 +16,7 @@ import numpy as np
 
 def allowed_false_accepts(far: float, impostors: int) -> int:
     """Return how many of `impostors` pairs may be accepted at the false accept rate `far`."""
-    # far * impostors may be 2.9999999999999996 where it means 3.
+    # The product may be rounded, such as 2.9999999999999996 for 3.
     return math.floor(far * impostors + 1e-9)
 
 

@@ -1,4 +1,4 @@
-"""What computes: the devices, the CPUs that this process may use, and an ordered map over them."""
+"""Devices, the CPUs that this process may use, and an ordered map over threads."""
 
 import math
 import mmap

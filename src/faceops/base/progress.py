@@ -20,7 +20,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def progress_to(listener: Listener) -> Iterator[None]:
-    """Tell `listener` the progress of all work inside that has a known total, in this thread."""
+    """Report the progress of all work in this context with a known total, in this thread."""
     token = _listener.set(listener)
     try:
         yield
@@ -43,7 +43,7 @@ def track(
     if total is None and isinstance(items, Sized):
         total = len(items)
     if (listener := _listener.get()) is not None and total:
-        items = _told(items, what, total, size, listener)
+        items = _reported(items, what, total, size, listener)
     if sys.stderr.isatty():
         with tqdm(desc=what, total=total, leave=False, dynamic_ncols=True, delay=after_s) as bar:
             for item in items:
@@ -67,7 +67,7 @@ def track(
         )
 
 
-def _told(
+def _reported(
     items: Iterable[T], what: str, total: int, size: Callable[[T], int], listener: Listener
 ) -> Iterator[T]:
     count = 0

@@ -48,8 +48,7 @@ def _import(args: argparse.Namespace) -> int:
     """
     from faceops.gallery.archive import import_gallery
 
-    gallery = import_gallery(args.archive, args.gallery)
-    return _shown(args, gallery, f"{args.gallery} imported")
+    return _shown(args, import_gallery(args.archive, args.gallery), f"{args.gallery} imported")
 
 
 def _shown(args: argparse.Namespace, gallery: "Gallery", done: str, **more: object) -> int:

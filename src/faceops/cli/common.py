@@ -72,8 +72,7 @@ def add_folder(
 def check_folders(args: argparse.Namespace) -> None:
     """Check the folders that a command's arguments name, see `faceops.photos.folders`.
 
-    Raises:
-        UsageError: one of them is wrong.
+    Raises UsageError: one of them is wrong.
     """
     named = []
     for name, kind, use in getattr(args, "folders", ()):
@@ -119,8 +118,7 @@ def add_photo_limits(parser: argparse.ArgumentParser) -> None:
 def photo_limits(args: argparse.Namespace) -> PhotoLimits:
     """Return the limits of the arguments that `add_photo_limits` adds.
 
-    Raises:
-        UsageError: one is not a positive number.
+    Raises UsageError: one is not a positive number.
     """
     given = {}
     for name, field in (("max_megapixels", "max_pixels"), ("max_megabytes", "max_bytes")):
@@ -199,8 +197,7 @@ def choose_precision(
     comparable; a new one gets int8 where the release offers it and it is clearly faster on the CPU,
     and `device` allows no GPU: only then there is a sentence, else "".
 
-    Raises:
-        FaceOpsError: for a new gallery, as `int8_gain`.
+    Raises FaceOpsError: for a new gallery, as `int8_gain`.
     """
     if choice != "auto":
         return choice, ""
@@ -239,7 +236,7 @@ def load_bundle(
         precision = precision_for(content, args.precision, gallery.contract_id)
         if stated := stated_contract(content, precision):  # else `load_release` refuses it
             gallery.require(stated)
-    _say(args, choice)
+    _print_choice(args, choice)
     folder = getattr(args, "gallery", None)
     return load_release(args.bundle, choice.model, threads, args.precision, folder, args.device)
 
@@ -254,7 +251,7 @@ def _choose(args: argparse.Namespace, contract_id: str) -> Choice:
     return made[contract_id]
 
 
-def _say(args: argparse.Namespace, choice: Choice) -> None:
+def _print_choice(args: argparse.Namespace, choice: Choice) -> None:
     """Print which release was chosen and why, once a command; not to stdout, which may be JSON."""
     if choice.why and getattr(args, "said", None) != choice:
         print(escaped(f"faceops {args.command}: {choice}"), file=sys.stderr)
@@ -311,7 +308,7 @@ def bundle_folder(args: argparse.Namespace, contract_id: str) -> tuple[Path, str
     Raises: as `load_release`.
     """
     choice = _choose(args, contract_id)
-    _say(args, choice)
+    _print_choice(args, choice)
     if args.bundle is not None:
         require_folder(args.bundle, NO_FOLDER)
         folder, name, note = args.bundle, str(args.bundle), ""
@@ -330,8 +327,7 @@ def _with_warning(folder: Path, name: str, note: str) -> str:
 def require_folder(folder: Path, advice: str) -> None:
     """Check that `folder` exists.
 
-    Raises:
-        UsageError: it does not; `advice` says what to do.
+    Raises UsageError: it does not; `advice` says what to do.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; {advice}.")

@@ -349,7 +349,6 @@ def _forget(args: argparse.Namespace) -> int:
 
 
 def _forget_lines(done: "ForgetResult", gallery: "GalleryPlace") -> list[str]:
-    """Return lines on what was removed, what remains and what is not covered."""
     lines = [
         f"{done.person}: {done.gallery_faces} faces with crops and embeddings removed from "
         f"{gallery}"

@@ -200,7 +200,6 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
 
 
 def _gallery_lines(summary: "Summary", out: Path) -> list[str]:
-    """Return what confirmed faces changed in the gallery."""
     lines = _counted(summary.admitted, "confirmed faces entered the gallery")
     left = "faces left the gallery, as they are not confirmed any more"
     lines += _counted(summary.withdrawn, left)
@@ -212,7 +211,7 @@ def _gallery_lines(summary: "Summary", out: Path) -> list[str]:
 
 
 def _counted(count: int, sentence: str) -> list[str]:
-    """Return the sentence about so many, none about nothing."""
+    """Return the sentence after its count; nothing for a count of 0."""
     return [f"{count} {sentence}"] if count else []
 
 

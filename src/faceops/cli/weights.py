@@ -36,7 +36,7 @@ def _list(args: argparse.Namespace) -> int:
         if "error" in row:
             lines.append(f"  error:   {row['error']}")
     show(args, rows, lines)
-    # A file under a weight's name is another one.
+    # A file has the name of a weight, but another sha256.
     return 1 if any("error" in row for row in rows) else 0
 
 

@@ -1,6 +1,6 @@
 """The sections of params.yaml, a frozen pydantic model each: one per stage, and the gate's.
 
-The defaults are the demo's configuration, but for what makes the demo shorter;
+The defaults are the demo's configuration, except for what makes the demo shorter.
 `experiments/*.yaml` override single keys.
 """
 

@@ -34,8 +34,7 @@ class Region:
     """A region of a photo."""
 
     name: str  # as it is stored, "" for none
-    # As shares of the stored image; None if it was made for a photo of other proportions, which has
-    # been cropped or turned since
+    # In shares of the stored image; None if the photo has been cropped or turned since
     area: Area | None
     kind: str = "Face"  # MWG's type: "Face", also where none is stated, "Pet", "Focus" and others
 

@@ -1,4 +1,4 @@
-"""Champion and challenger on the same photos: everything that the rules measure on."""
+"""Champion and challenger on the same photos: what the rules of the gate are measured on."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ class Comparison:
 
     # Both releases, opened with the same number of threads
     models: tuple[MeasuredModel, MeasuredModel]
-    frozen: FrozenPhotos  # the photos
+    frozen: FrozenPhotos
     settings: Gate  # section `gate` of params.yaml, its paths complete
     seen: tuple[PeopleSeen, PeopleSeen]  # the people that each release was trained or calibrated on
     work: Path  # folder for faces and embeddings; those of an earlier comparison are reused

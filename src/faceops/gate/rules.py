@@ -108,8 +108,7 @@ def dir_at_fpir(comparison: Comparison) -> RuleResult:
     """DIR at FPIR, each model at its own threshold for that FPIR: measures the embedder."""
     gate = comparison.settings
     figures = _paired(comparison, lambda one, weight: one.dir(weight, gate.fpir))
-    name = f"DIR at FPIR {gate.fpir:g}"
-    return no_loss(name, figures, gate.max_dir_loss, comparison.people)
+    return no_loss(f"DIR at FPIR {gate.fpir:g}", figures, gate.max_dir_loss, comparison.people)
 
 
 @gate_rule("max_named_loss")
@@ -167,8 +166,7 @@ def worst_group(comparison: Comparison) -> RuleResult | None:
     names = [one.worst(comparison.unit_weights, gate.fpir, groups)[0] for one in comparison.figures]
     figures = _paired(comparison, lambda one, weight: one.worst(weight, gate.fpir, groups)[1])
     which = names[0] if names[0] == names[1] else f"{names[0]}; challenger: {names[1]}"
-    name = f"worst group's DIR ({which})"
-    return no_loss(name, figures, gate.max_slice_loss, comparison.people)
+    return no_loss(f"worst group's DIR ({which})", figures, gate.max_slice_loss, comparison.people)
 
 
 @gate_rule("max_slice_loss", "min_slice_people")

@@ -71,8 +71,7 @@ def draw_trials(
         gallery_photos: photos enrolled per person, who has at least one photo more.
         unknown_share: share of the people with so many photos who become strangers.
 
-    Raises:
-        FaceOpsError: too few people have so many photos.
+    Raises FaceOpsError: too few people have so many photos.
     """
     able = np.flatnonzero(np.bincount(person[usable], minlength=person.max() + 1) > gallery_photos)
     enrolled = round(len(able) * (1 - unknown_share))
@@ -140,7 +139,7 @@ class ModelFigures:
         accepted_strangers = np.cumsum(weight[self._stranger_person])
         total = accepted_strangers[-1]
         at = int(np.searchsorted(accepted_strangers, fpir * total + 1e-9, side="right"))
-        # Without a stranger to refuse every right name counts, but never a photo without a face.
+        # All strangers may be accepted: every right name counts, but no photo without a face.
         return float(self._stranger_score[at]) if at < len(accepted_strangers) else -1.0
 
     def dir(self, weight: np.ndarray, fpir: float, rows: np.ndarray | None = None) -> float:

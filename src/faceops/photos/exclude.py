@@ -48,8 +48,7 @@ class ExcludeRules:
     def of_options(cls, root: Path, exclude: Sequence[str]) -> "ExcludeRules":
         """Return the rules of the option --exclude.
 
-        Raises:
-            UsageError: a pattern is wrong.
+        Raises UsageError: a pattern is wrong.
         """
         if not exclude:
             return cls()
@@ -74,11 +73,11 @@ class ExcludeRules:
             ) from None
         if b"\0" in content:
             raise UsageError(f"{printable(file)} is not UTF-8 text; save it as UTF-8.")
-        # Names of files that are no text have the same escapes.
+        # As names that are not UTF-8 are decoded, so that patterns match them.
         lines = content.decode("utf-8-sig", "surrogateescape").splitlines()
         name = printable(file.relative_to(root))
         own = (f"{name}: ", len(_prefix(folder)), _parse(lines, printable(file)))
-        # Options come first, then the nearest file.
+        # Patterns of options come first, then those of the nearest file.
         options = sum(source == "" for source, _, _ in self.patterns)
         return ExcludeRules((*self.patterns[:options], own, *self.patterns[options:]))
 

@@ -12,8 +12,7 @@ import PIL
 class PhotoLimits:
     """Limits on one photo."""
 
-    # Width times height, read from the header before anything is decoded. A JPEG with more is
-    # decoded at a half, a quarter or an eighth of its size
+    # Width times height; a JPEG with more is decoded at a half, a quarter or an eighth of its size
     max_pixels: int = 250_000_000
     max_bytes: int = 500_000_000  # of the file, before it is read
     min_side: int = 16  # smallest width or height in pixels
@@ -33,11 +32,9 @@ class PhotoFormat:
     # Adds that plug-in to Pillow; ImportError where the package is not installed
     register: Callable[[], None] = lambda: None
     extra: str = ""  # of faceops, which installs the package
-    # Matches the first bytes of a file with one of `suffixes`, where the bytes alone do not tell
-    # the format
+    # As `signature`, for files with one of `suffixes` whose bytes alone do not tell the format
     with_suffix: re.Pattern[bytes] | None = None
-    # Returns width and height from the bytes of a file, where the plug-in decodes all as it opens
-    # one
+    # Returns width and height from a file's bytes, for a plug-in that decodes a file to open it
     size: Callable[[bytes], tuple[int, int]] | None = None
     # Whether the decoder itself turns the pixels upright, and its size is upright
     decoder_turns: bool = False

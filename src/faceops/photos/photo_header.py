@@ -49,9 +49,7 @@ class PhotoHeader:
     size: tuple[int, int]  # width and height of the upright photo in pixels
     orientation: int  # see `orientation_of`
     packets: tuple[bytes, ...]  # the XMP packets in the file, each of up to `MAX_BYTES`
-    # When the photo was taken, with a time zone only where the file states it; None where it states
-    # no time
-    taken: datetime | None = None
+    taken: datetime | None = None  # with a time zone only where the file states one
 
 
 def read_header(
@@ -62,8 +60,7 @@ def read_header(
 
     Of camera raw files and JPEG XL no packet is read.
 
-    Raises:
-        PhotoError: as `open_photo`.
+    Raises PhotoError: as `open_photo`.
     """
     silence_pillow()
     Image.MAX_IMAGE_PIXELS = None  # nothing is decoded

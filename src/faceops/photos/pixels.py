@@ -40,8 +40,7 @@ def image_of(pixels: np.ndarray) -> Image.Image:
     height, width = pixels.shape[:2]
     memory = pa.py_buffer(pixels.base)
     values = pa.Array.from_buffers(pa.uint8(), memory.size, [None, memory])
-    array = pa.FixedSizeListArray.from_arrays(values, 4)
-    return Image.fromarrow(array, "RGB", (width, height))
+    return Image.fromarrow(pa.FixedSizeListArray.from_arrays(values, 4), "RGB", (width, height))
 
 
 def _has_fourth_bytes(pixels: np.ndarray) -> bool:

@@ -3,7 +3,6 @@
 import io
 import math
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from PIL import Image, ImageFile
@@ -126,11 +125,10 @@ def register_jxl(signature: re.Pattern[bytes]) -> None:
 def jxl_size(content: bytes) -> tuple[int, int]:
     """Return the width and height that a JPEG XL file states; the plug-in decodes as it opens.
 
-    Raises:
-        ValueError: it is broken.
+    Raises ValueError: it is broken.
     """
     start = 0 if content[:2] == b"\xff\x0a" else _codestream(content)
-    bits = _bits(content[start + 2 : start + 16])
+    bits = (byte >> place & 1 for byte in content[start + 2 : start + 16] for place in range(8))
 
     def number(length: int) -> int:
         return sum(next(bits) << place for place in range(length))
@@ -149,10 +147,6 @@ def jxl_size(content: bytes) -> tuple[int, int]:
 
 
 _RATIOS = (1.0, 1.2, 4 / 3, 1.5, 16 / 9, 1.25, 2.0)
-
-
-def _bits(content: bytes) -> Iterator[int]:
-    return (byte >> place & 1 for byte in content for place in range(8))
 
 
 def _codestream(content: bytes) -> int:

@@ -57,14 +57,12 @@ class SidecarPlaces:
     would. A photo without either gets photo.jpg.xmp. Names that differ only in case or Unicode form
     are one file on some disks and shares: PHOTO.JPG has the sidecar photo.jpg.xmp, unless there is
     another file photo.jpg. Threads may share it.
-
-    Attributes:
-        changes: the `mark` of what `replace` replaced and of what it wrote, combined by xor.
     """
 
     def __init__(self) -> None:
         self._folders = lru_cache(_CACHED_FOLDERS)(_Folder)
-        self._lock, self.changes = Lock(), 0
+        self._lock = Lock()
+        self.changes = 0  # the `mark` of what `replace` replaced and wrote, combined by xor
 
     def _listing(self, folder: Path) -> _Listing:
         with self._lock:

@@ -47,8 +47,7 @@ def photo_paths(
         FaceOpsError: a .faceopsignore file cannot be read.
     """
     skipped = {} if skipped is None else skipped
-    walk = _Walk(root, is_photo, skipped)
-    return walk.files(ExcludeRules.of_options(root, exclude))
+    return _Walk(root, is_photo, skipped).files(ExcludeRules.of_options(root, exclude))
 
 
 def walk_objects(

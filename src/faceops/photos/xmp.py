@@ -100,8 +100,7 @@ def stored_area(
 class XmpDocument:
     """A packet to be read, changed and written; a new one without `content`.
 
-    Raises:
-        ValueError: `content` is not XML, not XMP, or has a document type.
+    Raises ValueError: `content` is not XML, not XMP, or has a document type.
     """
 
     def __init__(self, content: bytes | None = None) -> None:
@@ -233,7 +232,6 @@ class XmpDocument:
         return self._declared(self._child(parent, "rdf:Bag", RDF))
 
     def _property(self, name: str, namespace: str) -> Element:
-        """Add a property to the packet's first rdf:Description."""
         root = self._document.getElementsByTagNameNS(RDF, "RDF")[0]
         for description in _elements(root):
             if description.namespaceURI == RDF and description.localName == "Description":
@@ -262,8 +260,7 @@ class XmpDocument:
 def read_sidecar(path: Path) -> XmpDocument | None:
     """Return the packet in the sidecar `path`, a file or in a store; None if there is none.
 
-    Raises:
-        FaceOpsError: it is damaged, too large, or cannot be read.
+    Raises FaceOpsError: it is damaged, too large, or cannot be read.
     """
     try:
         if is_url(path):

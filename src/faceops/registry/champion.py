@@ -1,7 +1,7 @@
 """The champion: its alias, the log of its moves, promotion and rollback.
 
-The alias `champion` decides, and people may move it in MLflow's UI. The log, a tag of the
-registered model, follows it, so that a rollback finds the champion before.
+The version with the alias `champion` is the champion; people may move the alias in MLflow's UI. The
+log of its moves, a tag of the registered model, tells a rollback which version was champion before.
 """
 
 import getpass
@@ -61,8 +61,7 @@ def champions() -> list[Event]:
 def note_champion(event: Event) -> None:
     """Add to the log, which keeps as many of the latest entries as a tag can hold.
 
-    Raises:
-        FaceOpsError: the tag is not readable as a log.
+    Raises FaceOpsError: the tag is not readable as a log.
     """
     if len(event.because) > _LONGEST:
         event = replace(event, because=f"{event.because[:_LONGEST]}...")
@@ -133,8 +132,7 @@ def previous_champion(
 def promotion_lock() -> AbstractContextManager[None]:
     """Lock the store that MLflow points at, for processes that share its address and this cache.
 
-    Raises:
-        FaceOpsError: another process holds the lock.
+    Raises FaceOpsError: another process holds the lock.
     """
     address = mlflow.get_tracking_uri()
     path = store_cache(address) / "promotion.lock"

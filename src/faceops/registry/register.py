@@ -190,8 +190,7 @@ def give_alias(number: int) -> Version:
     A version that has an alias, was measured by the gate or was champion stays as it is. To call
     it again completes an interrupted registration.
 
-    Raises:
-        StoreError: the store refused it or does not answer.
+    Raises StoreError: the store refused it or does not answer.
     """
     known = versions.versions()
     version = next(one for one in known if one.version == number)
@@ -212,8 +211,7 @@ def give_alias(number: int) -> Version:
 def record_stages(root: Path, parent: str, runs: Sequence[StageRun]) -> None:
     """Write `runs` to child runs of the run `parent`; existing ones are added to.
 
-    Raises:
-        StoreError: the store refused it or does not answer.
+    Raises StoreError: the store refused it or does not answer.
     """
     params = read_params(root / "params.yaml").model_dump(mode="json", by_alias=True)
     with store_errors("recording the stages"):
@@ -250,8 +248,7 @@ def dvc_stages(root: Path) -> list[str]:
 def stage_metrics(root: Path, stage: str) -> dict[str, float]:
     """Return all numbers of the stage's metric file as `stage.key`; none if it has no such file.
 
-    Raises:
-        FaceOpsError: the file is missing.
+    Raises FaceOpsError: the file is missing.
     """
     if stage not in METRICS:
         return {}
@@ -301,7 +298,6 @@ def _data_hash(root: Path) -> str:
 
 
 def _log_history(run_id: str, history: Path) -> None:
-    """Log the columns of numbers of history.csv, one row per epoch."""
     table = pd.read_csv(history).select_dtypes("number")
     epochs = table.get("epoch", pd.Series(range(len(table)))).astype(int)
     metrics = [

@@ -34,13 +34,11 @@ class Embedded(NamedTuple):
     """Embeddings of N faces."""
 
     embeddings: np.ndarray  # float32 (N, D), L2-normalised
-    # float32 (N,), of the first network's embeddings before they were normalised; NaN where the
-    # embedder does not tell
-    lengths: np.ndarray
+    lengths: np.ndarray  # float32 (N,), of the first network's raw embeddings; NaN if not known
 
     @classmethod
     def without_lengths(cls, embeddings: np.ndarray) -> "Embedded":
-        """Return what an embedder gave that does not tell lengths."""
+        """Return embeddings whose lengths are not known."""
         return cls(embeddings, np.full(len(embeddings), np.nan, np.float32))
 
 
@@ -112,10 +110,9 @@ class Bundle:
     _verifier: "_Session"
     _detector_bytes: bytes
     _landmarks_bytes: bytes
-    # What is unusual about how the release was found, for the user; "" if nothing is
-    note: str = ""
-    # Of the detector, the landmarks and the embedder. The verifier runs on the CPU: it is small,
-    # and equal embeddings are decided equally on every machine
+    note: str = ""  # what is unusual about how the release was found, for the user
+    # Of detector, landmarks and embedder. The verifier runs on the CPU: equal embeddings then have
+    # equal scores on every machine.
     device: Device = "cpu"
 
     @classmethod
@@ -177,8 +174,7 @@ class Bundle:
     def embed_with_lengths(self, crops: np.ndarray) -> Embedded:
         """Return the embeddings of crops uint8 (N, 112, 112, 3) RGB.
 
-        Raises:
-            ValueError: the crops have another shape or type.
+        Raises ValueError: the crops have another shape or type.
         """
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (112, 112, 3):
             raise ValueError(f"crops are {crops.dtype} {crops.shape}, not uint8 (N, 112, 112, 3)")
@@ -219,8 +215,7 @@ class Bundle:
         It turns photos that lie on their side or head. `detail` above 0 also finds small faces in
         large photos, see `FaceFinder`.
 
-        Raises:
-            FaceOpsError: it was trained on crops that were not aligned by landmarks.
+        Raises FaceOpsError: it was trained on crops that were not aligned by landmarks.
         """
         if self.release.alignment.mode != "aligned":
             raise FaceOpsError(

@@ -39,8 +39,7 @@ def quantise_embedder(
         float_layers: convolutions at the start, of each network, that stay in float32: they see
             the pixels, are cheap, and lose the most.
 
-    Raises:
-        CannotQuantise: the quantiser fails, or writes an invalid graph.
+    Raises CannotQuantise: the quantiser fails, or writes an invalid graph.
     """
     try:
         ready = equalise(prelu_as_convolution(fold_constants(embedder)), crops)
@@ -312,7 +311,6 @@ def _scales_channels(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorPr
 
 
 def _remove_unused_constants(graph: onnx.GraphProto) -> None:
-    """Remove the initialisers that no node reads."""
     read = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.initializer[:]

@@ -97,8 +97,7 @@ def dlib_graph(content: bytes, manifest: bytes, opset: int) -> onnx.ModelProto:
         content: `face_recognition_model.bin`.
         manifest: the JSON that names its tensors.
 
-    Raises:
-        FaceOpsError: the files do not belong together or are of another network.
+    Raises FaceOpsError: the files do not belong together or are of another network.
     """
     graph = _Graph("dlib_")
     try:
@@ -193,8 +192,7 @@ def with_dlib(network: onnx.ModelProto, share: float) -> onnx.ModelProto:
         network: "crops" uint8 (batch, 112, 112, 3) -> "embeddings" (batch, D), L2-normalised. Its
             nodes and constants keep their names and order.
 
-    Raises:
-        FaceOpsError: the weights of dlib are not available.
+    Raises FaceOpsError: the weights of dlib are not available.
     """
     if not share:
         return network
@@ -216,9 +214,9 @@ def embedding_size(model: onnx.ModelProto) -> int:
 
 
 def raw_embedding(model: onnx.ModelProto) -> str | None:
-    """Return the value that the first network of `model` normalises; None where it cannot be told.
+    """Return the value that the first network of `model` normalises; None where it is not found.
 
-    Its length says how well the network made out the face, see `LengthScale`.
+    Its length is a measure of the face's quality, see `faceops.faces.quality.LengthScale`.
     """
     producers = {name: node for node in model.graph.node for name in node.output}
     node = producers.get("embeddings")

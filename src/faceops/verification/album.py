@@ -2,29 +2,28 @@
 
 A budget is the largest share of strangers' faces that may get a name (the false positive
 identification rate, FPIR). With n enrolled people and a share p of pairs of strangers at or above
-a threshold, it is 1 - (1 - p)^n. So the task is to find p in this album, where nobody has said
-who is who:
+a threshold, it is 1 - (1 - p)^n. So the task is to estimate p in this album without labels:
 
 1. A sample of the album's faces and of the enrolled people is grouped by person: average linkage,
    first of faces, then of the groups' mean embeddings. One face of each group is the cohort of
    `normalisation`.
-2. Faces of different groups are pairs of strangers. Each stands for an enrolled person and a
-   stranger whom we invent, as decoys do in proteomics (Elias & Gygi 2007).
-3. Groups err where it matters most, in the highest scores: two strangers who look alike become one
-   group, and one person becomes two. So the album is measured where errors do not matter, at the
-   scores that 10 % and 1 % of pairs reach, and the release says how scores go on from there: after
-   normalisation the shape of this tail is the same in all calibration sets (`TailShape`).
-4. Where pairs of strictly made groups score higher than that, as among relatives, the tail is moved
-   up, by at most `_MOST_ABOVE`; but not if the excess is there already among the many pairs of
-   ordinary strangers, since it then comes from people whose faces were not grouped. At rates that
-   too few pairs of the album reach to tell, the tail is moved up in any case.
+2. Faces of different groups are pairs of strangers. Such a pair simulates a search: one face is
+   enrolled, the other is a stranger's (target-decoy approach of proteomics, Elias & Gygi 2007).
+3. Grouping errors affect the highest scores most: two strangers who look alike become one group,
+   and one person becomes two. So the album is measured at the scores that 10 % and 1 % of pairs
+   reach, where these errors have little effect, and the tail beyond them has the shape that the
+   release states: after normalisation it is the same in all calibration sets (`TailShape`).
+4. Where pairs of groups made with the strict limit score higher than that, as among relatives, the
+   tail is moved up, by at most `_MOST_ABOVE`; but not if the excess is already there at the higher
+   rates of ordinary strangers, since it then comes from people whose faces were not grouped. At
+   rates that too few pairs of the album reach, the tail is moved up in any case.
 
 All of this but the groups is repeated for resampled groups, a bootstrap (Efron 1979). The
 threshold is where the mean rate of the resamples meets that of the budget (`pair_rate`); the
-interval also has the number of strangers who happen to be in the album. An album with fewer than
-`FEWEST_PEOPLE` groups cannot say; the threshold is then that of the calibration set with the most
-similar strangers. With fewer than `ENOUGH_FACES` faces it is between the two, where that of the
-album is the lower one.
+interval also covers the chance by which strangers are in the album. An album with fewer than
+`FEWEST_PEOPLE` groups is not measured; the threshold is then that of the calibration set with the
+most similar strangers. With fewer than `ENOUGH_FACES` faces the threshold is between the two, if
+that of the album is the lower one.
 """
 
 import hashlib
@@ -142,8 +141,7 @@ def threshold_in(
 
     `gallery_photos` are the numbers of photos of the enrolled people.
 
-    Raises:
-        UsageError: as `Thresholds.require`.
+    Raises UsageError: as `Thresholds.require`.
     """
     thresholds.require(budget, sum(gallery_photos))
     return album.threshold(budget, effective_people(gallery_photos))
@@ -171,7 +169,7 @@ def measure_album(
     linked = link_faces(both, normalisation, apart)
     groups, core = group_people(both, linked, normalisation, apart, JOIN, ROUNDS)
     cohort = Cohort(normalisation, one_each(both, groups)[core], skipped_of(len(both)))
-    people = min(int(core.sum()), len(faces))  # the people of a gallery alone say nothing
+    people = min(int(core.sum()), len(faces))  # a gallery alone is no sample of strangers
     worst = np.array([normalisation.worst(rate)[1] for rate in RATES])
     if people < FEWEST_PEOPLE:
         return Album(cohort, worst, np.zeros((0, len(RATES))), people, len(faces))
@@ -210,8 +208,7 @@ def _sample(rows: np.ndarray, most: int) -> np.ndarray:
     A new photo therefore changes little of the sample.
     """
     digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows]
-    order = np.argsort(np.array(digests, "S8"), kind="stable")
-    return order[:most].astype(np.int64)
+    return np.argsort(np.array(digests, "S8"), kind="stable")[:most].astype(np.int64)
 
 
 def _tails(z: np.ndarray, groups: np.ndarray, included: np.ndarray) -> np.ndarray:
@@ -270,9 +267,9 @@ def _tail(
 ) -> np.ndarray:
     """Return the scores at `RATES`: `loose` at two rates, `shape` beyond, moved as `strict` says.
 
-    `pairs` were counted: at rates that fewer than 30 of them reach nobody can say whether the tail
-    is that of relatives, so it is moved up by `_UNSEEN` a decade. `off`, -1 to 1, moves the tail
-    within what the shapes of the calibration sets differ by.
+    `pairs` were counted: at rates that fewer than 30 of them reach, relatives cannot be detected in
+    the tail, so it is moved up by `_UNSEEN` a decade. `off`, -1 to 1, moves the tail within the
+    differences between the shapes of the calibration sets.
     """
     span = max(loose[HIGH] - loose[LOW], 1e-6)
     tail = loose[LOW] + shape * span

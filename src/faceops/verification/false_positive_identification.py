@@ -4,8 +4,8 @@ FPIR(n, t) is the probability that a random stranger's photo, searched in a gall
 other people with one photo each, scores t or more with any of them (ISO/IEC 19795-1). A random
 stranger is a random person and then one of their photos, so people weigh the same.
 
-No gallery is simulated. A probe that scores t or more with E of M other people misses all of
-them in C(M - E, n) / C(M, n) of the galleries of n people, so the mean over probes is the exact
+No galleries are drawn. A probe that scores t or more with E of M other people meets none of them
+in C(M - E, n) / C(M, n) of the galleries of n people, so the mean over probes is the exact
 expectation over all galleries: an unbiased U-statistic (Hoeffding 1948), which does not assume
 that pairs are independent, as 1 - (1 - FAR)^n does. Only the photo of each enrolled person is
 drawn, a few times.
@@ -45,8 +45,7 @@ class StrangerCounts:
     def rates(self, gallery_people: int) -> np.ndarray:
         """Return FPIR, float64 (T,), falling with `GRID`, for galleries of `gallery_people`.
 
-        Raises:
-            ValueError: not 1 to P - 1 people.
+        Raises ValueError: not 1 to P - 1 people.
         """
         others = self.people - 1
         if not 1 <= gallery_people <= others:

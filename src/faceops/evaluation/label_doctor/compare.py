@@ -8,13 +8,13 @@ that it is labelled with are then
 
 where `own` are the person's other photos and `other` the most similar of the M other people: the
 photo shows one of them, each equally likely, or a stranger. Two names count as one person
-only if the evidence outweighs the same prior odds divided by M. Among thousands of people chance
-look-alikes are certain; ln M keeps them off the list.
+only if the evidence outweighs the same prior odds divided by M: among thousands of people there are
+always some who look alike by chance.
 
 A group of photos is compared by its template, the normalised mean of its embeddings. The verifier
 was not calibrated on templates; on LFW they separate people better than the mean or the maximum of
-the single scores, and raise impostor scores only slightly. Scores far outside the calibrated range
-are a ranking, not a probability.
+the single scores, and raise impostor scores only slightly. Far outside the calibrated range, scores
+rank pairs but are no probabilities.
 """
 
 import math
@@ -238,8 +238,7 @@ class CroppedPhotos:
 def read_cropped_photos(folder: Path) -> CroppedPhotos:
     """Read the output folder of the crop stage.
 
-    Raises:
-        FaceOpsError: it is missing, unreadable or empty, or its two files do not match.
+    Raises FaceOpsError: it is missing, unreadable or empty, or its two files do not match.
     """
     crops_file, faces_file = folder / "crops.npy", folder / "faces.parquet"
     for file in (crops_file, faces_file):

@@ -72,8 +72,7 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
     The pairs of `faces.missing`, photos without a face, are never accepted, and count neither in
     the histogram nor in the reliability.
 
-    Raises:
-        FaceOpsError: there is no genuine pair, or no impostor pair.
+    Raises FaceOpsError: there is no genuine pair, or no impostor pair.
     """
     whose = codes(np.array([*faces.persons, *faces.missing_persons], dtype=str))
     person = whose[: len(faces)]
@@ -86,10 +85,10 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
             f"{impostors} of two; give two people or more, and one with two photos or more."
         )
     present = np.bincount(person, minlength=len(photos))
-    never = (photos * (photos - 1) - present * (present - 1)) // 2  # genuine, a photo is missing
+    unscored = (photos * (photos - 1) - present * (present - 1)) // 2  # genuine, a photo is missing
     scores, own = genuine_scores(faces.embeddings, person, verifier)
-    genuine = np.concatenate([np.full(never.sum(), -np.inf, np.float32), scores])
-    genuine_person = np.concatenate([np.repeat(np.arange(len(photos)), never), own])
+    genuine = np.concatenate([np.full(unscored.sum(), -np.inf, np.float32), scores])
+    genuine_person = np.concatenate([np.repeat(np.arange(len(photos)), unscored), own])
     several = photos[genuine_person]
     counts = _ScoreCounts(genuine, 2 / (several * (several - 1)))
     allowed = max((allowed_false_accepts(far, impostors) for far in fars), default=0)
@@ -105,7 +104,7 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
         lost[block.start :] += share.sum(0)
         counts.add(np.sort(score[block.new]))
     unseen = impostors - counts.seen
-    half_of_never = 0.5 * never.sum() / pairs
+    half_unscored = 0.5 * unscored.sum() / pairs
     beyond = photos * (photos.sum() - photos) - present * (len(person) - present)
     below = counts.below + np.where(np.isfinite(genuine), unseen, 0)
     return PairScan(
@@ -113,7 +112,7 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
         genuine_person=genuine_person,
         person=person,
         photos=photos,
-        lost=np.bincount(person, lost, len(photos)) + half_of_never * beyond,
+        lost=np.bincount(person, lost, len(photos)) + half_unscored * beyond,
         top=top.top(),
         same=counts.genuine_histogram,
         different=counts.impostor_histogram,
@@ -183,8 +182,8 @@ class _ScoreCounts:
 
     def reliability(self) -> Reliability:
         """Return the reliability of the probabilities."""
-        pairs, said = self._bins
-        impostors = np.array([pairs, pairs, pairs, said])
+        pairs, predicted = self._bins
+        impostors = np.array([pairs, pairs, pairs, predicted])
         return reliability_of(bin_sums(sigmoid(self._finite), self._weights), impostors)
 
 
@@ -199,9 +198,12 @@ def _probability_bins(rising: np.ndarray) -> np.ndarray:
     edges = np.arange(1, BINS) / BINS
     log_odds = (np.log(edges) - np.log1p(-edges)).astype(np.float32)
     cuts = [0, *np.searchsorted(rising, log_odds), len(rising)]
-    said = sigmoid(rising)
+    probability = sigmoid(rising)
     return np.array(
-        [(stop - start, said[start:stop].sum(dtype=np.float64)) for start, stop in pairwise(cuts)]
+        [
+            (stop - start, probability[start:stop].sum(dtype=np.float64))
+            for start, stop in pairwise(cuts)
+        ]
     ).T
 
 

@@ -83,8 +83,8 @@ class OpenSet:
     known_people: int  # of one draw
     threshold: float | None  # of the mean log odds over draws; None without a release's thresholds
     draws: int
-    # What the album of each draw says, and the share of strangers' probes that reach its threshold
-    # (without the margin, which refuses more). Empty if the release does not adapt to albums.
+    # The threshold of each draw's album, and the share of strangers' probes that reach it (without
+    # the margin, which refuses more). Empty if the release does not adapt to albums.
     estimates: tuple[tuple[AlbumThreshold, float], ...] = ()
 
     @property
@@ -139,8 +139,7 @@ def open_set(
     strangers, and so is a person with fewer. Drawn `draws` times. Without `thresholds` no probe is
     named.
 
-    Raises:
-        FaceOpsError: too few people with enough photos.
+    Raises FaceOpsError: too few people with enough photos.
     """
     person = codes(faces.persons)
     counts = np.bincount(person)
@@ -204,10 +203,10 @@ def open_set_figures(result: OpenSet, thresholds: Thresholds | None, seed: int) 
 
 
 def estimate_figures(estimates: Sequence[tuple[AlbumThreshold, float]]) -> dict[str, Any]:
-    """Return the mean interval that the albums state, and how often it holds the truth.
+    """Return the mean interval that the albums state, and how often it contains the measured rate.
 
-    Both are None where no album could say. "fallback_population" is the calibration set whose
-    threshold was used for those that could not, "" without any.
+    Both are None where all albums had too few people. "fallback_population" is the calibration set
+    whose threshold was used for albums with too few people, "" without any.
     """
     said = [
         (one.low, one.high, reached)
@@ -327,7 +326,7 @@ def closed_set(faces: EmbeddedFaces, verifier: Verifier) -> ClosedSet:
         scores = verifier.logit_matrix(faces.embeddings[probes[part]], table)
         right = scores[np.arange(len(scores)), own[part]]
         ranks[part] = (scores >= right[:, None]).sum(1)
-    # Of photos without a face, one a person would be the gallery photo where no other can.
+    # If no photo of a person has a face, one of them is the missing gallery photo, not a probe.
     photos, found = (np.bincount(part, minlength=whose.max() + 1) for part in (whose, person))
     lost = np.repeat(np.arange(len(photos)), photos - np.maximum(found, 1))
     return ClosedSet(

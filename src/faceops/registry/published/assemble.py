@@ -29,7 +29,7 @@ class Parts(TypedDict):
     """A file, as pieces of weights and bytes of its own; see `join`."""
 
     own: str  # base64 of the compressed bytes that come from no weight, in their order
-    # How many bytes of `own` come before the piece; its weight, start and length.
+    # Each: bytes of `own` before the piece; weight, start and length of the piece.
     pieces: list[tuple[int, str, int, int]]
 
 
@@ -63,8 +63,7 @@ def assemble(folder: Path, *, replace: bool = False) -> None:
     It appears as a whole, after all of its files have been checked. Processes that make it at the
     same time do not disturb each other.
 
-    Raises:
-        FaceOpsError: as `load_published`.
+    Raises FaceOpsError: as `load_published`.
     """
     if not replace and _is_complete(folder):
         return
