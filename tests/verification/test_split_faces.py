@@ -41,7 +41,7 @@ def test_all_are_kept_when_they_fit_and_two_people_in_any_case() -> None:
 def test_photos_have_the_source_of_the_manifest_and_all_others_one_name(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.parquet"
     paths = np.array(["b/1.jpg", "a/1.jpg", "new/1.jpg"])
-    with pytest.raises(FaceOpsError, match=r"manifest\.parquet cannot be read"):
+    with pytest.raises(FaceOpsError, match=r"manifest\.parquet does not exist"):
         photo_sources(manifest, paths)
     table = {"path": ["a/1.jpg", "b/1.jpg", "c/1.jpg"], "source": ["", "lfw", "tree"]}
     pq.write_table(pa.table(table), manifest)
