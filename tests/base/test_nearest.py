@@ -116,9 +116,9 @@ def test_the_same_vectors_give_the_same_index_by_any_number_of_threads(
 def test_making_a_large_index_is_told(
     faces: np.ndarray, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(faceops.base.nearest, "_TOLD_AFTER_S", 1000)
+    monkeypatch.setattr(faceops.base.nearest, "_PROGRESS_AFTER_S", 1000)
     Index(faces, "faces", exact_rows=0)
     assert not capsys.readouterr().err
-    monkeypatch.setattr(faceops.base.nearest, "_TOLD_AFTER_S", 0)
+    monkeypatch.setattr(faceops.base.nearest, "_PROGRESS_AFTER_S", 0)
     Index(faces, "faces", exact_rows=0)
     assert "made an index of 3,000 faces in " in capsys.readouterr().err
