@@ -111,12 +111,12 @@ def static_measures() -> list[Measure]:
     """Return what the files themselves show."""
     source = python_files("src")
     return [
-        Measure("src: files", len(source), 282, aim=220),
-        Measure("src: lines", lines(source), 51_848, aim=26_000),
+        Measure("src: files", len(source), 273, aim=220),
+        Measure("src: lines", lines(source), 51_115, aim=26_000),
         Measure(
-            "src: import lines in code lines", import_share(source), 0.104, aim=0.09, shown="{:.1%}"
+            "src: import lines in code lines", import_share(source), 0.103, aim=0.09, shown="{:.1%}"
         ),
-        Measure("tests: lines", lines(python_files("tests")), 35_993, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 35_989, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
