@@ -66,11 +66,7 @@ def _on_worker() -> None:
 
 
 def extract_on_dask(
-    photos: PhotoList,
-    bundle: Bundle,
-    out: Path,
-    settings: IdentifySettings,
-    sharding: Sharding,
+    photos: PhotoList, bundle: Bundle, out: Path, settings: IdentifySettings, sharding: Sharding
 ) -> None:
     """Store the faces of `photos` in the state of `out`.
 

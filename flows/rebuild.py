@@ -22,11 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, get_state_exception
@@ -250,8 +246,7 @@ def report_release(result: dict[str, Any]) -> None:
     """Publish the release, the gate's verdict, and links to both in MLflow."""
     shown = ("version", "new", "aliases", "gate", "promoted", "contract_id", "summary")
     create_table_artifact(
-        key="release",
-        table=[{"what": name, "value": _text(result[name])} for name in shown],
+        key="release", table=[{"what": name, "value": _text(result[name])} for name in shown]
     )
     if result["verdict"]:
         create_markdown_artifact(key="gate", markdown=result["verdict"])

@@ -193,7 +193,7 @@ def test_a_corrected_tag_moves_the_face_and_pruning_a_folder_keeps_tagged_faces(
 def test_a_person_gets_the_faces_of_many_occasions_and_no_more_than_the_limit(
     album: Path, couples: list[Image.Image], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tags, "MAX_FACES", 2)
+    monkeypatch.setattr(tags.people_folder, "MAX_FACES", 2)
     monkeypatch.setattr("faceops.gallery.enrol.FEWEST_AT_ONCE", 1)
     for folder, width in (("one", 0.3), ("two", 0.25)):
         (album / folder).mkdir()
@@ -212,7 +212,7 @@ def test_a_person_gets_the_faces_of_many_occasions_and_no_more_than_the_limit(
 def test_photos_that_give_no_face_are_replaced_by_further_ones_and_the_best_are_kept(
     album: Path, couples: list[Image.Image], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tags, "MAX_FACES", 1)
+    monkeypatch.setattr(tags.people_folder, "MAX_FACES", 1)
     monkeypatch.setattr("faceops.gallery.enrol.FEWEST_AT_ONCE", 1)
     blank = Image.new("RGB", SIZE, "grey")
     save(blank, album / "a.jpg", lightroom([("Ada", ADA)], SIZE))

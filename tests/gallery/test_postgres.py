@@ -158,17 +158,17 @@ with gallery_place(sys.argv[1]).lock():
 def test_a_reader_whose_embeddings_are_replaced_reads_the_new_ones(
     storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, reader = module.read_faces, reopened(storage)
+    read, reader = module.tables.read_faces, reopened(storage)
     new = np.eye(3, SIZE, dtype=np.float32)
 
     def replace_first(*arguments: Any) -> FaceTable:
-        monkeypatch.setattr(module, "read_faces", read)
+        monkeypatch.setattr(module.tables, "read_faces", read)
         with locked_gallery(storage) as gallery:
             faces = gallery.faces.with_embeddings(new, np.full(3, 0.5))
             replace(gallery, contract_id="e" * 64, faces=faces).save()
         return read(*arguments)
 
-    monkeypatch.setattr(module, "read_faces", replace_first)
+    monkeypatch.setattr(module.tables, "read_faces", replace_first)
     found = Gallery.open(reader)
     assert found.contract_id == "e" * 64
     np.testing.assert_array_equal(found.embeddings, new)

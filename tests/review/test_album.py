@@ -228,10 +228,10 @@ def test_why_a_face_has_its_name(opened: Album) -> None:
     why = opened.why(face.key)
     assert why.shown == face.person
     assert why.chance == face.candidates[0].chance
-    assert [one.probability for one in why.carriers] == sorted(
-        (one.probability for one in why.carriers), reverse=True
+    assert [one.probability for one in why.nearest] == sorted(
+        (one.probability for one in why.nearest), reverse=True
     )
-    assert why.carriers[0].probability == pytest.approx(face.sure, abs=1e-4)
+    assert why.nearest[0].probability == pytest.approx(face.sure, abs=1e-4)
     assert why.runner_up is not None and why.runner_up.person != why.person
     assert why.decided_by == ""
     opened.confirm([face.key], face.person)

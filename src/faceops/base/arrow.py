@@ -5,6 +5,7 @@ installed, which takes a second.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +43,11 @@ def plain_array(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     if inner is kind:
         return flat
     return pa.Array.from_buffers(kind, len(values), [None], children=[flat])
+
+
+def take_rows(columns: Any, rows: np.ndarray) -> Any:
+    """Return the rows `rows`, integers (K,), of an Arrow array or table."""
+    return columns.take(plain_array(rows.astype(np.int64), pa.int64()))
 
 
 def numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:

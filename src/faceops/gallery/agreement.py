@@ -1,4 +1,4 @@
-"""Which faces of a person's enrolment photos are the person's: those that agree with each other."""
+"""Select the faces of a person's enrolment photos that agree with each other."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,34 +16,39 @@ from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verify, reaches
 
 DISSIMILAR = 0.5  # below this probability two faces are more likely two people than one
-DISAGREEING = 0.5  # share of a group's faces that are unlike a person's, from which it is another
+DISAGREEING = 0.5  # a group with this share of faces unlike the person's is another person
 MAX_COMPARED = 200  # faces of one person that are compared with each other
-COMPARED = 256  # faces of others, the nearest by cosine, of a large gallery
-# Normalised scores: a face is unlike others below the score that this share of pairs of strangers
-# reaches, or where another enrolled person leads by so many times the runner-up margin. Chosen on
-# one half of the families in Families in the Wild, see docs/the-promise.md.
+COMPARED = 256  # of a large gallery: faces of other people, the nearest by cosine
+# With normalised scores, a face is unlike a person's faces if its score is below the one that the
+# share STRANGERS of stranger pairs reaches, or if another enrolled person leads by LEAD runner-up
+# margins. Chosen on one half of the families in Families in the Wild, see docs/the-promise.md.
 STRANGERS, LEAD = 0.007, 4.0
 
 
 class Comparison(Protocol):
-    """Scores of faces, and the scores that mean something."""
+    """Scores of pairs of faces, and the limits for them.
+
+    Attributes:
+        dissimilar: two faces with a lower score are taken for two people.
+        lead: by this much a score for another person must exceed that for the own person.
+    """
 
     dissimilar: float
     lead: float
 
     def describe(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return what `scores` takes, float32 (N, E), of `embeddings` float32 (N, D)."""
+        """Return the input of `scores`, float32 (N, E), for embeddings, float32 (N, D)."""
 
     def scores(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the score float32 (N, M) of every described face of `a` with each of `b`."""
+        """Return the scores, float32 (N, M), of described faces `a` and `b`."""
 
     def match(self, count: int) -> float:
-        """Return the score from which a face matches one of `count` faces."""
+        """Return the least score with which a face matches one of `count` faces."""
 
 
 @dataclass
 class PlainComparison:
-    """By probability, for releases without a normalisation."""
+    """Compares probabilities, for releases without score normalisation."""
 
     verify: Verify
     threshold_for: Callable[[int], float]
@@ -64,9 +69,9 @@ class PlainComparison:
 
 
 class NormalisedComparison:
-    """By log odds normalised with synthetic people only, which do not depend on who is enrolled.
+    """Compares log odds that are normalised with synthetic people only.
 
-    So an enrolment that was interrupted refuses the same photos as one that was not.
+    They do not depend on who is enrolled, so an interrupted enrolment refuses the same photos.
     """
 
     def __init__(self, cohort: Cohort, budget: float, margin: float) -> None:
@@ -83,7 +88,7 @@ class NormalisedComparison:
         return self._cohort.verifier.logit_matrix(a, b)
 
     def match(self, count: int) -> float:
-        """Return the log odds that name a stranger among `count` faces within the budget."""
+        """Return the log odds at which the budget holds for a search among `count` faces."""
         return self._cohort.normalisation.worst(1 - (1 - self._budget) ** (1 / count))[1]
 
 
@@ -111,7 +116,7 @@ def choose_faces(
     Args:
         photos: the embeddings of each photo's usable faces, float32 (faces, D), at least one.
         known: float32 (K, D), faces of this person that are enrolled already.
-        threshold_for: the probability from which a face matches one of so many faces.
+        threshold_for: returns the least probability of a match among a number of faces.
     """
     single = np.concatenate([known, *(photo for photo in photos if len(photo) == 1)])
     chosen: list[int | None] = []
@@ -135,13 +140,13 @@ def dissimilar_photos(
 ) -> set[int]:
     """Return the indices of photos whose only face is unlike the person's other faces.
 
-    Faces that are enrolled already are the reference: new ones that match each other may all be
-    another person of that name. If none is enrolled, a face is returned that differs from all other
-    new ones, provided that two of these match; where no two match, nothing can be said. A face that
-    is nearer to another person by the comparison's lead differs, too.
+    Enrolled faces are the reference: new faces that match each other may all show another person of
+    the same name. If none is enrolled, faces that differ from all other new ones are returned, but
+    none if no two of the new ones match. A face also differs if its score with another person is
+    higher by `compare.lead`.
 
     Args:
-        photos, known: as `choose_faces`.
+        photos, known: see `choose_faces`.
         others: float32 (M, E), the faces of all other people, described.
     """
     places = [index for index, photo in enumerate(photos) if len(photo) == 1]
@@ -166,7 +171,7 @@ def dissimilar_photos(
 
 
 class OtherPeople:
-    """Faces of other people, to find those that are more like a face than its own person's.
+    """The embeddings of other people's faces, to be compared with new faces.
 
     Args:
         vectors: M, read at first use. Of more than `EXACT_ROWS` only the nearest are compared.
@@ -177,10 +182,10 @@ class OtherPeople:
         self._described: np.ndarray | None = None
 
     def near(self, faces: np.ndarray, left_out: np.ndarray | None = None) -> np.ndarray:
-        """Return the described rows, float32 (K, E), to which `faces`, float32 (N, D), may be near.
+        """Return the described rows, float32 (K, E), to compare with `faces`, float32 (N, D).
 
         Args:
-            left_out: bool (M,), rows that do not count.
+            left_out: bool (M,), rows to leave out.
         """
         if len(self._vectors) <= EXACT_ROWS:
             if self._described is None:
@@ -192,7 +197,7 @@ class OtherPeople:
 
 
 class Agreement:
-    """Whether further faces are like the faces that a gallery has of the same people."""
+    """Compares further faces with the faces that a gallery has of the same people."""
 
     def __init__(self, gallery: Gallery, bundle: Bundle) -> None:
         self._gallery = gallery
@@ -216,9 +221,11 @@ class Agreement:
         return is_unlike
 
     def contradiction(self, person: str, embeddings: np.ndarray, faces: str = "faces") -> str:
-        """Return that a group of faces, float32 (N, D), seems to show somebody else, or "".
+        """Return a sentence if a group of faces seems to show somebody else than `person`, or "".
 
-        It does if half of them are unlike those that are enrolled as `person`; `faces` names them.
+        Args:
+            embeddings: float32 (N, D); at least `DISAGREEING` of them are unlike the person's.
+            faces: what to call them in the sentence.
         """
         if person not in self._gallery.people or not len(embeddings):
             return ""

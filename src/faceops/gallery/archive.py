@@ -54,7 +54,7 @@ _SMALL = 1 << 20  # bytes that any file may hold
 def export_gallery(place: GalleryPlace, archive: Path) -> Gallery:
     """Write the gallery to the file `archive`, replaced atomically; return the gallery.
 
-    The gallery is locked. It must be sound, so that the archive can be imported.
+    The gallery is locked, and must be undamaged, so that the archive can be imported.
 
     Raises:
         UsageError: there is no gallery, or `archive` lies in it or is a folder.
@@ -158,7 +158,6 @@ def import_gallery(archive: Path, place: GalleryPlace) -> Gallery:
 
 
 def _copy(source: GalleryStorage, target: GalleryStorage) -> None:
-    """Copy a gallery to a database without it; the faces come last."""
     with target.lock():
         if target.exists():
             raise FaceOpsError("another process has made a gallery there")

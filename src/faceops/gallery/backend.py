@@ -1,7 +1,7 @@
-"""What keeps a gallery: the interface of a folder and of a database.
+"""The interface of a gallery's storage, a folder or a database.
 
-It imports no NumPy, and neither does `faceops.gallery.folder`: a run over an unchanged folder of
-photos loads nothing else of the gallery.
+This module and `faceops.gallery.folder` import no NumPy: a run over an unchanged folder of photos
+loads nothing else of the gallery.
 """
 
 from abc import ABC, abstractmethod
@@ -31,7 +31,7 @@ class GalleryStorage(ABC):
     @property
     @abstractmethod
     def address(self) -> str:
-        """The same, valid in any working directory."""
+        """The same as `str`, but valid in any working directory."""
 
     @property
     def folder(self) -> Path | None:
@@ -57,11 +57,7 @@ class GalleryStorage(ABC):
 
     @abstractmethod
     def exists(self) -> bool:
-        """Return whether there is a gallery.
-
-        Raises:
-            FaceOpsError: there are only parts of one.
-        """
+        """Return whether there is a gallery. Raises FaceOpsError: there are only parts of one."""
 
     @abstractmethod
     def statement(self) -> dict[str, Any]:
@@ -74,26 +70,25 @@ class GalleryStorage(ABC):
 
     @abstractmethod
     def read(self, *, is_locked: bool = False) -> tuple[dict[str, Any], "FaceTable"]:
-        """Return statement and faces, if the caller holds the lock maybe with embeddings unread.
+        """Return statement and faces. Raises: as `statement`.
 
-        Raises: as `statement`.
+        With `is_locked` (the caller holds the lock) embeddings may be read later, at first use.
         """
 
     @abstractmethod
     def write(self, statement: Mapping[str, Any], faces: "FaceTable") -> "FaceTable":
         """Replace statement and faces, all or nothing; then remove crops of no face.
 
-        What it writes is proportional to the faces that are new, changed or removed since `read`,
-        as `FaceTable.stored` tells. Returns the faces with the places where they are stored now.
-        The caller holds the lock. Raises: FaceOpsError if it cannot be written.
+        The amount written is proportional to the faces that were added, changed or removed since
+        `read`, see `FaceTable.stored`. Returns the faces with their new places. The caller holds
+        the lock. Raises: FaceOpsError if it cannot be written.
         """
 
     @abstractmethod
     def prepare(self) -> None:
-        """Bring the gallery to a state that `write` can replace; the caller holds the lock.
+        """Complete what a killed writer left, and migrate an earlier format, before `write`.
 
-        It completes what a killed writer left, and migrates an earlier format with one sentence on
-        stderr. Raises: as `statement`.
+        A migration is reported on stderr. The caller holds the lock. Raises: as `statement`.
         """
 
     @abstractmethod
@@ -121,15 +116,15 @@ class GalleryStorage(ABC):
         """Add notes, at any time, locked or not. Raises: OSError if that is not permitted."""
 
     def purge(self) -> list[str]:
-        """Remove the bytes of what was removed; return what is left, and why.
+        """Overwrite the bytes of removed rows; return what is left, and why. Raises: FaceOpsError.
 
-        For a folder nothing: its files are written anew. Raises: FaceOpsError.
+        A folder has none: its files are replaced.
         """
         return []
 
     def cells(self) -> Iterator[tuple[str, str | memoryview]]:
-        """Yield the place and content of every text and of blocks of bytes, to search them all.
+        """Yield place and content of all texts and blocks of bytes, to search for traces.
 
-        Nothing for a folder, which is searched like all others.
+        A folder yields none: its files are searched like those of other folders.
         """
         return iter(())

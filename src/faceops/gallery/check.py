@@ -40,8 +40,7 @@ class Finding:
     Attributes:
         what: what it is, and where.
         lost, kept: what is lost by it, and what is not.
-        is_damage: False if the next change of the folder corrects it by itself, or if a repair has
-            reported it already.
+        is_damage: False if the next change of the folder corrects it, or a repair has reported it.
     """
 
     what: str
@@ -56,9 +55,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Repair:
-    """What a repair found before and after, and the folder with the files as they were before.
+    """The findings before and after a repair.
 
-    `backup` is None if nothing was damaged.
+    `backup` is the folder with the files as they were, None if nothing was damaged.
     """
 
     before: list[Finding]
@@ -92,7 +91,7 @@ def check_gallery(place: GalleryPlace) -> list[Finding]:
 
 
 def require_sound(folder: GalleryPlace) -> None:
-    """Raise a ValueError that names the first damage of the gallery; else errors as above."""
+    """Raise a ValueError that names the gallery's first damage. Raises: also as `check_gallery`."""
     damage = [finding for finding in check_gallery(folder) if finding.is_damage]
     if damage:
         more = f", and {len(damage) - 1} more" if len(damage) > 1 else ""
@@ -145,7 +144,6 @@ def repair_gallery(place: GalleryPlace) -> Repair:
 
 
 def _repair_journal(folder: Path) -> None:
-    """Replace a damaged journal by one of the entries that can be read."""
     journal = Journal(folder)
     try:
         journal.check()
@@ -159,7 +157,7 @@ def _require_gallery(storage: FolderStorage) -> None:
 
 
 def _examine(storage: FolderStorage) -> tuple[Gallery | None, dict[str, str], list[Finding]]:
-    """Return the gallery as far as it can be read, its crops' problems, and what is wrong."""
+    """Return the readable part of the gallery, the problems of its crops, and all findings."""
     _require_gallery(storage)
     gallery, found = _read(storage)
     crop_problems: dict[str, str] = {}
@@ -185,7 +183,6 @@ def _examine_tables(storage: GalleryStorage) -> list[Finding]:
 
 
 def _check_notes(storage: GalleryStorage) -> list[Finding]:
-    """Return what is wrong with the notes of outputs and the journal."""
     found = []
     try:
         output_folders(storage)
@@ -214,7 +211,6 @@ def _read(storage: FolderStorage) -> tuple[Gallery | None, list[Finding]]:
 
 
 def _crop_problems(gallery: Gallery) -> dict[str, str]:
-    """Return what is wrong with crops, by crop id; "" is the id of faces without a crop."""
     problems = {}
     for crop_id in track(sorted(set(gallery.faces.texts("crop_id"))), "check crops"):
         try:
@@ -250,7 +246,6 @@ def _check_faces(gallery: Gallery, crop_problems: Mapping[str, str]) -> Iterator
 
 
 def _back_up(folder: Path, crop_ids: Mapping[str, str], backup: Path) -> None:
-    """Copy the files that a repair may replace or delete to `backup`."""
     names = (FACES_FILE, FACES_COPY, GALLERY_FILE, OUTPUTS_FILE, DECISIONS_FILE)
     paths = [folder / name for name in names] + [*(folder / SEGMENTS_FOLDER).glob("*.parquet")]
     try:

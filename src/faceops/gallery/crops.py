@@ -1,7 +1,7 @@
 """The aligned crops of enrolled faces: one PNG each, named by its SHA-256.
 
-They lie apart from the embeddings, so that renaming or searching people never reads them and
-enrolling writes only the new ones.
+They are separate from the embeddings: renaming and searching never read them, and enrolling writes
+only the new ones.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What the entries of a journal amount to: whom each face shows, and who has which name."""
+"""The state that results from the entries of a journal: whom each face shows, and all names."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -10,9 +10,9 @@ from faceops.gallery.journal import TRUSTED, Action, Entry, new_person
 from faceops.gallery.names import person_key
 from faceops.gallery.storage import GalleryPlace, storage_of
 
-# Overlap of two boxes that are about one face; the detector finds no two faces that overlap more.
-# Of 305 faces that were searched at other details, 3 overlapped themselves by 0.4 to 0.5, none by
-# 0.2 to 0.4 (experiments.sticking).
+# Least overlap of two boxes of the same face; the detector finds no two faces that overlap more.
+# Of 305 faces that were detected again at another detail, 3 overlapped their earlier box by 0.4 to
+# 0.5, none by 0.2 to 0.4 (experiments.sticking).
 SAME_PLACE = MAX_OVERLAP
 
 
@@ -25,17 +25,17 @@ def scaled_box(box: Box, size: tuple[int, int], to: tuple[int, int]) -> Box:
 
 @dataclass
 class Place:
-    """What holds about a face of a photo now.
+    """The valid decisions about a face of a photo.
 
     Attributes:
-        box: as it was when somebody decided first.
+        box: as of the first decision about the face.
         size: of the upright photo, pixels.
-        person: id of the person whom it shows, see `Decisions.current`; "" if nobody said.
-        refused: ids of people whom it does not show, as well.
+        person: id of the person whom it shows, see `Decisions.current`; "" if not decided.
+        refused: ids of people whom it does not show.
         ignored: an `Ignored`, or "".
-        trusted: the face is the person's although it is unlike their others.
-        entry: id of the entry that gave `person` or `ignored`.
-        made: the entries that hold about the face, by time.
+        trusted: the face is the person's although it is unlike the person's other faces.
+        entry: id of the entry that set `person` or `ignored`.
+        made: the valid entries about the face, by time.
     """
 
     box: Box
@@ -48,7 +48,7 @@ class Place:
     made: list[Entry] = field(default_factory=list)
 
     def apply(self, entry: Entry, box: Box) -> None:
-        """Let a further entry count; `box` is its box in this photo."""
+        """Apply a further entry; `box` is its box in this photo."""
         self.made.append(entry)
         if entry.action == Action.REFUSE:
             self.refused.add(entry.person)
@@ -65,12 +65,12 @@ class Place:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing holds any more."""
+        """Whether no decision is valid any more."""
         return not (self.person or self.refused or self.ignored)
 
 
 class Decisions:
-    """What the entries of a journal amount to; `add` more of them as they are made."""
+    """The state that results from the entries of a journal; `add` applies further ones."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self.entries: dict[str, Entry] = {}
@@ -91,14 +91,14 @@ class Decisions:
 
     @classmethod
     def load(cls, gallery: GalleryPlace) -> "Decisions":
-        """Return those of the gallery's journal; none without one. Errors as `Journal.entries`."""
+        """Return those of a gallery's journal, if it has one. Raises: as `Journal.entries`."""
         return cls(storage_of(gallery).journal().entries())
 
     def __bool__(self) -> bool:
         return bool(self.entries)
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Let further entries count, which are later than those before; known ones are skipped."""
+        """Apply further entries, which are later than those before; known ones are skipped."""
         people_changed = False
         for entry in entries:
             if entry.id in self.entries:
@@ -127,21 +127,20 @@ class Decisions:
             self._update_people()
 
     def made(self) -> list[str]:
-        """Return the ids of what people decided, in order; runs note photos that are the same."""
+        """Return the ids of the entries made by people, in order: all but `SAME`, made by runs."""
         return [one.id for one in self.entries.values() if one.action != Action.SAME]
 
     def subject(self, entry: Entry) -> Entry:
-        """Return the entry that `entry` undoes, or brings back, in the end; else itself."""
+        """Return the entry that a chain of undos begun by `entry` is about; else `entry`."""
         while (about := self._undoes.get(entry.id)) is not None:
             entry = about
         return entry
 
     def holds(self, entry: str) -> bool:
-        """Return whether the entry with this id counts: it was not undone, or that was undone."""
+        """Return whether the entry with this id is valid: not undone, or its undo was undone."""
         return entry not in self._undone
 
     def _update_undone(self, entry: str) -> None:
-        """Note whether the entry with this id counts, and then what it undoes."""
         while True:
             is_undone = any(map(self.holds, self._undone_by[entry]))
             if is_undone == (entry in self._undone):
@@ -169,9 +168,9 @@ class Decisions:
         return found
 
     def _of_content(self, photo_id: str) -> Iterator[tuple[Entry, Box, tuple[int, int]]]:
-        """Yield all entries about faces of the photo's content, with their box in this photo.
+        """Yield all entries about faces of the photo's content, with box and size in this photo.
 
-        Also the size of this photo. Undone entries are included.
+        Undone entries are included.
         """
         photos = self.same_content(photo_id)
         if len(photos) == 1:
@@ -190,7 +189,7 @@ class Decisions:
                 yield entry, scaled_box(entry.box, entry.size, sizes[0]), sizes[0]
 
     def places(self, photo_id: str) -> list[Place]:
-        """Return what holds about the faces of a photo."""
+        """Return the faces of a photo that have valid decisions."""
         if photo_id not in self._of_photo:
             return []
         if photo_id not in self._places:
@@ -217,7 +216,7 @@ class Decisions:
         ]
 
     def match(self, photo_id: str, boxes: Sequence[Box]) -> list[Place | None]:
-        """Return what holds about each face of a photo by its box; a place is of one face."""
+        """Return for each box the `Place` that overlaps it best, each place for one box only."""
         places = self.places(photo_id)
         given = best_pairs(
             (overlap, row, at)
@@ -246,7 +245,7 @@ class Decisions:
         }
 
     def decided_people(self) -> set[str]:
-        """Return the names of the people about whom more holds than a name that was only noted."""
+        """Return the names of the people with a valid decision other than a recorded name."""
         names = {
             self.name(entry.person)
             for entry in self.entries.values()
@@ -255,11 +254,11 @@ class Decisions:
         return names - {""}
 
     def merges(self) -> list[Entry]:
-        """Return the entries that merge people, by time, also those that do not hold."""
+        """Return the entries that merge people, by time, also undone ones."""
         return [entry for entry in self._of_people if entry.action == Action.MERGE]
 
     def merges_of(self, person: str) -> list[Entry]:
-        """Return the entries that hold and merge the person with this id into another, by time."""
+        """Return the valid entries that merge the person with this id into another, by time."""
         return [one for one in self.merges() if one.person == person and self.holds(one.id)]
 
     def names_of(self, person: str) -> list[str]:
@@ -272,10 +271,10 @@ class Decisions:
         return self._shown.get(self._ids.get(person_key(name), ""), name)
 
     def person_named(self, name: str) -> str:
-        """Return the id of who has this name, in any spelling, else of who had it last; "" if none.
+        """Return the id of the person who has this name, or else had it last; "" if nobody did.
 
-        Who had it may be merged into another person since, see `current`. A name that was undone
-        counts if the person has an earlier one again.
+        Any spelling is accepted. A former holder may be merged into another person, see `current`.
+        A name that was undone counts if the person has an earlier one again.
         """
         return self.person_with_key(person_key(name))
 
@@ -290,8 +289,8 @@ class Decisions:
     def person_id(self, name: str) -> str:
         """Return the id of the person who has this name now, in any spelling.
 
-        Who is in no entry yet gets an id that follows from the name, so that two machines give the
-        same one; if that is the id of a person who was renamed since, a random one.
+        A person without entries gets an id derived from the name, so that two machines give the
+        same one, or a random one if that id belongs to a person who was renamed since.
         """
         key = person_key(name)
         known = self._ids.get(key)
@@ -301,7 +300,7 @@ class Decisions:
         return new_person() if derived in self._names else derived
 
     def naming(self, name: str) -> tuple[str, list[Entry]]:
-        """Return the id of the person `name`, and the entries that a journal lacks to know it."""
+        """Return the id of the person `name`, and the entries that the journal needs to know it."""
         person = self.person_id(name)
         if self._names.get(person):
             return person, []
@@ -325,7 +324,7 @@ class Decisions:
             elif entry.action == Action.SHOW:
                 shown[entry.person] = entry.detail
             else:
-                # Two machines may merge two people the one into the other: the later one holds.
+                # Two machines may merge the same two people in opposite directions: the later wins.
                 into.pop(entry.person, None)
                 if _last(into, entry.detail) == entry.person:
                     into.pop(entry.detail)
@@ -350,7 +349,6 @@ def digest_of(entries: Iterable[str]) -> str:
 
 
 def _last(into: Mapping[str, str], person: str) -> str:
-    """Return the last person in the chain of merges that begins with `person`."""
     while (following := into.get(person)) is not None:
         person = following
     return person

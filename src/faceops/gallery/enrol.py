@@ -15,13 +15,7 @@ from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
 from faceops.faces.find_faces import Face
-from faceops.gallery import people_folder, tags
-from faceops.gallery.agreement import (
-    OtherPeople,
-    choose_faces,
-    comparison,
-    dissimilar_photos,
-)
+from faceops.gallery import agreement, people_folder, tags
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import CONFIRMED, NAMED, TAGGED, GalleryFace
 from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
@@ -34,7 +28,7 @@ from faceops.release.bundle import Bundle
 FacePlace = tuple[str, Box]  # photo_id and box
 
 SAVE_EVERY_S = 30.0
-FEWEST_AT_ONCE = 8  # photos of a person that are opened before it is asked whether they suffice
+FEWEST_AT_ONCE = 8  # photos of a person to open before checking whether more are needed
 
 
 @dataclass(frozen=True)
@@ -52,13 +46,13 @@ class EnrolReport:
 
     Attributes:
         enrolled, unchanged: photos.
-        photos_opened: photos, without those whose faces an interrupted enrolment had kept.
+        photos_opened: photos, except those whose faces an interrupted enrolment had stored.
         surplus: photos that were not opened, because their person has enough faces.
         pruned: faces.
         flags: photos that were not enrolled.
         people: faces of each person in the whole gallery.
         spellings: other spellings that were found, by the name that is shown.
-        aliases: by the name of a folder, the person who once had that name and has its photos now.
+        aliases: by the name of a folder, the person who once had that name and gets its photos.
         skipped: number of files and folders that each rule of exclusion skips.
         lookalikes: enrolled people who look alike, of whom at least one has new faces.
     """
@@ -91,17 +85,15 @@ def enrol(
 ) -> EnrolReport:
     """Bring the gallery up to date with `people_dir`, and save it.
 
-    A photo whose bytes are enrolled for its person is not opened again. Photos that are gone from
-    `people_dir` stay enrolled unless `prune`; what could not be read this time, and people named
-    in albums, always stay. A photo that moved from one person's folder into another's takes its
-    face along. A face that the journal of decisions says is not the person's is left out. Names
-    that differ in case, spaces, `-`, `_` or `.` alone are one person, shown in the spelling of the
-    gallery, or else the first one by path; an earlier name of a renamed person is that person. A
-    face that is unlike all faces enrolled for the person, or unlike the person's other new ones
-    while these match, is not enrolled unless `trust` (see `dissimilar_photos`). Every photo that is
-    not enrolled is in the report with its reason. The gallery is saved in
-    between, and what was found in each photo since is kept, so that an interrupted enrolment
-    continues.
+    A photo whose bytes are enrolled for its person is not opened again. Photos that are missing in
+    `people_dir` stay enrolled unless `prune`; unreadable photos and people named in albums always
+    stay. If a photo moved into another person's folder, its face moves too. A face that is not the
+    person's according to the journal of decisions is left out. Names that differ in case, spaces,
+    `-`, `_` or `.` only are one person, shown in the gallery's spelling, or else the first one by
+    path; an earlier name of a renamed person is that person. A face that is unlike the person's
+    others (see `dissimilar_photos`) is enrolled only with `trust`. Every photo that is not enrolled
+    is in the report with its reason. The gallery is saved every `SAVE_EVERY_S` seconds, and the
+    faces found since are stored, so that an interrupted enrolment continues.
 
     Raises:
         UsageError: `people_dir` is not a folder or holds no files.
@@ -146,7 +138,7 @@ def _enrol_all(
     prune: bool,
     trust: bool,
 ) -> EnrolReport:
-    """Enrol the people whom `read` returns; `skipped` has the rule that excludes each file."""
+    """Enrol the people that `read` returns; `skipped`: the rule that excludes each file."""
     release = bundle.release
     with storage_of(gallery_dir).lock():
         gallery = open_or_create(
@@ -174,7 +166,7 @@ def _enrol_all(
 
 
 class _Enrolment:
-    """The faces of a gallery while they change; a person's cost hardly grows with the others.
+    """The faces of a gallery during enrolment; only those that can change are Python objects.
 
     Attributes:
         report: what was done so far.
@@ -186,7 +178,7 @@ class _Enrolment:
         self._decisions = Decisions.load(gallery.place)
         self._by_person: dict[str, dict[FacePlace, GalleryFace]] = defaultdict(dict)
         self._by_place: dict[FacePlace, GalleryFace] = {}
-        self._compare = comparison(bundle.release.thresholds, bundle.verify)
+        self._compare = agreement.comparison(bundle.release.thresholds, bundle.verify)
         self._load(gallery.renamed(folder.names), folder.photos)
         self._saved = time.monotonic()
         self.changed: set[str] = set()
@@ -199,7 +191,7 @@ class _Enrolment:
         )
 
     def _load(self, base: Gallery, people: Collection[str]) -> None:
-        """Take the faces that can change: of `people`, and of who has photos of the folder."""
+        """Load the faces that can change: of `people`, and of owners of the folder's photos."""
         photos = (photo for photos in self._folder.photos.values() for photo in photos)
         self._listed = {photo.photo_id for photo in photos}
         faces = base.faces
@@ -212,7 +204,7 @@ class _Enrolment:
         self._by_place.clear()
         for face in self._loaded:
             self._add(face)
-        self._others = OtherPeople(faces.take(~is_loaded).vectors, self._compare)
+        self._others = agreement.OtherPeople(faces.take(~is_loaded).vectors, self._compare)
 
     def gallery(self) -> Gallery:
         """Return the gallery as it is now."""
@@ -244,7 +236,6 @@ class _Enrolment:
         self.report.surplus = sum(map(len, pending.values()))
 
     def _next_photos(self, pending: dict[str, list[PersonPhoto]]) -> dict[str, list[PersonPhoto]]:
-        """Take the photos that are opened next from those `pending` of each person."""
         chosen = {}
         for person, photos in pending.items():
             room = self._room_for(person)
@@ -274,7 +265,6 @@ class _Enrolment:
         next(opened, None)  # ends the progress bar
 
     def _enrol_person(self, person: str, opened: list[OpenedPhoto]) -> None:
-        """Add the one face of each photo that is the person's; report the other photos."""
         photos = []
         for photo in (self._without_refused(person, one) for one in opened):
             if photo.reason is not None:
@@ -289,7 +279,7 @@ class _Enrolment:
         known = np.array(rows, np.float32).reshape(-1, self._gallery.embedding_size)
         if not self._trust:
             others = self._others_than(person, embeddings)
-            strange = dissimilar_photos(embeddings, known, others, self._compare)
+            strange = agreement.dissimilar_photos(embeddings, known, others, self._compare)
             for place in sorted(strange):
                 note = (
                     f"the face is unlike {person}'s other photos; if it is {person} all the same, "
@@ -298,7 +288,7 @@ class _Enrolment:
                 self._skip(photos[place], person, Reason.NO_AGREEMENT, note)
             photos = [photo for place, photo in enumerate(photos) if place not in strange]
             embeddings = [rows for place, rows in enumerate(embeddings) if place not in strange]
-        chosen = choose_faces(embeddings, known, self._bundle.verify, self._threshold_for)
+        chosen = agreement.choose_faces(embeddings, known, self._bundle.verify, self._threshold_for)
         found = list(zip(photos, embeddings, chosen, strict=True))
         if len(found) > (room := self._room_for(person)):  # the best of them, each with one face
             found.sort(key=lambda row: -row[0].faces[0].quality.overall)
@@ -314,7 +304,6 @@ class _Enrolment:
             self._skip(photo, person, Reason.SEVERAL_FACES, note)
 
     def _without_refused(self, person: str, photo: OpenedPhoto) -> OpenedPhoto:
-        """Return the photo without faces of which somebody said that they do not show `person`."""
         decisions = self._decisions
         if photo.embeddings is None or photo.photo_id not in decisions.photos():
             return photo
@@ -336,7 +325,7 @@ class _Enrolment:
         return thresholds.for_search(thresholds.default_budget, count)
 
     def _others_than(self, person: str, photos: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the described faces, float32 (M, E), of everybody else, at least the nearest."""
+        """Return the described faces, float32 (M, E), of other people, at least the nearest."""
         size = self._gallery.embedding_size
         if np.isinf(self._compare.lead):
             return np.zeros((0, size), np.float32)
@@ -351,7 +340,6 @@ class _Enrolment:
         return np.concatenate([self._others.near(np.concatenate(photos)), *parts])
 
     def _skip_if_elsewhere(self, person: str, photo: OpenedPhoto, face: Face) -> bool:
-        """Skip a face that is enrolled as another person, in whose folder it still is."""
         other = self._by_place.get((photo.photo_id, face.detection.box))
         if other is None and photo.photo_id not in self._listed:  # it was changed since
             same = self._base.faces.where("photo_id", [photo.photo_id])

@@ -18,7 +18,7 @@ HERE, THERE = "this gallery", "the imported file"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one side decided about a face, in words; `time` is that of its latest entry."""
+    """What one side decided about a face, in words; `time` is of its latest entry."""
 
     side: str
     time: str
@@ -27,7 +27,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Conflict:
-    """A face about which sides decided differently; the latest decision holds.
+    """A face about which two sides decided differently; the latest decision is valid.
 
     Attributes:
         box: x, y, width, height in pixels of the upright photo.
@@ -82,7 +82,7 @@ def import_decisions(gallery_dir: GalleryPlace, file: Path) -> Imported:
         new = {entry.id for entry in people.add(entries)}
         imported = Imported(len(new), len(entries) - len(new))
         imported.changes, imported.refused = people.done, people.refused
-        alone = before - {entry.id for entry in entries}  # what both have is of neither side
+        alone = before - {entry.id for entry in entries}  # entries of both belong to neither side
         sides = dict.fromkeys(alone, HERE) | dict.fromkeys(new, THERE)
         imported.conflicts = find_conflicts(people.decisions, lambda one: sides.get(one.id))
     return imported
@@ -94,7 +94,7 @@ def _read(file: Path) -> Iterator[Entry]:
             for number, line in enumerate(lines, 1):
                 try:
                     if line.strip():
-                        yield _named(Entry.from_json(line.decode("utf-8")))
+                        yield _with_valid_name(Entry.from_json(line.decode("utf-8")))
                 except ValueError as error:
                     raise FaceOpsError(
                         f"{file}, line {number}: {error}; nothing was imported."
@@ -105,7 +105,7 @@ def _read(file: Path) -> Iterator[Entry]:
         ) from None
 
 
-def _named(entry: Entry) -> Entry:
+def _with_valid_name(entry: Entry) -> Entry:
     is_name = entry.action in (Action.NAME, Action.SHOW)
     if is_name and (problem := name_problem(entry.detail)):
         raise ValueError(f"{entry.detail!r} cannot be a person's name: {problem}")
@@ -113,12 +113,13 @@ def _named(entry: Entry) -> Entry:
 
 
 def find_conflicts(decisions: Decisions, side_of: Callable[[Entry], str | None]) -> list[Conflict]:
-    """Return the faces about which sides decided differently by entries that hold.
+    """Return the faces about which the valid entries of two sides differ.
 
-    Different are two people, and a person whom the other side refuses or ignores.
+    They differ if they name two people, or if one names a person and the other refuses that person
+    or ignores the face.
 
     Args:
-        side_of: whose decision an entry is; None for one that is of no side.
+        side_of: returns the side of an entry, None for neither.
     """
     conflicts = []
     for photo_id in sorted(decisions.photos()):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from faceops.base.arrow import numbers, plain_array, text_array
+from faceops.base.arrow import numbers, plain_array, take_rows, text_array
 
 DAMAGED = (
     *(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError),
@@ -239,7 +239,7 @@ class FaceTable(Sequence[GalleryFace]):
         """Return the faces `rows`, int64 or bool, in this order."""
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
-        return FaceTable(_taken(self.columns, rows), self.vectors.take(rows), self.stored[rows])
+        return FaceTable(take_rows(self.columns, rows), self.vectors.take(rows), self.stored[rows])
 
     def with_faces(self, added: "FaceTable") -> "FaceTable":
         """Return the faces of both."""
@@ -301,10 +301,6 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return text_array(values)
     shape = (len(values), kind.list_size) if pa.types.is_fixed_size_list(kind) else len(values)
     return plain_array(np.array(values, np.float64).reshape(shape), kind)
-
-
-def _taken(columns: pa.Table, rows: np.ndarray) -> pa.Table:
-    return columns.take(plain_array(rows.astype(np.int64), pa.int64()))
 
 
 # Keys in the metadata of a file that holds a whole gallery; pages have checksums of their own.

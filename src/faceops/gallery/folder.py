@@ -115,10 +115,7 @@ class FolderStorage(GalleryStorage):
         return self._manifest()[0]
 
     def _manifest(self, damage: list[str] | None = None) -> _Manifest:
-        """Return the statement, and the number of faces by segment; see `_parsed`.
-
-        Raises: as `statement`.
-        """
+        """Return the statement, and the number of faces by segment; `damage`: see `_parsed`."""
         from faceops.gallery.faces_file import FORMAT_VERSION, complete_statement
 
         def parse(path: Path) -> _Manifest:
@@ -149,19 +146,14 @@ class FolderStorage(GalleryStorage):
         return statement, segments
 
     def _is_early(self) -> bool:
-        """Return whether it has the file of format 1 or 2."""
         return any((self.path / name).is_file() for name in (FACES_FILE, FACES_COPY))
 
     def _parsed(
         self, parse: Callable[[Path], _Parsed], path: Path, damage: list[str] | None
     ) -> _Parsed:
-        """Return what `parse` reads from the file, or with `damage` from its copy.
+        """Return what `parse` reads from the file, or from its copy if it is damaged.
 
-        Args:
-            damage: gets what is damaged; None refuses a damaged file.
-
-        Raises:
-            DamageError: it says whether something is lost.
+        `damage` gets what is damaged; with None a damaged file raises a DamageError.
         """
         from faceops.gallery.faces_file import DAMAGED
 

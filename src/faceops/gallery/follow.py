@@ -100,10 +100,7 @@ def places_moved(gallery: Gallery, gone: str, kept: str) -> set[tuple[str, Box]]
 
 
 def _split(done: Followed, decisions: Decisions, changed: Collection[str]) -> None:
-    """Give back the faces of merges that are undone.
-
-    Whether that was done already is told by the earlier name, which is an alias until then.
-    """
+    """Return faces to people whose merge was undone; until then their name is an alias."""
     for entry in decisions.merges():
         gone, kept = decisions.name(entry.person), decisions.name(entry.detail)
         if decisions.current(entry.person) != entry.person or not gone or not kept:

@@ -61,7 +61,6 @@ def made(decisions: Decisions, batch: str, entries: Sequence[Entry]) -> Made:
 
 
 def _sentence(decisions: Decisions, entries: Sequence[Entry]) -> str:
-    """Return what the entries decided, in words."""
     undone = [entry for entry in entries if entry.action == Action.UNDO]
     if undone:
         about = [decisions.entries[one.detail] for one in undone if one.detail in decisions.entries]
@@ -104,7 +103,6 @@ def _name(decisions: Decisions, person: str) -> str:
 
 
 def _before(decisions: Decisions, entry: Entry) -> str:
-    """Return the name that the person had before this entry."""
     names = decisions.names_of(entry.person)
     at = names.index(entry.detail) if entry.detail in names else 0
     return names[at - 1] if at else "a person"

@@ -38,10 +38,7 @@ class Lookalikes:
 
 
 def find_lookalikes(
-    gallery: Gallery,
-    thresholds: Thresholds,
-    verify: Verify,
-    people: Collection[str] | None = None,
+    gallery: Gallery, thresholds: Thresholds, verify: Verify, people: Collection[str] | None = None
 ) -> list[Lookalikes]:
     """Return the lookalikes in `gallery`, the most similar pair first.
 

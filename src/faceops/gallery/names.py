@@ -31,11 +31,7 @@ def display_name(name: str) -> str:
 
 
 def given_name(text: str) -> str:
-    """Return a name that a user typed, as it is shown.
-
-    Raises:
-        UsageError: see `name_problem`.
-    """
+    """Return a name that a user typed, as it is shown. Raises UsageError: see `name_problem`."""
     if problem := name_problem(valid_unicode(text)):
         raise UsageError(f"{text!r} cannot be a person's name: {problem}; choose another one.")
     return display_name(text)

@@ -68,7 +68,6 @@ def rename(
 
 
 def _numbered(people: People, name: str, own_key: str) -> str:
-    """Return `name` with the lowest number that makes it a name of nobody but the person."""
     for number in itertools.count(2):
         numbered = f"{name} ({number})"
         key = person_key(numbered)
@@ -211,18 +210,13 @@ def show(gallery: Gallery, name: str) -> tuple[str, list[EnrolledFace]]:
     cosines = gallery.embeddings[rows] @ gallery.embeddings.T  # (faces, M)
     faces = []
     for row, face, cosine in zip(rows, gallery.faces.take(rows), cosines, strict=True):
-        same = cosine[rows[rows != row]]
-        nearest = others[np.argmax(cosine[others])] if len(others) else None
-        faces.append(
-            EnrolledFace(
-                photo=face.photo,
-                photo_id=face.photo_id,
-                quality=round(face.quality, 4),
-                mean_similarity=round(float(same.mean()), 4) if len(same) else None,
-                other=gallery.persons[nearest] if nearest is not None else "",
-                other_similarity=round(float(cosine[nearest]), 4) if nearest is not None else None,
-            )
-        )
+        same, other, similarity = cosine[rows[rows != row]], "", None
+        mean = round(float(same.mean()), 4) if len(same) else None
+        if len(others):
+            nearest = others[np.argmax(cosine[others])]
+            other, similarity = gallery.persons[nearest], round(float(cosine[nearest]), 4)
+        quality = round(face.quality, 4)
+        faces.append(EnrolledFace(face.photo, face.photo_id, quality, mean, other, similarity))
     faces.sort(key=lambda face: (2.0 if (s := face.mean_similarity) is None else s, face.photo))
     return gallery.faces[int(rows[0])].person, faces
 
@@ -236,15 +230,14 @@ def portraits(place: GalleryPlace, people: Collection[str]) -> dict[str, bytes]:
     best: dict[str, tuple[int, GalleryFace]] = {}
     rows = np.flatnonzero(gallery.faces.where("person", people))
     for row, face in zip(rows.tolist(), gallery.faces.take(rows), strict=True):
-        found = best.setdefault(face.person, (row, face))
-        if face.quality > found[1].quality:
+        if face.person not in best or face.quality > best[face.person][1].quality:
             best[face.person] = row, face
     if gallery.format_version == 1 and storage.folder:
         wanted = {row: person for person, (row, _) in best.items()}
         crops = enumerate(format_1_crops(storage.folder / FACES_FILE))
         return {wanted[row]: crop for row, crop in crops if row in wanted and crop}
-    found_crops: dict[str, bytes] = {}
+    found: dict[str, bytes] = {}
     for person, (_, face) in best.items():
         with contextlib.suppress(FileNotFoundError):  # forgotten by another process since then
-            found_crops[person] = storage.png(face.crop_id)
-    return found_crops
+            found[person] = storage.png(face.crop_id)
+    return found

@@ -260,7 +260,6 @@ def hash_photos(paths: Sequence[Path], max_bytes: int, threads: int) -> Iterator
 
 
 def _photo_id(max_bytes: int, path: Path) -> str | PhotoError:
-    """Return the sha256 of the file's bytes, or why it cannot be read."""
     try:
         return hash_photo(path, max_bytes)
     except PhotoError as error:
@@ -343,7 +342,6 @@ def open_photos(
 
 
 def _as_arrays(opened: OpenedPhoto) -> dict[str, np.ndarray]:
-    """Return the faces of the photo as arrays with a row for each."""
     faces, found = opened.faces, [face.detection for face in opened.faces]
     return {
         "detections": np.array([(*one.box, one.score) for one in found], np.float64),
@@ -355,7 +353,6 @@ def _as_arrays(opened: OpenedPhoto) -> dict[str, np.ndarray]:
 
 
 def _from_arrays(photo: PersonPhoto, kept: Mapping[str, np.ndarray]) -> OpenedPhoto:
-    """Return the photo of which `_as_arrays` returned `kept`."""
     detections, qualities = kept["detections"].tolist(), kept["qualities"].tolist()
     rows = zip(detections, kept["landmarks"], qualities, kept["crops"], strict=True)
     faces = tuple(

@@ -94,7 +94,6 @@ def _check_crops_id(gallery: Gallery, bundle: Bundle) -> None:
 
 
 def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[np.ndarray, np.ndarray]:
-    """Return the new embeddings, float32 (M, D), and the quality after them, float64 (M,)."""
     embedded = [np.zeros((0, bundle.release.embedding_size), np.float32)]
     qualities = [np.zeros(0)]
     damaged = []

@@ -23,19 +23,9 @@ from faceops.faces.regions import (
     regions_of_others,
     upright_box,
 )
+from faceops.gallery import people_folder
 from faceops.gallery.faces_file import TAGGED
 from faceops.gallery.names import given_name
-from faceops.gallery.people_folder import (
-    ADVICE,
-    MAX_FACES,
-    OpenedPhoto,
-    PeopleFolder,
-    PersonPhoto,
-    enrolment_refusal,
-    hash_photos,
-    note_of,
-    shown_names,
-)
 from faceops.gallery.store import Gallery
 from faceops.photos.formats import FORMATS, PhotoLimits
 from faceops.photos.open_photo import PhotoError
@@ -64,7 +54,7 @@ class Tag:
 
 
 @dataclass(frozen=True)
-class TaggedPhoto(PersonPhoto):
+class TaggedPhoto(people_folder.PersonPhoto):
     """A photo in which `person` is tagged, with the tags of all people in it."""
 
     tags: tuple[Tag, ...] = ()
@@ -74,7 +64,7 @@ class TaggedPhoto(PersonPhoto):
         """A digest of the tags: only faces that they may mean are kept."""
         return f"-{sha256(repr(self.tags).encode()).hexdigest()[:16]}"
 
-    def find(self, finder: FaceFinder, limits: PhotoLimits) -> OpenedPhoto:
+    def find(self, finder: FaceFinder, limits: PhotoLimits) -> people_folder.OpenedPhoto:
         """Open the photo; return every face that a tag may mean, whatever its quality.
 
         Raises:
@@ -86,20 +76,20 @@ class TaggedPhoto(PersonPhoto):
             for face in found.faces
             if any(closeness(tag.box, face.detection.box) is not None for tag in self.tags)
         ]
-        return OpenedPhoto(self.photo, found.photo.photo_id, tuple(faces))
+        return people_folder.OpenedPhoto(self.photo, found.photo.photo_id, tuple(faces))
 
-    def of_person(self, opened: OpenedPhoto) -> OpenedPhoto:
+    def of_person(self, opened: people_folder.OpenedPhoto) -> people_folder.OpenedPhoto:
         """Return the photo with the face that is tagged as the person, or why it has none."""
         if opened.reason is not None:
             return opened
         chosen = self._face_of_person(opened.faces)
         if not isinstance(chosen, tuple):
             face = opened.faces[chosen]
-            refusal = enrolment_refusal(face.quality)
+            refusal = people_folder.enrolment_refusal(face.quality)
             if refusal is None:
                 rows = None if opened.embeddings is None else opened.embeddings[[chosen]]
                 return replace(opened, faces=(face,), embeddings=rows)
-            chosen = refusal, ADVICE[refusal]
+            chosen = refusal, people_folder.ADVICE[refusal]
         reason, note = chosen
         return replace(opened, faces=(), embeddings=None, reason=reason, note=note)
 
@@ -150,7 +140,7 @@ def list_album(root: Path, exclude: Sequence[str], skipped: dict[Path, str]) -> 
 
 def read_tagged(
     root: Path, paths: Sequence[Path], gallery: Gallery, limits: PhotoLimits, threads: int
-) -> PeopleFolder:
+) -> people_folder.PeopleFolder:
     """Return the people who are tagged in the photos `paths` below `root`.
 
     Tags are named face regions of MWG and Microsoft, in the photo or its sidecar, but those that
@@ -164,10 +154,14 @@ def read_tagged(
     reading = ordered_map(partial(_read_tags, SidecarPlaces(), limits), paths, threads)
     read = dict(zip(paths, track(reading, "read tags", total=len(paths)), strict=True))
     spelled = [tag.name for found, _ in read.values() for tag in found]
-    names, aliases = shown_names(spelled, gallery)
+    names, aliases = people_folder.shown_names(spelled, gallery)
     people = sorted({names[name] for name in spelled})
-    folder = PeopleFolder(
-        {person: [] for person in people}, names, aliases, origin=TAGGED, most_faces=MAX_FACES
+    folder = people_folder.PeopleFolder(
+        {person: [] for person in people},
+        names,
+        aliases,
+        origin=TAGGED,
+        most_faces=people_folder.MAX_FACES,
     )
     tagged: dict[Path, tuple[Tag, ...]] = {}
     for path, (found, problems) in read.items():
@@ -176,13 +170,13 @@ def read_tagged(
             folder.skip(photo, name, reason, note)
         if tags := _without_conflicts(found, photo, folder):
             tagged[path] = tags
-    hashed = hash_photos(list(tagged), limits.max_bytes, threads)
+    hashed = people_folder.hash_photos(list(tagged), limits.max_bytes, threads)
     seen: set[tuple[str, str]] = set()
     for (path, tags), photo_id in zip(tagged.items(), hashed, strict=True):
         photo = valid_unicode(path.relative_to(root).as_posix())
         for person in dict.fromkeys(tag.name for tag in tags):
             if isinstance(photo_id, PhotoError):
-                folder.skip(photo, person, photo_id.reason, note_of(photo_id))
+                folder.skip(photo, person, photo_id.reason, people_folder.note_of(photo_id))
             elif (person, photo_id) not in seen:
                 seen.add((person, photo_id))
                 folder.photos[person].append(TaggedPhoto(person, path, photo, photo_id, tags))
@@ -194,7 +188,6 @@ def read_tagged(
 def _read_tags(
     places: SidecarPlaces, limits: PhotoLimits, path: Path
 ) -> tuple[list[Tag], list[_Problem]]:
-    """Return the tags of the file `path` with the names as they are spelled."""
     found: list[Tag] = []
     problems: list[_Problem] = []
     try:
@@ -209,7 +202,7 @@ def _read_tags(
         header = read_header(path, limits)
     except PhotoError as error:
         if error.reason is not Reason.NOT_A_PHOTO or suffix in _PHOTO_SUFFIXES:
-            problems.append(("", error.reason, note_of(error)))
+            problems.append(("", error.reason, people_folder.note_of(error)))
         return found, problems
     embedded = embedded_regions(header)
     documents = [] if sidecar is None else [sidecar]
@@ -226,7 +219,6 @@ def _read_tags(
 
 
 def _tag_of(region: Region, size: tuple[int, int], orientation: int, place: str) -> Tag | _Problem:
-    """Return the tag of a named region, or why it cannot be used."""
     shown = printable(region.name[:LONGEST_NAME])
     if len(region.name) > LONGEST_NAME:
         note = f"a name of {len(region.name)} characters is none; at most {LONGEST_NAME} are"
@@ -241,7 +233,9 @@ def _tag_of(region: Region, size: tuple[int, int], orientation: int, place: str)
     return Tag(name, upright_box(region.area, size, orientation), place)
 
 
-def _without_conflicts(tags: Iterable[Tag], photo: str, folder: PeopleFolder) -> tuple[Tag, ...]:
+def _without_conflicts(
+    tags: Iterable[Tag], photo: str, folder: people_folder.PeopleFolder
+) -> tuple[Tag, ...]:
     """Return the tags under the names that are shown, each once; skip those that contradict."""
     named = [replace(tag, name=folder.names[tag.name]) for tag in tags]
     wrong: set[int] = set()
@@ -267,9 +261,9 @@ def _without_conflicts(tags: Iterable[Tag], photo: str, folder: PeopleFolder) ->
     return tuple(kept)
 
 
-def _spread(photos: Sequence[PersonPhoto]) -> list[PersonPhoto]:
+def _spread(photos: Sequence[people_folder.PersonPhoto]) -> list[people_folder.PersonPhoto]:
     """Return a person's photos, the largest tag of each folder first, then the second largest."""
-    by_folder: dict[str, list[tuple[float, PersonPhoto]]] = defaultdict(list)
+    by_folder: dict[str, list[tuple[float, people_folder.PersonPhoto]]] = defaultdict(list)
     for photo in photos:
         own = [tag for tag in getattr(photo, "tags", ()) if tag.name == photo.person]
         size = max(tag.box[2] * tag.box[3] for tag in own)

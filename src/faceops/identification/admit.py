@@ -22,17 +22,11 @@ from faceops.base.progress import track
 from faceops.base.reasons import Reason
 from faceops.faces.detector import best_overlap
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
+from faceops.gallery import people_folder
 from faceops.gallery.agreement import Agreement
 from faceops.gallery.decisions import SAME_PLACE, Decisions, Place
 from faceops.gallery.faces_file import CONFIRMED, NAMED, GalleryFace
 from faceops.gallery.journal import Action
-from faceops.gallery.people_folder import (
-    ADVICE,
-    MAX_FACES,
-    MIN_QUALITY,
-    MIN_SIZE,
-    enrolment_refusal,
-)
 from faceops.gallery.store import Gallery, locked_gallery
 from faceops.identification.engine.verdicts import DecidedFaces
 from faceops.identification.settings import IdentifySettings
@@ -47,7 +41,7 @@ PHOTOS_KEPT = 256  # of which the faces are in memory, 40 kB each
 FROM_ALBUMS = (CONFIRMED, NAMED)
 # What depends on other faces may change, and is told without the photo.
 _CHECKED_AGAIN = (Reason.DUPLICATE_OTHER_PERSON, Reason.NO_AGREEMENT)
-_ADVICE = ADVICE | {
+_ADVICE = people_folder.ADVICE | {
     Reason.NO_AGREEMENT: "the face is unlike the person's other faces",
     Reason.DUPLICATE_OTHER_PERSON: "the same face is enrolled as another person",
 }
@@ -164,13 +158,12 @@ def expected_gallery(
                 *(person, one.photo_id, _shown(one, root), one.place.box, 1.0, one.quality),
                 *(one.embedding, "", CONFIRMED),
             )
-            for one in passing[: MAX_FACES - taken[person]]
+            for one in passing[: people_folder.MAX_FACES - taken[person]]
         ]
     return replace(kept.with_faces(added), stamp=gallery.stamp)
 
 
 def _withdrawn(gallery: Gallery, decided: DecidedFaces) -> np.ndarray:
-    """Return which faces, bool (M,), are not their person's any more."""
     withdrawn = gallery.faces.where("photo_id", decided.decisions.photos())
     rows = np.flatnonzero(withdrawn)
     withdrawn[rows] = [_is_withdrawn(face, decided) for face in gallery.faces.take(rows)]
@@ -226,7 +219,6 @@ def _pending(
     store: FaceStore,
     thresholds: Thresholds,
 ) -> dict[str, list[_Candidate]]:
-    """Return the faces that may enter the gallery by person, the best ones first."""
     decisions = decided.decisions
     owners: dict[str, str] = {}  # of faces in the gallery, by the entry that confirms them
     for face in gallery.faces.take(gallery.faces.where("photo_id", decisions.photos())):
@@ -240,7 +232,7 @@ def _pending(
             person = decided.name_of(place.person)
             is_in = owners.get(place.entry) == person
             is_final = tried.get(place.entry, Reason.NO_AGREEMENT) not in _CHECKED_AGAIN
-            if person and not is_in and not is_final and taken[person] < MAX_FACES:
+            if person and not is_in and not is_final and taken[person] < people_folder.MAX_FACES:
                 wanted[photo_id][place.entry] = person
     paths = store.paths(wanted) if wanted else {}
     candidates: dict[str, _Candidate] = {}  # by entry: copies of a photo have the same entries
@@ -257,9 +249,9 @@ def _pending(
             refusal = None
             if place.entry in owners:
                 refusal = Reason.DUPLICATE_OTHER_PERSON
-            elif min(face["box"][2:]) < MIN_SIZE:
+            elif min(face["box"][2:]) < people_folder.MIN_SIZE:
                 refusal = Reason.FACE_TOO_SMALL
-            elif quality[row] < MIN_QUALITY:
+            elif quality[row] < people_folder.MIN_QUALITY:
                 refusal = Reason.LOW_QUALITY
             candidates[place.entry] = _Candidate(
                 wanted[photo_id][place.entry],
@@ -281,10 +273,7 @@ def _from_albums(gallery: Gallery) -> Counter[str]:
 
 
 def _open_candidates(
-    gallery: Gallery,
-    bundle: Bundle,
-    checked: _Checked,
-    settings: IdentifySettings,
+    gallery: Gallery, bundle: Bundle, checked: _Checked, settings: IdentifySettings
 ) -> Iterator[_Opened]:
     """Yield the faces that enter the gallery, cut from their photos, and those that do not."""
     taken, finder = _from_albums(gallery), bundle.face_finder(settings.detail)
@@ -294,7 +283,7 @@ def _open_candidates(
     threads = settings.threads or default_threads()
     for person, (passing, refused) in checked.items():
         yield from (_Opened(one, None, reason) for one, reason in refused)
-        free = MAX_FACES - taken[person]
+        free = people_folder.MAX_FACES - taken[person]
         # Of so few photos more than needed are opened where some do not pass.
         for opened in ordered_map(open_one, passing, threads):
             yield opened
@@ -304,13 +293,11 @@ def _open_candidates(
 
 
 def _faces_in(path: Path, finder: FaceFinder, settings: IdentifySettings) -> tuple[str, list[Face]]:
-    """Return the photo_id and the faces of a photo; a PhotoError as `find_in_photo`."""
     found = find_in_photo(path, finder, settings.limits)
     return found.photo.photo_id, found.faces
 
 
 def _open(candidate: _Candidate, look: Callable[[Path], tuple[str, list[Face]]]) -> _Opened:
-    """Find the face in its photo."""
     failed = _Opened(candidate, None, Reason.VANISHED, lasts=False)
     for path in candidate.paths:
         try:
@@ -325,7 +312,7 @@ def _open(candidate: _Candidate, look: Callable[[Path], tuple[str, list[Face]]])
         if row is None:
             return _Opened(candidate, None, Reason.NO_FACE)
         face = faces[row]
-        refusal = enrolment_refusal(face.quality)
+        refusal = people_folder.enrolment_refusal(face.quality)
         return _Opened(candidate, None if refusal else face, refusal)
     return failed
 

@@ -148,10 +148,7 @@ def compare(what: str, expected: Sequence[float], counts: np.ndarray) -> Drift |
 def _stranger_bins(
     thresholds: Thresholds, gallery_faces: int, budget: float
 ) -> tuple[list[float], list[float]]:
-    """Return the expected shares of unnamed strangers in bins of log odds, and the bins' edges.
-
-    From the release's measurement of how often strangers reach a similarity in such a gallery.
-    """
+    """Return the expected shares of unnamed strangers in bins of log odds, and the bins' edges."""
     if thresholds.normalisation or not gallery_faces or not thresholds.search_tails:
         return [1.0], []
     shares: list[float] = [1.0]

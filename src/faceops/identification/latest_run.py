@@ -27,14 +27,8 @@ from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder
 from faceops.identification.records.mirror import refuse_copies
-from faceops.identification.records.output_folder import SUMMARY_FILE
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.state.presence import (
-    PhotoList,
-    SourceFile,
-    source_file,
-    stamp_of,
-)
+from faceops.identification.state.presence import PhotoList, SourceFile, source_file, stamp_of
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
 from faceops.photos.sidecar_place import SidecarPlaces, mark
@@ -93,7 +87,8 @@ def latest_run(out: Path) -> LatestRun:
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FaceOpsError(
-            f"{out / SUMMARY_FILE} cannot be used ({error}); run faceops identify into {out} again."
+            f"{out / output_folder.SUMMARY_FILE} cannot be used ({error}); run faceops identify "
+            f"into {out} again."
         ) from None
     folder = summary.photos_folder
     found = paths_shown_as(Path("/"), folder.lstrip("/"))
@@ -256,15 +251,17 @@ def find_reusable_run(out: Path, digest: str, listed: PhotoList) -> Summary | No
         latest = read_summary(out)
     except (OSError, ValueError, TypeError, KeyError):
         return None  # there is none, or another version's
-    if not digest or latest.decided_by != digest:
+    results = (*output_folder.PUBLISHED, output_folder.STATE_FILE)
+    if (
+        not digest
+        or latest.decided_by != digest
+        or latest.sidecar_errors
+        or not all((out / name).is_file() for name in results)
+        or not (out / output_folder.REPORT_PAGES).is_dir()
+    ):
         return None
     if latest.drop_at and datetime.now(UTC) >= datetime.fromisoformat(latest.drop_at):
         return None  # a run has to drop the data of missing photos
-    results = (*output_folder.PUBLISHED, output_folder.STATE_FILE)
-    if latest.sidecar_errors or not all((out / name).is_file() for name in results):
-        return None
-    if not (out / output_folder.REPORT_PAGES).is_dir():
-        return None
     if latest.annotate and not _drawings_exist(out, latest.run_id):
         return None
     if latest.letters_not_drawn:
@@ -294,9 +291,8 @@ def reuse_last_run(latest: Summary, out: Path, settings: IdentifySettings) -> Su
 
 def _drawings_exist(out: Path, run_id: str) -> bool:
     run = out / output_folder.RUNS / run_id
-    if not (out / output_folder.ANNOTATED).is_dir():
-        return False
-    if not (run / output_folder.MANIFEST_FILE).is_file():
+    manifest = run / output_folder.MANIFEST_FILE
+    if not ((out / output_folder.ANNOTATED).is_dir() and manifest.is_file()):
         return False
     copies = output_folder.listed_drawings(run).items()
     found = ((source_file(str(out / name)), entry["bytes"]) for name, entry in copies)

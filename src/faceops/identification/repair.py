@@ -26,12 +26,7 @@ from faceops.base.locks import folder_lock
 from faceops.base.reasons import Reason
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.gallery.check import NOTHING, Finding, Repair, backup_folder
-from faceops.identification.records.output_folder import (
-    FACES_FILE,
-    STATE_FILE,
-    finished_runs,
-    rewrite_manifest,
-)
+from faceops.identification.records import output_folder
 from faceops.identification.records.records import read_columns
 from faceops.identification.records.records import schema as record_schema
 from faceops.identification.state import found_photo, schema
@@ -52,7 +47,7 @@ def check_output(out: Path) -> list[Finding]:
     """
     if not out.is_dir():
         raise UsageError(f"{out} is not a folder; name the results of identify.")
-    state = out / STATE_FILE
+    state = out / output_folder.STATE_FILE
     problem = _problem(state) if state.is_file() else ""
     found = []
     if problem:
@@ -81,7 +76,7 @@ def repair_output(out: Path) -> Repair:
     before, lost = check_output(out), []
     if not before:
         return Repair(before, before)
-    state, backup = out / STATE_FILE, backup_folder(out)
+    state, backup = out / output_folder.STATE_FILE, backup_folder(out)
     try:
         with folder_lock(out), schema.state_errors(state):
             backup.mkdir()
@@ -98,14 +93,13 @@ def repair_output(out: Path) -> Repair:
 
 
 def _problem(state: Path) -> str:
-    """Return what is wrong with the state, "" if nothing."""
     with schema.state_errors(state):
         try:
             with contextlib.closing(_open(state)) as db:
                 (version,) = db.execute("PRAGMA user_version").fetchone()
                 if version > schema.SCHEMA_VERSION:
                     raise FaceOpsError(f"{state} is of a later version of faceops; use that one.")
-                if not version and finished_runs(state.parent):
+                if not version and output_folder.finished_runs(state.parent):
                     return "it is empty"
                 return _table_problem(db, "1")
         except sqlite3.OperationalError:  # locked, no permission, a full disk and the like
@@ -115,18 +109,15 @@ def _problem(state: Path) -> str:
 
 
 def _table_problem(db: sqlite3.Connection, table: str) -> str:
-    """Return the first problem of a table and its indices; of all tables for "1"."""
     problem = str(db.execute(f"PRAGMA integrity_check({table})").fetchone()[0])
     return "" if problem == "ok" else problem.replace("\n", " ")
 
 
 def _open(state: Path) -> sqlite3.Connection:
-    """Open the existing state; a journal of a killed writer is applied."""
     return sqlite3.connect(f"{state.resolve().as_uri()}?mode=rw", timeout=schema.BUSY_S, uri=True)
 
 
 def _salvage(state: Path, target: Path, out: Path) -> list[Finding]:
-    """Write to `target` what can be read of the state; return what is lost."""
     with contextlib.closing(schema.connect(target)) as new, contextlib.closing(_open(state)) as old:
         with schema.transaction(new):
             schema.prepare_tables(new)
@@ -148,10 +139,7 @@ def _salvage(state: Path, target: Path, out: Path) -> list[Finding]:
 
 
 def _copy_rows(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> bool:
-    """Copy the readable rows of a table; return whether these are all.
-
-    It is read from both ends, up to the damage.
-    """
+    """Copy the rows of a table, read from both ends up to the damage; return if these are all."""
     rows: dict[int, list[object]] = {}
     columns: list[str] = []
     is_whole = False
@@ -203,10 +191,12 @@ def _flagged_places(old: sqlite3.Connection) -> Iterator[tuple[str, Box]]:
 def _recorded_places(out: Path) -> Iterator[tuple[str, Box]]:
     """Yield the forgotten faces of the records; of a photo in several runs, the latest counts."""
     done: set[str] = set()
-    for folder in (out, *reversed(finished_runs(out))):
+    for folder in (out, *reversed(output_folder.finished_runs(out))):
         places: dict[str, list[Box]] = defaultdict(list)
         with contextlib.suppress(OSError, ValueError, KeyError, pa.ArrowException):
-            for photo_id, reason, *box in read_columns(folder / FACES_FILE, *_PLACE_COLUMNS):
+            for photo_id, reason, *box in read_columns(
+                folder / output_folder.FACES_FILE, *_PLACE_COLUMNS
+            ):
                 if photo_id and photo_id not in done:
                     places[photo_id] += [tuple(box)] if reason == Reason.FORGOTTEN else []
         done |= places.keys()
@@ -214,7 +204,6 @@ def _recorded_places(out: Path) -> Iterator[tuple[str, Box]]:
 
 
 def _keep_state(state: Path, backup: Path) -> None:
-    """Keep the damaged state, with a journal that may lie beside it."""
     try:
         os.link(state, backup / state.name)  # it may be gigabytes
     except OSError:
@@ -225,8 +214,8 @@ def _keep_state(state: Path, backup: Path) -> None:
 
 
 def _damaged_records(out: Path) -> Iterator[Path]:
-    for folder in (out, *finished_runs(out)):
-        records = folder / FACES_FILE
+    for folder in (out, *output_folder.finished_runs(out)):
+        records = folder / output_folder.FACES_FILE
         if records.is_file():
             try:
                 with pq.ParquetFile(records) as file:
@@ -245,4 +234,4 @@ def _restore_records(records: Path) -> None:
         table = pyarrow.json.read_json(records.with_suffix(".jsonl"), parse_options=options)
         with atomic_path(records) as temporary:
             pq.write_table(table, temporary, compression="zstd")
-        rewrite_manifest(records.parent)
+        output_folder.rewrite_manifest(records.parent)

@@ -79,7 +79,6 @@ class RewrittenPhotos:
     def _shows_the_same(
         self, was: str, earlier: FoundPhoto, photos: PhotoBlock, photo: int
     ) -> bool:
-        """Return whether a photo shows a face of `earlier` at its place."""
         width, height = photos.sizes[photo].tolist()
         if not (width and height and all(earlier.size) and len(earlier.embeddings)):
             return False
@@ -99,7 +98,6 @@ class RewrittenPhotos:
 
 
 def _correlation(one: bytes, other: bytes) -> float:
-    """Return the correlation of the grey values of two pictures, -1 to 1."""
     rows = []
     for picture in (one, other):
         with Image.open(io.BytesIO(picture)) as image:

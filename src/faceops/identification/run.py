@@ -140,11 +140,11 @@ def identify(
                 count_gallery(summary, gallery, thresholds)
                 if gallery.stamp != stamp:
                     digest = latest_run.inputs_digest(gallery.stamp, bundle, root, settings)
-                    is_known = (
-                        decisions.entries.keys() >= Decisions.load(gallery.place).entries.keys()
-                    )
-                    digest = digest if is_known else ""  # the next run obeys what was decided since
-                digest = "" if admission.is_busy else digest  # the next run tries again
+                    now = Decisions.load(gallery.place).entries.keys()
+                    if not decisions.entries.keys() >= now:
+                        digest = ""  # the next run applies what was decided since
+                if admission.is_busy:
+                    digest = ""  # the next run tries again
             summary.decided_by, summary.known_people = digest, len(decided.people)
             made = decisions.made()
             summary.decisions, summary.decisions_digest = len(made), digest_of(made)
@@ -171,9 +171,7 @@ def identify(
                         writers.write(origin, block)
                         for counter in (summary, report, drift, files):
                             counter.add(block)
-            unread = [
-                block.paths[photo] for block in blocks for photo in block.without_file.tolist()
-            ]
+            unread = [block.paths[one] for block in blocks for one in block.without_file.tolist()]
             if settings.xmp and whole:
                 withdraw_unused(whole, map(Path, paths), places, summary)
             del blocks  # grouping unknown faces needs the memory
@@ -206,7 +204,7 @@ def identify(
 def with_decided(
     found: Iterable[PhotoBlock], rewritten: RewrittenPhotos, decided: DecidedFaces
 ) -> Iterator[PhotoBlock]:
-    """Yield the photos with the faces that people have drawn."""
+    """Yield the photos with the faces drawn by hand; links photos that were rewritten."""
     for block in found:
         rewritten.note(block)
         yield decided.with_drawn(block)
@@ -220,9 +218,8 @@ def extract_photos(
 ) -> Iterator[PhotoBlock]:
     """Yield the faces of the photos `paths` in order.
 
-    Groups of photos are worked on by `threads` threads, and each is passed to `check`.
+    Groups of photos are processed by `threads` threads, and each is passed to `check`.
     """
-
     groups = extractor.groups(paths)
     work = ordered_map(extractor.extract, groups, threads, extractor.extract_singly)
     for block in track(work, "identify", len(paths), size=len):
@@ -236,7 +233,7 @@ def keep_photos(found: Iterable[PhotoBlock], embeddings: EmbeddingFile) -> list[
     def kept() -> Iterator[PhotoBlock]:
         for block in found:
             embeddings.append(block.embeddings)
-            yield block.without_embeddings()
+            yield replace(block, embeddings=block.embeddings[:0])
 
     return list(in_blocks(kept(), KNOWN_AT_ONCE))
 
@@ -264,13 +261,8 @@ def naming_rule(
     search = AlbumSearch.of_run(thresholds.normalisation, gallery, embeddings[rows], photos)
     limit = search.threshold(thresholds, summary.budget)
     summary.threshold, summary.threshold_measured = limit.probability, limit.low is not None
-    summary.album = AlbumEstimate(
-        people=limit.people,
-        faces=limit.faces,
-        low=limit.low,
-        high=limit.high,
-        population=limit.population,
-    )
+    fields = AlbumEstimate.__dataclass_fields__
+    summary.album = AlbumEstimate(**{name: getattr(limit, name) for name in fields})
     return rule.in_album(search, limit, thresholds.default_budget)
 
 
@@ -292,7 +284,7 @@ def name_photos(
     for block in blocks:
         stop = start + len(block.faces)
         with timer.part("name"):
-            photos = block.with_embeddings(rows(start, stop))
+            photos = replace(block, embeddings=rows(start, stop))
             texts = [valid_unicode(path[below:]) for path in block.paths]
             verdicts = decided.verdicts(photos)
             decisions = name_faces(photos, decided.gallery, verify, rule, verdicts)
@@ -301,11 +293,7 @@ def name_photos(
 
 
 class _FailureLimit:
-    """Ends a run in which too many photos fail, before its results are published.
-
-    Attributes:
-        readable: number of photos that could be opened so far, now or by an earlier run.
-    """
+    """Ends a run in which too many photos fail; `readable`: photos opened now or earlier."""
 
     def __init__(self, photos: int, max_share: float, out: Path) -> None:
         self._photos, self._out = photos, out
@@ -329,10 +317,7 @@ class _FailureLimit:
 
 
 def _with_unlisted(paths: list[str], missing: list[str]) -> list[str]:
-    """Return `paths` with those `missing` files that lie in a folder among them.
-
-    `photo_paths` lists a folder in place of its files if the folder cannot be listed.
-    """
+    """Add the `missing` files below the folders in `paths`, which could not be listed."""
     listed = set(paths if missing else ())
     hidden = [path for path in missing if not listed.isdisjoint(map(os.fspath, Path(path).parents))]
     return sorted([*paths, *hidden]) if hidden else paths

@@ -22,13 +22,7 @@ from faceops.base.parallel import Item, ordered_map
 from faceops.base.progress import track
 from faceops.base.stores import NoAnswerError, is_url, read_object
 from faceops.faces.detector import Box
-from faceops.faces.regions import (
-    Region,
-    embedded_regions,
-    matches,
-    regions_of_others,
-    upright_box,
-)
+from faceops.faces.regions import Region, embedded_regions, matches, regions_of_others, upright_box
 from faceops.gallery.names import person_key
 from faceops.identification.summary import Summary, TaggedOtherwise
 from faceops.photos import xmp
@@ -119,7 +113,6 @@ def write_sidecars(named: "NamedBlock", places: SidecarPlaces, summary: Summary)
 def _in_order(
     work: Callable[[Item], _Done], items: Iterable[Item], is_stored: bool
 ) -> Iterable[_Done]:
-    """Return what was done with each item; of sidecars in a store several at a time."""
     return ordered_map(work, items, SIDECARS_AT_ONCE) if is_stored else map(work, items)
 
 
@@ -234,7 +227,6 @@ def write_sidecar(
 
 
 def _embedded(photo: Path | None) -> list[Region]:
-    """Return the regions in the file of the photo; only its header is read."""
     if photo is None or photo.suffix.lower() in WITHOUT_PACKETS:
         return []
     return embedded_regions(read_header(photo))

@@ -1,4 +1,4 @@
-"""The album of the review page: the decisions that people make on it."""
+"""The decisions that people make on the review page."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -23,7 +23,7 @@ from faceops.review import doctor as doctors
 from faceops.review import piles as lists
 from faceops.review.decided import SURE, DecidedAlbum
 from faceops.review.faces import FaceKey
-from faceops.review.live import Change, stated
+from faceops.review.live import Change, as_batch
 from faceops.review.views import AlbumViews
 
 T = TypeVar("T")
@@ -33,9 +33,12 @@ SMALLEST_BOX = 4  # pixels, of one that is drawn by hand
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a decision: its batch or, if it was not made, the question to answer first.
+    """The result of a decision.
 
-    `person` is the name in the gallery of a person who was renamed or merged.
+    Attributes:
+        batch: id that `undo` takes; "" if nothing was decided.
+        question: to be answered before the decision is made, "" if it was made.
+        person: name in the gallery of a person who was renamed or merged.
     """
 
     batch: str = ""
@@ -44,16 +47,20 @@ class Outcome:
 
 
 class Album(AlbumViews):
-    """The latest results in a folder, on which people decide; usable from several threads.
+    """The latest results in a folder, with the decisions that change them; thread-safe.
 
-    Each decision returns the batch that `undo` takes back. It raises a UsageError if a face or an
-    unknown person is not there any more, and a FaceOpsError if the journal cannot be written.
+    Each decision returns the id of its batch, for `undo`.
+
+    Raises (every decision):
+        UsageError: a face or an unknown person does not exist any more.
+        FaceOpsError: the journal cannot be written.
     """
 
     def confirm(self, keys: Sequence[FaceKey], person: str, listed: bool = False) -> str:
-        """Decide that these faces show `person`, who may be new unless the page has `listed` them.
+        """Decide that these faces show `person`.
 
-        Who was forgotten since would else come back from a page that is still open.
+        With `listed` (the name was chosen from the page's list, not typed) the person must exist:
+        a page that is still open must not bring back somebody who was forgotten since.
         """
         with self._live.lock:
             if listed:
@@ -62,10 +69,10 @@ class Album(AlbumViews):
             return self._decide(entries + self._about(keys, Action.CONFIRM, person_id), keys)
 
     def doubt(self, keys: Sequence[FaceKey], person: str) -> str:
-        """Return the question to ask before a new `person` gets faces of somebody else, or "".
+        """Return a question if a new `person` would get faces very likely of another one, or "".
 
-        A misspelled name would else be a person whom the other one's faces are like as well, so
-        that they lose their name.
+        A misspelled name would become a second person with the same faces, and faces that are like
+        both would be ambiguous.
         """
         album = self._album
         if self._name_of(album, given_name(person)) in album.people:
@@ -108,7 +115,7 @@ class Album(AlbumViews):
             return self._write([*entries, drawn], {photo_id}, draws=True)
 
     def undo(self, batch: str) -> str:
-        """Take back what was decided together under `batch`."""
+        """Undo the decisions of a batch."""
         with self._live.lock:
             entries = histories.batches_of(self._decisions).get(batch, [])
             undone = undoable(self._decisions, entries)
@@ -118,7 +125,7 @@ class Album(AlbumViews):
             photos = {one.photo_id for one in about if one.photo_id}
             entries = [Entry(Action.UNDO, detail=one.id) for one in undone]
             if any(one.action in (Action.NAME, Action.SHOW, Action.MERGE) for one in about):
-                batch, entries = stated(entries, self.by)
+                batch, entries = as_batch(entries, self.by)
                 self._change_people(lambda: self._decide_people(entries))
                 return batch
             draws = any(one.action == Action.DRAW for one in about)
@@ -127,7 +134,7 @@ class Album(AlbumViews):
     def name_group(
         self, unknown: str, person: str, trust: bool = False, faces: int | None = None
     ) -> Outcome:
-        """Decide that all faces of an unknown person show `person`; `faces` as `_keys_of`."""
+        """Decide that all faces of an unknown person show `person`; `faces`: see `_keys_of`."""
         with self._live.lock:
             keys = self._keys_of(unknown, faces)
             album, name = self._album, self._name_of(self._album, given_name(person))
@@ -140,11 +147,7 @@ class Album(AlbumViews):
             return Outcome(self._decide(entries, keys))
 
     def merge_groups(self, one: str, other: str, faces: int | None = None) -> str:
-        """Decide that two unknown people are one, who keeps the number of `one`.
-
-        Args:
-            faces: of `one`, as `_keys_of`.
-        """
+        """Merge two unknown people under the number of `one`; `faces`: see `_keys_of`."""
         with self._live.lock:
             if unknown_number(one) == unknown_number(other):
                 raise UsageError(f"{printable(one)} is merged with another unknown person only.")
@@ -169,7 +172,7 @@ class Album(AlbumViews):
             return self._decide(entries, keys, lambda album: _regrouped(album, keys, number))
 
     def merge_people(self, gone: str, kept: str, trust: bool = False) -> Outcome:
-        """Make two people one, who is called `kept`; without `trust`, if their faces are alike."""
+        """Merge `gone` into `kept`; without `trust` only if their faces are similar."""
         with self._live.lock:
             album, folder, batch = self._album, self._live.place, new_batch()
             gone, kept = self._name_of(album, gone), self._name_of(album, kept)
@@ -187,7 +190,7 @@ class Album(AlbumViews):
             return Outcome(batch, person=name)
 
     def rename(self, old: str, new: str, is_another: bool = False) -> Outcome:
-        """Give a person another name, which somebody else may have if it `is_another` person."""
+        """Rename a person; with `is_another`, another person may have the same name."""
         with self._live.lock:
             folder, batch = self._live.place, new_batch()
             old, other = (self._name_of(self._album, given_name(one)) for one in (old, new))
@@ -212,7 +215,7 @@ class Album(AlbumViews):
         return done
 
     def choose_picture(self, person: str, key: FaceKey) -> str:
-        """Choose the face that stands for a person."""
+        """Choose the face that is shown as a person's picture."""
         with self._live.lock:
             self._require(person)
             person_id, entries = self._naming(person)
@@ -220,7 +223,7 @@ class Album(AlbumViews):
             return self._write([*entries, *chosen], set())
 
     def drop_enrolled(self, crop_id: str) -> str:
-        """Decide that an enrolled face does not show its person: it leaves the gallery."""
+        """Decide that an enrolled face does not show its person, which removes it."""
         with self._live.lock:
             face = doctors.enrolled_face(self._album.gallery, crop_id)
             person_id, entries = self._naming(face.person)
@@ -228,7 +231,6 @@ class Album(AlbumViews):
             return self._write([*entries, refused], {face.photo_id})
 
     def _naming(self, person: str) -> tuple[str, list[Entry]]:
-        """Return the id of a person, who may be new, and the entries that name them."""
         name = self._name_of(self._album, given_name(person))
         if is_unknown_name(name):
             raise UsageError(f"{name} is nobody's name: faces without a name are called so.")
@@ -237,7 +239,6 @@ class Album(AlbumViews):
     def _about(
         self, keys: Collection[FaceKey], action: Action, person: str = "", detail: str = ""
     ) -> list[Entry]:
-        """Return an entry about each face."""
         if not keys:
             raise UsageError("no face is chosen.")
         photos = self._album.photos
@@ -255,7 +256,6 @@ class Album(AlbumViews):
     def _decide(
         self, entries: list[Entry], keys: Sequence[FaceKey], change: Change | None = None
     ) -> str:
-        """Write decisions about faces, and apply them; return their batch."""
         return self._write(entries, {key.partition(".")[0] for key in keys}, change=change)
 
     def _write(
@@ -265,8 +265,7 @@ class Album(AlbumViews):
         draws: bool = False,
         change: Change | None = None,
     ) -> str:
-        """Write decisions as one batch, see `LiveAlbum.write`; return it."""
-        batch, made = stated(entries, self.by)
+        batch, made = as_batch(entries, self.by)
         self._live.write(made, photo_ids, draws, change)
         return batch
 
@@ -283,8 +282,8 @@ class Album(AlbumViews):
         """Return the faces of an unknown person.
 
         Args:
-            faces: how many the page showed. Others were added or split off since in another tab or
-                by another person if it is wrong: nobody saw what would be decided.
+            faces: number of faces that the page showed. If it differs, the group was changed since
+                in another tab or by another user, who must look at it again.
         """
         rows = lists.group_rows(self._album, unknown_number(unknown))
         if not len(rows):
@@ -302,9 +301,9 @@ class Album(AlbumViews):
         return f"{contradiction}. Do they show {name} all the same?" if contradiction else ""
 
     def _change_people(self, act: Callable[[], T]) -> T:
-        """Return what `act` returns, which changes people in gallery and journal.
+        """Call `act`, which changes people in gallery and journal, and show the new names.
 
-        The album shows new names at once. Who is separate again appears when all is decided anew.
+        A person who is split off appears only when the whole album has been decided again.
         """
         with self._live.lock:
             before = {self._decisions.person_id(name): name for name in self._album.people}
@@ -328,7 +327,6 @@ def _with_names(
 
 
 def _regrouped(album: DecidedAlbum, keys: Sequence[FaceKey], number: int) -> DecidedAlbum:
-    """Return the album in which these faces are the unknown person with this number."""
     unknown = album.unknown.copy()
     unknown[[album.row(key) for key in keys]] = number
     return replace(album, unknown=unknown)

@@ -1,7 +1,7 @@
-"""What an album tells about a face beside its likeness to enrolled faces: hints for the reviewer.
+"""Hints for the reviewer from the context of a face: its photo, the time, faces already named.
 
-Hints order what the page asks and propose names of groups. They change no decision, no probability
-and no record: of a hint nobody knows how often it is wrong, so no budget would hold with it.
+Hints set the order in which the page asks and suggest names for groups. They change no decision, no
+probability and no record: their error rate is not measured, so no budget could be kept with them.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -21,15 +21,15 @@ from faceops.release.bundle import Bundle
 from faceops.review.decided import DecidedAlbum
 from faceops.review.results import Results
 
-WITHIN_S = 60.0  # two photos are of one moment
-MOST = 120  # of the likeliest faces of a pile the photos are opened
-NEAREST = 8  # photos of a person with which one photo is compared, on each side of it
+WITHIN_S = 60.0  # seconds between two photos of one moment
+MOST = 120  # faces of a pile, the likeliest, whose photos are opened
+NEAREST = 8  # photos of the person, before and after a photo, with which it is compared
 
 Taken = Callable[[int], datetime | None]  # when a photo of an album was taken, by its place
 
 
 def is_named_beside(album: DecidedAlbum) -> np.ndarray:
-    """Return which faces without a name are most like somebody named in their photo, bool (F,)."""
+    """Return which unnamed faces are most like somebody named in the same photo, bool (F,)."""
     faces = album.faces
     key = album.photo.astype(np.int64) * max(1, len(album.people)) + faces.best
     found: np.ndarray = (faces.kind == UNKNOWN) & (faces.best >= 0)
@@ -38,16 +38,16 @@ def is_named_beside(album: DecidedAlbum) -> np.ndarray:
 
 
 class CaptureTimes:
-    """When photos of a run were taken. A file is opened when it is asked for first, and once.
+    """The capture times of a run's photos; each file is opened once, when its time is needed.
 
-    Camera raw files and JPEG XL have no time here: opening them takes long.
+    Camera raw files and JPEG XL have none: opening them is slow.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, datetime | None] = {}
 
     def of(self, results: Results, album: DecidedAlbum, photo: int) -> datetime | None:
-        """Return when a photo was taken, by its place; None if its file is gone or does not say."""
+        """Return the capture time of a photo, None if its file is missing or has none."""
         photo_id = album.photos.photo_ids[photo] or ""
         if photo_id not in self._known:
             self._known[photo_id] = self._read(results, album.texts[photo])
@@ -66,11 +66,11 @@ class CaptureTimes:
 def with_hints(
     album: DecidedAlbum, rows: np.ndarray, taken: Taken
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Return the faces of a pile in the order in which to ask about them, and sentences on some.
+    """Return the faces of a pile in the order in which to ask about them, and hints by face.
 
-    Of the `MOST` likeliest, those come first that were photographed within `WITHIN_S` of a photo of
-    the same folder in which the pile's person is named. Those whose own photo has the person on
-    another face come last.
+    First come those of the `MOST` likeliest whose photo was taken within `WITHIN_S` of a photo in
+    the same folder in which the person is named; last come faces whose own photo has another face
+    with the person's name.
 
     Args:
         rows: int64 (N,), faces that may show one person.
@@ -95,10 +95,10 @@ def with_hints(
 def _same_moment(
     album: DecidedAlbum, photo: int, others: np.ndarray, taken: Taken
 ) -> tuple[int, float] | None:
-    """Return which of the other photos was taken nearest to one, and how many seconds later."""
-    at, folder = int(np.searchsorted(others, photo)), _folder(album.texts[photo])
+    """Return the one of `others` that was taken nearest to `photo`, and how many seconds later."""
+    at, folder = int(np.searchsorted(others, photo)), album.texts[photo].rpartition("/")[0]
     near = others[max(0, at - NEAREST) : at + NEAREST].tolist()
-    near = [one for one in near if one != photo and _folder(album.texts[one]) == folder]
+    near = [one for one in near if one != photo and album.texts[one].rpartition("/")[0] == folder]
     time = taken(photo) if near else None
     if time is None:
         return None
@@ -107,12 +107,8 @@ def _same_moment(
     return best if best and abs(best[1]) <= WITHIN_S else None
 
 
-def _folder(text: str) -> str:
-    return text.rpartition("/")[0]
-
-
 def _seconds(one: datetime, other: datetime) -> float:
-    """Return how much later `other` is; by the cameras' clocks unless both state a time zone."""
+    """Return how much later `other` is; time zones count only if both times have one."""
     if one.tzinfo is None or other.tzinfo is None:
         one, other = one.replace(tzinfo=None), other.replace(tzinfo=None)
     return (other - one).total_seconds()
@@ -127,12 +123,12 @@ def _moment_note(shown: str, path: str, seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Link:
-    """A person to whose faces in the album the faces of a group are linked.
+    """A person whose faces in the album are linked to the faces of a group.
 
     Attributes:
         person: place in the album's people.
-        confirmed, named: numbers of faces that are linked, which somebody confirmed, and which have
-            the name by their score.
+        confirmed, named: numbers of the person's linked faces that a user confirmed, and that were
+            named by their score.
     """
 
     person: int
@@ -150,10 +146,10 @@ class Link:
 
 
 class Links:
-    """Links of unknown faces to the album's named faces, by the rule that groups unknown faces.
+    """Links of groups of unknown faces to named people, by the rule that groups unknown faces.
 
-    A group is linked to a person if one of their faces and one of the group would be linked, were
-    both unknown, and the mean cosine of all is high enough to join.
+    A group is linked to a person if the two would join as groups of unknown faces: a face of each
+    reaches the threshold of a link, and the mean cosine is high enough.
     """
 
     def __init__(self, album: DecidedAlbum, bundle: Bundle) -> None:
@@ -176,13 +172,13 @@ class Links:
             self._lowest = lowest_cosine(bundle.verify, threshold, self._embeddings.shape[1])
 
     def of(self, rows: np.ndarray, refused: Sequence[Collection[str]]) -> Link | None:
-        """Return the person to whom a group is linked most, None if there is none.
+        """Return the person with the highest mean cosine to a group, None if none is linked.
 
-        Who is named in a photo of the group is not in the group.
+        People who are named in a photo of the group are left out.
 
         Args:
-            rows: int64 (N,), its faces.
-            refused: the names of those whom each face does not show, as somebody said.
+            rows: int64 (N,), the faces of the group.
+            refused: for each face, the names of the people whom it does not show by decision.
         """
         album, faces = self._album, self._album.faces
         if not len(self._named):

@@ -1,7 +1,7 @@
-"""An album decided: all faces of the latest run with what the next run will say about them.
+"""The faces of the latest run with the decisions that the next run will make about them.
 
-`decide_all` shares its functions with `identify`, so the page shows the rows that the next run will
-write. `decide_again` decides the faces of some photos only, by the rule of the whole album.
+`decide_all` calls the same functions as `identify`, so the page shows the rows that the next run
+will write. `decide_again` decides some photos only, by the naming rule of the whole album.
 """
 
 from collections.abc import Collection
@@ -27,7 +27,7 @@ from faceops.identification.state.photo_block import PhotoBlock, joined
 from faceops.identification.summary import Timer, new_summary
 from faceops.identification.unknown.unknown_people import UNKNOWN_REASONS, find_unknown_people
 from faceops.release.bundle import Bundle
-from faceops.review.results import Results
+from faceops.review.results import Results, common_rows
 
 # `Chances`: numbers of faces.
 MIN_FACES = 100  # with fewer there is no estimate
@@ -117,7 +117,7 @@ class DecidedAlbum:
         photos: with drawn faces and embeddings.
         texts: the path of each photo below the photos' folder.
         faces: the decisions.
-        people, shown: as of `DecidedFaces`; `faces` has places in them.
+        people, shown: see `DecidedFaces`; `faces` holds indices of them.
         unknown: int64 (F,), the number of each face's unknown person, 0 for none.
         gallery, rule: by which the faces were decided.
         rows: the records that the next run will write, without its run_id; None before the whole
@@ -155,13 +155,13 @@ class DecidedAlbum:
 
     @cached_property
     def is_unknown(self) -> np.ndarray:
-        """bool (F,): the face belongs to nobody who is known."""
+        """bool (F,): the face is of an unknown person."""
         unknown: np.ndarray = np.isin(self.faces.reason, _UNKNOWN)
         return unknown
 
     @cached_property
     def chances(self) -> Chances:
-        """How likely the best person of a face is, by the faces that nobody decided about."""
+        """How likely each face's best person is, estimated from the faces without a decision."""
         return Chances(self.faces.stranger_share[self.is_shown & ~self.is_confirmed])
 
     @cached_property
@@ -175,11 +175,7 @@ class DecidedAlbum:
         return f"{self.photos.photo_ids[photo]}.{face - int(self.photos.starts[photo])}"
 
     def row(self, key: str) -> int:
-        """Return the row of a face.
-
-        Raises:
-            UsageError: the album has no such face.
-        """
+        """Return the row of a face. Raises UsageError: the album has no such face."""
         photo_id, _, index = key.partition(".")
         photo = self.photo_places.get(photo_id)
         if photo is not None and index.isascii() and index.isdecimal():
@@ -189,11 +185,7 @@ class DecidedAlbum:
         raise UsageError(f"there is no face {printable(key)} in this album; load the page again.")
 
     def photo_at(self, photo_id: str) -> int:
-        """Return the place of a photo.
-
-        Raises:
-            UsageError: the album has no such photo.
-        """
+        """Return the place of a photo. Raises UsageError: the album has no such photo."""
         if (place := self.photo_places.get(photo_id)) is None:
             raise UsageError("there is no such photo in this album; load the page again.")
         return place
@@ -217,7 +209,7 @@ class DecidedAlbum:
         return places
 
     def with_people(self, decided: DecidedFaces) -> "DecidedAlbum":
-        """Return the album with the people of `decided`; who is not there becomes nobody."""
+        """Return the album with the people of `decided`; others are replaced by nobody."""
         people, shown = list(decided.people), list(decided.shown)
         if people == self.people:
             return replace(self, shown=shown)
@@ -227,10 +219,10 @@ class DecidedAlbum:
         return replace(self, people=people, shown=shown, faces=replace(self.faces, **moved))
 
     def renamed(self, old: str, new: str) -> "DecidedAlbum":
-        """Return the album in which the faces of `old` are those of `new`."""
+        """Return the album with the faces of `old` named `new`, who may exist already."""
         if old not in self.places:
             return self
-        people = [*self.people]
+        people, shown = list(self.people), list(self.shown)
         at, faces = self.places[old], self.faces
         if new in self.places:
             both = {}
@@ -240,17 +232,13 @@ class DecidedAlbum:
             faces = replace(faces, **both)
         else:
             people[at] = new
-        shown = [*self.shown]
         shown[at] = people[at]
         return replace(self, people=people, shown=shown, faces=faces)
 
     def with_drawn(self, results: Results, decided: DecidedFaces) -> "DecidedAlbum":
-        """Return the album with the faces that people have drawn by now."""
+        """Return the album with the faces that are drawn by hand according to `decided`."""
         photos = joined([decided.with_drawn(block) for block in results.blocks])
-        counts = np.minimum(np.diff(self.photos.starts), np.diff(photos.starts))
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        source = np.repeat(self.photos.starts[:-1], counts) + within
-        target = np.repeat(photos.starts[:-1], counts) + within
+        source, target = common_rows(self.photos.starts, photos.starts)
         known = {name: column[source] for name, column in vars(self.faces).items()}
         faces = FaceDecisions.without_names(len(photos.faces)).with_rows(target, known)
         unknown = np.zeros(len(photos.faces), np.int64)
@@ -259,10 +247,10 @@ class DecidedAlbum:
 
 
 def as_recorded(results: Results, bundle: Bundle, decided: DecidedFaces) -> DecidedAlbum:
-    """Return the album as the latest run decided it, with a rule that is ready at once.
+    """Return the album as the latest run decided it.
 
-    Its rule knows the enrolled people, but has not measured the album, which takes seconds. It says
-    which person a face without a name is most like, which the records do not.
+    Its naming rule is not measured on the album, which would take seconds. It only gives the best
+    person of faces without a name, which the records do not have.
     """
     gallery = decided.gallery
     photos = joined([decided.with_drawn(block) for block in results.blocks])
@@ -308,10 +296,8 @@ def decide_all(
         name: np.concatenate([getattr(block.decisions, name) for block in named])
         for name in FaceDecisions.__dataclass_fields__
     })  # fmt: skip
-    unknown, members = (
-        np.zeros(len(faces.kind), np.int64),
-        np.flatnonzero(np.isin(faces.reason, _UNKNOWN)),
-    )
+    unknown = np.zeros(len(faces.kind), np.int64)
+    members = np.flatnonzero(np.isin(faces.reason, _UNKNOWN))
     for person in groups.people:
         unknown[members[person.rows]] = person.number
     people, shown = list(decided.people), list(decided.shown)
@@ -326,9 +312,9 @@ def decide_again(
     decided: DecidedFaces,
     photo_ids: Collection[str],
 ) -> DecidedAlbum:
-    """Return the album in which the faces of these photos are decided again.
+    """Return the album with the faces of these photos decided again.
 
-    `decided` are the decisions of now for the album's gallery; the album has its people.
+    `decided` are the current decisions for the album's gallery; `album` must have its people.
     """
     photos = np.array(
         sorted(place for one in photo_ids for place in results.photos_of.get(one, ())), np.int64

@@ -1,4 +1,4 @@
-"""Why a face has its name, and what is wrong with the enrolled faces."""
+"""Why a face has its name, and which enrolled faces are doubtful."""
 
 from dataclasses import dataclass, field
 
@@ -15,18 +15,18 @@ from faceops.review.decided import DecidedAlbum
 from faceops.review.faces import Candidate, scores_of
 from faceops.verification.verifier import sigmoid
 
-CARRIERS = 6  # enrolled faces that are shown
+NEAREST = 6  # enrolled faces that are shown
 WEAK_QUALITY = 0.35  # an enrolled face below it is weak; enrolment asks for 0.2
 
 
 @dataclass(frozen=True)
-class Carrier:
-    """An enrolled face, and the probability that it shows the person of another face.
+class NearEnrolled:
+    """An enrolled face that is compared with a face.
 
     Attributes:
         crop_id: of its picture.
-        photo: the path of its photo below the folder that it was enrolled from.
-        probability: 0 to 1, of the pair alone.
+        photo: path of its photo below the folder that it was enrolled from.
+        probability: 0 to 1, that both faces are one person.
     """
 
     crop_id: str
@@ -39,14 +39,13 @@ class Why:
     """Why a face has its name, or is most like a person.
 
     Attributes:
-        person: the name in the gallery, "" if the face is like nobody; `shown` is the one to show.
-        decided_by: "" if scores decided, else who confirmed the face ("somebody" if not stated).
-        chance, words: that the face shows the person, as of `Candidate`.
-        carriers: the person's enrolled faces that are nearest to the face, the nearest first; the
-            face itself is not among them.
+        person, shown: name in the gallery and name to show, "" if the face is like nobody.
+        decided_by: who confirmed the face ("somebody" if not stated), "" if its score decided.
+        chance, words: that the face shows the person, see `Candidate`.
+        nearest: the person's enrolled faces nearest to the face, the nearest first, without itself.
         runner_up: the next person, None if nobody else is enrolled.
-        without_best: the name that is shown of the person who would have the highest score if the
-            first of `carriers` were not enrolled, "" for nobody.
+        without_best: shown name of the person who would have the highest score if the first of
+            `nearest` were not enrolled, "" for nobody.
         sentence: all of that in words.
     """
 
@@ -55,7 +54,7 @@ class Why:
     decided_by: str = ""
     chance: float = 0.0
     words: str = ""
-    carriers: list[Carrier] = field(default_factory=list)
+    nearest: list[NearEnrolled] = field(default_factory=list)
     runner_up: Candidate | None = None
     without_best: str = ""
     sentence: str = ""
@@ -82,7 +81,7 @@ class DoubtfulFace:
 
 @dataclass(frozen=True)
 class Doctor:
-    """What is to be looked at in a gallery: the worst first; and people who look alike."""
+    """The doubtful enrolled faces of a gallery, the worst first, and people who look alike."""
 
     faces: list[DoubtfulFace]
     lookalikes: list[Lookalikes]
@@ -94,8 +93,8 @@ def why(
     """Return why the face `row` has its name.
 
     Args:
-        candidates: its people, the likeliest first.
-        decided_by: as in `Why`.
+        candidates: the people whom it may show, the likeliest first.
+        decided_by: see `Why`.
     """
     faces, gallery = album.faces, album.gallery
     best = int(faces.best[row])
@@ -106,31 +105,25 @@ def why(
     others = [one for one in candidates if one.person != person]
     runner_up = others[0] if others else None
     chance, words = (own.chance, own.words) if own else (0.0, "unlikely")
-    carriers: list[Carrier] = []
+    near: list[NearEnrolled] = []
     without = ""
     if best < len(gallery.people):
-        carriers, dropped = _carriers(album, bundle, row, best)
+        near, dropped = _nearest_enrolled(album, bundle, row, best)
         without = _without(album, bundle, row, dropped)
-    told = f"{words} {shown}" if not decided_by else f"{shown}, as {decided_by} confirmed"
-    parts = [f"{told[:1].upper()}{told[1:]}."]
+    result = f"{words} {shown}" if not decided_by else f"{shown}, as {decided_by} confirmed"
+    parts = [f"{result[:1].upper()}{result[1:]}."]
     if runner_up is not None:
         parts.append(f"The next is {runner_up.shown} ({runner_up.words}).")
-    if carriers:
-        same = without == shown
-        parts.append(
-            f"Without the nearest enrolled face it would be {shown} all the same."
-            if same
-            else f"Without the nearest enrolled face it would be most like {without or 'nobody'}."
-        )
-    return Why(
-        person, shown, decided_by, chance, words, carriers, runner_up, without, " ".join(parts)
-    )
+    if near:
+        then = f"{shown} all the same" if without == shown else f"most like {without or 'nobody'}"
+        parts.append(f"Without the nearest enrolled face it would be {then}.")
+    return Why(person, shown, decided_by, chance, words, near, runner_up, without, " ".join(parts))
 
 
-def _carriers(
+def _nearest_enrolled(
     album: DecidedAlbum, bundle: Bundle, row: int, person: int
-) -> tuple[list[Carrier], int | None]:
-    """Return the nearest enrolled faces of a person, and the place of the first in the gallery."""
+) -> tuple[list[NearEnrolled], int | None]:
+    """Return the nearest enrolled faces of a person, and the gallery row of the first."""
     gallery = album.gallery
     rows = np.flatnonzero(gallery.person_rows == person)
     photo_id = album.photos.photo_ids[int(album.photo[row])]
@@ -138,16 +131,14 @@ def _carriers(
     if not len(rows):
         return [], None
     pairs = _probabilities(album, bundle, row, gallery.embeddings[rows])
-    order = np.argsort(-pairs, kind="stable")[:CARRIERS]
-    found = [
-        Carrier(gallery.faces[at].crop_id, gallery.faces[at].photo, round(float(pairs[one]), 6))
-        for one, at in zip(order.tolist(), rows[order].tolist(), strict=True)
-    ]
+    order = np.argsort(-pairs, kind="stable")[:NEAREST]
+    faces = zip(gallery.faces.take(rows[order]), pairs[order].tolist(), strict=True)
+    found = [NearEnrolled(face.crop_id, face.photo, round(pair, 6)) for face, pair in faces]
     return found, int(rows[order[0]])
 
 
 def _without(album: DecidedAlbum, bundle: Bundle, row: int, dropped: int | None) -> str:
-    """Return the name that is shown of who has the highest score without an enrolled face."""
+    """Return the shown name of the best person if the gallery row `dropped` were not enrolled."""
     gallery = album.gallery
     if dropped is None:
         return ""
@@ -176,17 +167,16 @@ def _probabilities(album: DecidedAlbum, bundle: Bundle, row: int, others: np.nda
 
 
 def examine(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> Doctor:
-    """Return what is to be looked at in `gallery`; `shown` are the names to show."""
+    """Return what to check in `gallery`; `shown`: the name to show by name in the gallery."""
     faces: dict[str, DoubtfulFace] = {}
-    unlike = _unlike(gallery, bundle, shown)
-    for one in (*_mixed(gallery, shown), *unlike, *_weak(gallery, shown)):
-        faces.setdefault(one.crop_id, one)
+    for found in (_mixed(gallery, shown), _unlike(gallery, bundle, shown), _weak(gallery, shown)):
+        for one in found:
+            faces.setdefault(one.crop_id, one)
     thresholds = bundle.release.thresholds
     return Doctor(list(faces.values()), find_lookalikes(gallery, thresholds, bundle.verify))
 
 
 def _mixed(gallery: Gallery, shown: dict[str, str]) -> list[DoubtfulFace]:
-    """Return the faces that are more like another person's face than like their own person's."""
     rows, vectors = gallery.person_rows, gallery.embeddings
     near, cosines = (a[:, 0] for a in nearest_of_others(vectors, rows, vectors, rows, 1))
     order, others = np.argsort(rows, kind="stable"), np.bincount(rows)[rows] - 1
@@ -205,7 +195,7 @@ def _mixed(gallery: Gallery, shown: dict[str, str]) -> list[DoubtfulFace]:
 
 
 def _unlike(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> list[DoubtfulFace]:
-    """Return the faces that enrolment would refuse beside the person's others, the worst first."""
+    """Return the faces that enrolment would refuse given the person's others, the worst first."""
     compare = comparison(bundle.release.thresholds, bundle.verify)
     order = np.argsort(gallery.person_rows, kind="stable")
     found: list[tuple[float, DoubtfulFace]] = []
@@ -224,12 +214,10 @@ def _unlike(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> list[Dou
 
 
 def _weak(gallery: Gallery, shown: dict[str, str]) -> list[DoubtfulFace]:
-    faces = sorted(
-        (face for face in gallery.faces if face.quality < WEAK_QUALITY),
-        key=lambda face: face.quality,
-    )
-    sentence = "small, blurred, dark or turned away"
-    return [_doubtful(face, shown, "weak", f"poor quality: {sentence}") for face in faces]
+    sentence = "poor quality: small, blurred, dark or turned away"
+    weak = (face for face in gallery.faces if face.quality < WEAK_QUALITY)
+    ordered = sorted(weak, key=lambda face: face.quality)
+    return [_doubtful(face, shown, "weak", sentence) for face in ordered]
 
 
 def _doubtful(face: GalleryFace, shown: dict[str, str], what: str, sentence: str) -> DoubtfulFace:
@@ -239,11 +227,7 @@ def _doubtful(face: GalleryFace, shown: dict[str, str], what: str, sentence: str
 
 
 def enrolled_face(gallery: Gallery, crop_id: str) -> GalleryFace:
-    """Return the enrolled face with this crop.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """Return the enrolled face with this crop. Raises UsageError: there is none."""
     for face in gallery.faces.take(gallery.faces.where("crop_id", [crop_id])):
         return face
     raise UsageError("this face is not in the gallery any more; load the page again.")

@@ -1,4 +1,4 @@
-"""One face as the page shows it, with the people whom it may show."""
+"""Faces as the page shows them, each with the people whom it may show."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ class Candidate:
     Attributes:
         person: the name in the gallery, which is unique.
         shown: the name to show.
-        probability: 0 to 1, that both are one person, if as many were as were not.
+        probability: 0 to 1, by the verifier, for even prior odds.
         chance: 0 to 1, that the face shows the person, in this album; see `Chances`.
         words: the chance in words.
-        refused: somebody said that the face does not show the person.
+        refused: a user decided that the face does not show the person.
     """
 
     person: str
@@ -51,14 +51,14 @@ class ReviewedFace:
         photo_path: below the photos' folder, as text.
         box: x, y, width, height in pixels of the upright photo.
         size: width and height of the upright photo, pixels.
-        quality: 0 to 1; 0 of a box drawn by hand.
+        quality: 0 to 1; 0 for a box drawn by hand.
         decision, reason: as in the records.
         person: the name that is shown, "" for none.
         candidates: up to nine, the likeliest first.
         unknown: such as "unknown-007", "" if it belongs to no unknown person.
         sure: probability of its person, or of its first candidate, 0 to 1; 1 if it was confirmed.
-        odd: it is to be checked, see `near_limit`.
-        note: what speaks for or against the person in question beside the face, a sentence or "".
+        odd: it should be checked, see `near_limit`.
+        note: a hint from the context of the face, a sentence or "".
     """
 
     key: FaceKey
@@ -78,7 +78,7 @@ class ReviewedFace:
 
 
 def near_limit(album: DecidedAlbum, budget: float) -> np.ndarray:
-    """Return which faces are named so near to the limit that they are to be checked, bool (F,)."""
+    """Return which faces are named so near the threshold that they should be checked, bool (F,)."""
     named = (album.faces.kind == IDENTIFIED) & ~album.is_confirmed
     near: np.ndarray = named & (album.faces.stranger_share >= NEAR_THE_LIMIT * budget)
     return near
@@ -89,7 +89,7 @@ def scores_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return probability and stranger share (NaN if unknown) of Q faces and P people, (Q, P).
 
-    They are those by which faces are named; 0 for a person who is not near enough to be compared.
+    Faces are named by these scores; 0 for a person who is not near enough to be compared.
     """
     people = len(album.gallery.people)
     search = album.rule.search
@@ -126,7 +126,7 @@ def places_of(album: DecidedAlbum, decisions: Decisions, rows: Iterable[int]) ->
 
 
 def refused_people(album: DecidedAlbum, decisions: Decisions, rows: np.ndarray) -> list[set[str]]:
-    """Return the names of the people whom each of these faces does not show, as somebody said."""
+    """Return for each of these faces the names of the people whom it does not show by decision."""
     places = places_of(album, decisions, rows.tolist())
     if not any(place and place.refused for place in places):
         return [set() for _ in places]
@@ -141,7 +141,7 @@ def reviewed_faces(
     refused: Sequence[Collection[str]],
     budget: float,
 ) -> list[ReviewedFace]:
-    """Return the faces `rows`, int64 (N,); `refused` as of `refused_people`."""
+    """Return the faces `rows`, int64 (N,); `refused`: see `refused_people`."""
     photos, faces = album.photos, album.faces
     odd = near_limit(album, budget)
     candidates = _candidates(album, bundle, rows, refused)
@@ -176,7 +176,6 @@ def reviewed_faces(
 def _candidates(
     album: DecidedAlbum, bundle: Bundle, rows: np.ndarray, refused: Sequence[Collection[str]]
 ) -> list[list[Candidate]]:
-    """Return the candidates of each face; a face that was not embedded has none."""
     people = album.gallery.people
     embeddings = album.photos.embeddings[rows]
     if not people or not len(rows):
@@ -214,7 +213,7 @@ def chances_of(album: DecidedAlbum, bundle: Bundle, embeddings: np.ndarray) -> n
 
 
 def _chances(album: DecidedAlbum, probabilities: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return the chance of each face and person, (Q, P), of which the people share one by odds."""
+    """Return the chance of each face and person, (Q, P): that of the face, split by the odds."""
     best = album.chances.of(shares.min(axis=1))
     odds = probabilities / np.maximum(1 - probabilities, 1e-7)
     part = odds / np.maximum(odds.sum(axis=1, keepdims=True), 1e-9)

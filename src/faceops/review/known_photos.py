@@ -1,4 +1,4 @@
-"""The photos that runs have seen: where they are, where their faces are, and crops of these."""
+"""The photos and faces in the states of a gallery's output folders, and crops of the faces."""
 
 import contextlib
 import io
@@ -21,19 +21,19 @@ from faceops.identification.state.schema import SCHEMA_VERSION, state_errors
 from faceops.photos.open_photo import Photo
 from faceops.photos.pixels import part_of
 
-CONTEXT = 2.5  # side of a crop, of the longer side of the face's box
-MAX_SIDE = 640  # pixels: the detector sees no more
+CONTEXT = 2.5  # side of a crop, in longer sides of the face's box
+MAX_SIDE = 640  # pixels: the detector's input is no larger
 QUALITY = 95  # of the JPEG
 _AT_ONCE = 500  # photos of one query
 
 
 @dataclass(frozen=True, eq=False)
 class KnownPhotos:
-    """What the output folders of a gallery know about photos, by photo_id.
+    """Photos by photo_id.
 
     Attributes:
         paths: files that had these bytes when they were last seen.
-        faces: `FACE` (F,), and embeddings float32 (F, D) by the contract, None without them.
+        faces: `FACE` (F,), and embeddings float32 (F, D) of the contract, None if not embedded.
     """
 
     paths: dict[str, list[str]]
@@ -82,7 +82,7 @@ class KnownPhotos:
                 self.faces[photo_id] = faces, embedded
 
     def find(self, photo_id: str, box: Box) -> tuple[bool, np.ndarray | None]:
-        """Return whether there is a face at `box`, not a forgotten one, and its embedding (D,)."""
+        """Return whether an unforgotten face is at `box`, and its embedding (D,) if known."""
         faces, embedded = self.faces.get(photo_id, (np.zeros(0, FACE), None))
         row = best_overlap(box, faces["box"].tolist(), SAME_PLACE)
         if row is None or faces[row]["forgotten"]:
@@ -93,8 +93,8 @@ class KnownPhotos:
 def cut_face(photo: Photo, box: Box) -> bytes:
     """Return a JPEG of a square around `box`, pixels of the upright photo; black outside it.
 
-    The face is in the middle, so that the crop stage, which takes the most central one, finds it
-    beside others. More than `MAX_SIDE` pixels are reduced.
+    The face is in the centre: the crop stage takes the most central one. The side is `MAX_SIDE`
+    pixels at most.
     """
     across, down = photo.scale
     x, y, width, height = box[0] / across, box[1] / down, box[2] / across, box[3] / down

@@ -1,8 +1,8 @@
-"""An album that people decide about: its results, gallery and journal in memory, and on the disk.
+"""The album that users decide about: results, gallery and journal in memory and on the disk.
 
-A decision is written to the journal first, then applied to the faces concerned, both within a key's
-time; a thread then decides the whole album anew, as the next run will. Readers get a finished
-`DecidedAlbum`, which nobody changes; one lock guards the journal's state and the change of albums.
+A decision is first written to the journal, then applied to the faces concerned; both are done
+before the next key is pressed. A thread then decides the whole album again, as the next run will.
+Readers get an immutable `DecidedAlbum`; one lock guards the journal and the exchange of albums.
 """
 
 import threading
@@ -30,8 +30,8 @@ from faceops.release.bundle import Bundle
 from faceops.review.decided import DecidedAlbum, as_recorded, decide_again, decide_all
 from faceops.review.results import Results
 
-SETTLE_S = 0.5  # decisions within so many seconds are decided together
-LOOK_EVERY_S = 2.0  # for what other processes have changed
+SETTLE_S = 0.5  # decisions within so many seconds are processed together
+LOOK_EVERY_S = 2.0  # seconds between two checks for changes by other processes
 _WAITING = "identify is running in another process: decisions are kept, and the results follow"
 
 T = TypeVar("T")
@@ -40,16 +40,16 @@ Change = Callable[[DecidedAlbum], DecidedAlbum]
 
 @dataclass(frozen=True)
 class Status:
-    """What an album does now.
+    """The current activity of an album.
 
     Attributes:
         state: "idle", "deciding", "publishing" or "waiting" (for another process).
         text: a sentence for the page.
         progress: of publishing, 0 to 1.
-        version: of what is shown.
+        version: see `LiveAlbum`.
         run_id: of the results.
-        unpublished: number of decisions, as one batch each, that the results do not have yet.
-        error: a sentence about the last thing that failed, "" if nothing did.
+        unpublished: number of batches of decisions that are not in the results yet.
+        error: a sentence about the latest failure, "" if there is none.
     """
 
     state: str
@@ -62,18 +62,18 @@ class Status:
 
 
 class _ClosedError(Exception):
-    """The album is closed while results are written."""
+    pass
 
 
 class LiveAlbum:
-    """The latest results in `out`, decided; usable from several threads.
+    """The latest results in `out` with all decisions; thread-safe.
 
     Attributes:
-        bundle: the release that gave the results.
+        bundle: the release that made the results.
         place: of the gallery.
-        lock: held while `decisions` are read or changed.
-        results, decisions, decided: as they are now.
-        version: rises whenever what is shown may have changed.
+        lock: to be held while `decisions` are read or changed.
+        results, decisions, decided: the current ones.
+        version: increases whenever the page may look different.
 
     Raises:
         UsageError: `out` has no results, or `place` has no gallery.
@@ -85,21 +85,21 @@ class LiveAlbum:
         self.lock = threading.RLock()
         self.version = 0
         self._journal = storage_of(place).journal()
-        self._loading = threading.Lock()  # held before `lock`: the latest results come last
-        self._obeyed: set[str] = set()  # entries that the results have
-        self._since: list[Change] = []  # changes that the whole album was not decided with yet
+        self._loading = threading.Lock()  # taken before `lock`, so that the latest results win
+        self._published: set[str] = set()  # entries that are in the results
+        self._since: list[Change] = []  # changes made since the whole album was decided
         self._wake, self._closed = threading.Event(), threading.Event()
         self._publishing: float | None = None  # its progress
         self._publisher: threading.Thread | None = None
         self._waits, self._error, self._stamp = False, "", ""
-        self._has_written = False  # since others' entries were looked for
-        self._unseen = ""  # why the changes of others could not be read lately
+        self._has_written = False  # since the last check for entries of other processes
+        self._unseen = ""  # why changes of other processes could not be read
         self.reload()
         self._thread = threading.Thread(target=self._work, name="decide album", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End the threads, and close the state; publishing ends with the earlier results."""
+        """End the threads, and close the state; a publication that is running is cancelled."""
         self._closed.set()
         self._wake.set()
         self._thread.join()
@@ -110,7 +110,7 @@ class LiveAlbum:
     def reload(self) -> None:
         """Read results, gallery and journal again, and decide the album.
 
-        That takes seconds, in which others may decide: the lock is held for what is new since.
+        Reading takes seconds: only what was decided meanwhile is applied under the lock.
         """
         with self._loading:
             summary_stamp = _summary_stamp(self.out)
@@ -127,14 +127,13 @@ class LiveAlbum:
                     self._read_gallery()
                 self.results, self._since = results, []
                 self._summary_stamp = summary_stamp
-                self._obeyed |= _obeyed(results.run.summary, self.decisions)
+                self._published |= _published(results.run.summary, self.decisions)
                 self.decided = self._caught_up(album)
                 self._changed()
 
     def _caught_up(self, album: DecidedAlbum) -> DecidedAlbum:
-        """Return the album with the decisions that the results do not have."""
         entries = self.decisions.entries.values()
-        made = [self.decisions.subject(one) for one in entries if one.id not in self._obeyed]
+        made = [self.decisions.subject(one) for one in entries if one.id not in self._published]
         if not made:
             return album
         decided = DecidedFaces(self.decisions, album.gallery)
@@ -151,13 +150,13 @@ class LiveAlbum:
 
     @property
     def status(self) -> Status:
-        """What the album does now."""
+        """The current activity."""
         with self.lock:
             progress = self._publishing or 0.0
             unpublished = len({
                 entry.batch
                 for entry in self.decisions.entries.values()
-                if entry.batch and entry.action != Action.SAME and entry.id not in self._obeyed
+                if entry.batch and entry.action != Action.SAME and entry.id not in self._published
             })  # fmt: skip
             state, text = "idle", "the results have all decisions"
             if unpublished:
@@ -184,8 +183,8 @@ class LiveAlbum:
         """Write decisions to the journal, and apply them to the faces of these photos.
 
         Args:
-            draws: the entries change which boxes are drawn by hand.
-            change: what they change besides, until the whole album is decided anew.
+            draws: whether the entries change which boxes are drawn by hand.
+            change: applied in addition, until the whole album is decided again.
 
         Raises:
             FaceOpsError: the journal cannot be written; nothing was decided.
@@ -193,7 +192,7 @@ class LiveAlbum:
         with self.lock:
             is_known = storage_of(self.place).stamp() == self._stamp
             self.decisions.add(self._journal.append(entries))
-            if is_known:  # else `_look` reads what others have written
+            if is_known:  # else `_look` reads what other processes wrote
                 self._stamp = storage_of(self.place).stamp()
             self._has_written = True
 
@@ -208,9 +207,9 @@ class LiveAlbum:
             self.apply(apply)
 
     def change_gallery(self, act: Callable[[], T]) -> T:
-        """Return what `act` returns, which writes gallery and journal; take that over.
+        """Call `act`, which writes gallery and journal, and read both again; return its result.
 
-        The caller holds the lock, and applies what changes in the album at once.
+        The caller holds the lock, and applies the changes to the album.
         """
         done = act()
         self._read_gallery()
@@ -218,12 +217,12 @@ class LiveAlbum:
         return done
 
     def publish(self, wait: bool = False) -> None:
-        """Run identify with the settings of the latest run, in a thread; `status` says how far.
+        """Run identify with the settings of the latest run, in a thread; see `status`.
 
         Args:
-            wait: until the results have all decisions of now, or it has failed.
+            wait: return when the results have all current decisions, or the run has failed.
         """
-        if wait and self._publisher:  # it may have begun before the latest decisions
+        if wait and self._publisher:  # it may have started before the latest decisions
             self._publisher.join()
         with self.lock:
             if self._publishing is not None:
@@ -244,7 +243,7 @@ class LiveAlbum:
             self.reload()
         except _ClosedError:
             pass
-        except Exception as error:  # noqa: BLE001  the page goes on and says it
+        except Exception as error:  # noqa: BLE001  the page shows it and stays usable
             self._fail(error)
         finally:
             with self.lock:
@@ -252,11 +251,11 @@ class LiveAlbum:
                 self.version += 1
 
     def _identify(self) -> bool:
-        """Run identify; return whether it could, since no other process worked on its folders."""
+        """Run identify; return False if another process uses its folders."""
         run = self.results.run
         try:
-            latest_run(self.out)  # a folder that was moved is not made anew, all photos opened
-            with folder_lock(self.out):  # before the gallery is read for nothing
+            latest_run(self.out)  # fails if the folder was moved: identify would create a new one
+            with folder_lock(self.out):  # fails before the gallery is read for nothing
                 pass
             self._waits = False
             gallery = Gallery.open(self.place, self.bundle.release.contract_id)
@@ -274,7 +273,6 @@ class LiveAlbum:
             self._publishing = share
 
     def _work(self) -> None:
-        """Decide the whole album whenever something was decided; look for others' changes."""
         while not self._closed.is_set():
             if not self._wake.wait(LOOK_EVERY_S):
                 self._look()
@@ -285,7 +283,7 @@ class LiveAlbum:
                 return
             try:
                 self._decide_all()
-            except Exception as error:  # noqa: BLE001  the page goes on and says it
+            except Exception as error:  # noqa: BLE001  the page shows it and stays usable
                 self._fail(error)
             with self.lock:
                 self._is_deciding = self._wake.is_set()
@@ -307,7 +305,7 @@ class LiveAlbum:
             self.version += 1
 
     def _look(self) -> None:
-        """Take over what other processes have written: results, gallery or journal."""
+        """Read results, gallery and journal again if other processes changed them."""
         problem = ""
         try:
             if self._publishing is None and self._has_new_results():
@@ -316,18 +314,18 @@ class LiveAlbum:
                 if storage_of(self.place).stamp() != self._stamp or self._lacks_entries():
                     self._read_gallery()
                     self._changed()
-        except Exception as error:  # noqa: BLE001  files are being replaced, or it is said
-            problem = _said(error)
+        except Exception as error:  # noqa: BLE001  files are being replaced, or the page shows it
+            problem = _message(error)
         if problem != self._unseen:
             self._unseen = problem
             if problem:
                 self.version += 1
-            else:  # what failed meanwhile is tried again
+            else:  # try again what failed in the meantime
                 self._error = ""
                 self._changed()
 
     def _lacks_entries(self) -> bool:
-        """Return whether others wrote to the journal in the moment in which this album did."""
+        """Return whether another process wrote to the journal at the same time as this album."""
         has_written, self._has_written = self._has_written, False
         return has_written and self._journal.count() != len(self.decisions.entries)
 
@@ -346,39 +344,38 @@ class LiveAlbum:
         self.decisions = Decisions(self._journal.entries())  # some may have been forgotten
 
     def apply(self, change: Change) -> None:
-        """Change the album now, and again when the thread has decided it; the caller locks."""
+        """Change the album now, and again when the thread has decided it; needs the lock."""
         self.decided = change(self.decided)
         self._since.append(change)
         self._changed()
 
     def _changed(self) -> None:
-        """Let the thread decide the album anew."""
         self.version += 1
         self._is_deciding = True
         self._wake.set()
 
     def _fail(self, error: Exception) -> None:
-        self._error = _said(error)
+        self._error = _message(error)
         self.version += 1
 
 
-def _obeyed(summary: Summary, decisions: Decisions) -> set[str]:
-    """Return the ids of the entries that a run obeyed; none if the journal has others before them.
+def _published(summary: Summary, decisions: Decisions) -> set[str]:
+    """Return the ids of the entries that a run applied.
 
-    They were imported or forgotten since.
+    None if the journal no longer begins with these: entries were imported or forgotten since.
     """
     first = decisions.made()[: summary.decisions]
     return set(first) if digest_of(first) == summary.decisions_digest else set()
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(user_error(error) or f"{type(error).__name__}: {error}")
 
 
-def stated(entries: Sequence[Entry], by: str) -> tuple[str, list[Entry]]:
-    """Return a new batch, and the entries that `by` makes together in it.
+def as_batch(entries: Sequence[Entry], by: str) -> tuple[str, list[Entry]]:
+    """Return the id of a new batch, and the entries as decisions of `by` in this batch.
 
-    A name that is noted on the way has no batch: it stays when the batch is undone.
+    Entries that name a person have no batch: they stay when the batch is undone.
     """
     batch = new_batch()
     return batch, [
@@ -391,5 +388,5 @@ def _summary_stamp(out: Path) -> tuple[int, int, int] | None:
     try:
         found = (out / SUMMARY_FILE).stat()
     except OSError:
-        return None  # reading the results says why
+        return None  # reading the results reports it
     return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,4 +1,4 @@
-"""The answers of the server: pages, what their script asks for, and pictures."""
+"""The responses of the server: pages, JSON for their script, and pictures."""
 
 import hashlib
 import re
@@ -28,7 +28,7 @@ _GROUPS, _PEOPLE = 60, 240  # on a page
 _PORTRAITS = 4  # enrolled faces beside a pile
 _FACE_SIZES, _PHOTO_SIDES = (96, 240), (1600, 240)  # pixels; the first is sent unless asked
 _PICTURE_S = 600  # a browser keeps a picture so long; not longer, because people are forgotten
-_PAGES = (  # address, name, and what of it is left to do
+_PAGES = (  # address, name, and key in "left" of the status
     ("confirm", "To confirm", "confirm"),
     ("people", "People", ""),
     ("unknown", "Unknown people", "unknown"),
@@ -38,7 +38,7 @@ _PAGES = (  # address, name, and what of it is left to do
 
 
 def page_of(name: str, page: str) -> str:
-    """Return the address of a page about `name`."""
+    """Return the path of a page about `name`."""
     return f"/{page}/{quote(name, safe='')}"
 
 
@@ -53,17 +53,17 @@ def moment(time: str) -> str:
 
 
 def enrolled(crop_id: str) -> str:
-    """Return the address of the picture of an enrolled face, which may have none."""
+    """Return the path of the picture of an enrolled face, which may have none."""
     return f"/picture/enrolled/{crop_id}" if crop_id else "/static/nobody.svg"
 
 
 def capitalise(text: str) -> str:
-    """Return a text with a capital at its start; the rest stays."""
+    """Return a text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
 
 def environment() -> Environment:
-    """Return the templates; what they are given is escaped."""
+    """Return the environment of the templates, which escape their values."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -78,7 +78,7 @@ def environment() -> Environment:
 
 
 def face_json(face: ReviewedFace, person: str = "") -> dict[str, Any]:
-    """Return what the script shows of a face; `person` is the one in question, "" for none."""
+    """Return a face for the script; `person`: whom the page asks about, "" for nobody."""
     named = next((one for one in face.candidates if one.shown == face.person), None)
     about = next((one for one in face.candidates if one.person == person), named)
     settled = face.reason == Reason.CONFIRMED
@@ -108,14 +108,14 @@ def face_json(face: ReviewedFace, person: str = "") -> dict[str, Any]:
 
 
 class Pages:
-    """The answers to requests. They run in threads, several at a time."""
+    """The request handlers, called from several threads at a time."""
 
     def __init__(self, album: Album, templates: Environment) -> None:
         self._album, self._templates = album, templates
         self._made: dict[Callable, tuple[int, Any]] = {}
 
     def _of_version(self, make: Callable[[], T]) -> T:
-        """Return what `make` returns, the same as long as the album is the same."""
+        """Return what `make` returns, cached while the album's version stays the same."""
         version = self._album.version
         known, content = self._made.get(make, (-1, None))
         if known != version:
@@ -132,11 +132,9 @@ class Pages:
         return self._of_version(self._album.groups)
 
     def _count_groups(self) -> int:
-        """Return how many unknown people there are, without what `groups` says of them."""
         album = self._album.decided()
-        return len(
-            np.unique(album.unknown[(album.unknown > 0) & album.is_unknown & album.is_shown])
-        )
+        members = (album.unknown > 0) & album.is_unknown & album.is_shown
+        return len(np.unique(album.unknown[members]))
 
     @property
     def _cards(self) -> list[PersonCard]:
@@ -147,7 +145,7 @@ class Pages:
         return HTMLResponse(text, status)
 
     def problem(self, request: Request, error: Exception) -> Response:
-        """Answer with what went wrong."""
+        """Return the response to a request that failed."""
         status, message = 500, "Something went wrong; the terminal of faceops review says more."
         if isinstance(error, KeyError):
             status, message = 404, "This is not in the album, or no longer."
@@ -163,11 +161,11 @@ class Pages:
     # Pages.
 
     def start(self, request: Request) -> Response:
-        """Lead to the first page."""
+        """Redirect to the first page."""
         return RedirectResponse("/confirm", 303)
 
     def piles(self, request: Request) -> Response:
-        """List the people of whom faces are to be confirmed."""
+        """List the people with faces to confirm."""
         pictures = {card.person: _portrait(card) for card in self._cards}
         piles = [
             vars(pile) | {"picture": pictures.get(pile.person) or f"/picture/face/{pile.keys[0]}"}
@@ -176,7 +174,7 @@ class Pages:
         return self._html("piles", "confirm", piles=piles)
 
     def pile(self, request: Request) -> Response:
-        """Show the faces of which one person is to be confirmed."""
+        """Show the faces to confirm as one person."""
         board = self._board("pile", request.path_params["name"], 0)
         return self._html("pile", "confirm", board=board)
 
@@ -208,7 +206,7 @@ class Pages:
         return self._html("photo", "", photo=self._photo(request))
 
     def why(self, request: Request) -> Response:
-        """Say why a face has its name, or none."""
+        """Show why a face has its name, or none."""
         key = _matching(request, "key", KEY)
         why, face = self._album.why(key), self._album.face(key)
         return self._html("why", "", why=why, face=face_json(face, why.person))
@@ -242,7 +240,7 @@ class Pages:
         ]
         return self._html("search", "", query=query, cards=people, photos=found.photos)
 
-    # What the script asks for.
+    # JSON for the script.
 
     def faces(self, request: Request) -> Response:
         """Send a part of a list of faces."""
@@ -258,19 +256,20 @@ class Pages:
         return JSONResponse({"people": self._album.people})
 
     def status(self, request: Request) -> Response:
-        """Send what the album does, and how much is left to decide."""
+        """Send the album's activity, and how much is left to decide."""
         status = self._album.status
         is_idle = status.state == "idle" and not status.error
+        left = {
+            "confirm": sum(pile.faces for pile in self._piles),
+            "unknown": self._of_version(self._count_groups),
+        }
         content = {
             "text": "" if is_idle else _sentence(status.error or status.text),
             "busy": status.state != "idle",
             "publishing": status.state in ("publishing", "waiting"),
             "progress": status.progress,
             "unpublished": status.unpublished,
-            "left": {
-                "confirm": sum(pile.faces for pile in self._piles),
-                "unknown": self._of_version(self._count_groups),
-            },
+            "left": left,
         }
         return JSONResponse(content)
 
@@ -283,7 +282,7 @@ class Pages:
         return JSONResponse(content, headers=headers)
 
     def publish(self, request: Request, body: bytes) -> Response:
-        """Begin to write the results anew."""
+        """Start publishing."""
         self._album.publish()
         return JSONResponse({"version": self._album.version})
 
@@ -305,7 +304,7 @@ class Pages:
         crop_id = _matching(request, "crop_id", SHA256)
         return _picture(request, self._album.enrolled_picture(crop_id))
 
-    # Parts of several answers.
+    # Parts of several responses.
 
     def _photo(self, request: Request) -> dict[str, Any]:
         photo = self._album.photo(_matching(request, "photo_id", SHA256))
@@ -317,7 +316,7 @@ class Pages:
         }
 
     def _board(self, kind: str, name: str, start: int) -> dict[str, Any]:
-        """Return a list of faces, from the one at `start`, with what the script says of it."""
+        """Return a list of faces from the index `start`, with the texts and totals of its page."""
         board: dict[str, Any] = {"kind": kind, "name": name, "shown": name, "start": start}
         if kind == "group":
             if re.fullmatch(UNKNOWN, name) is None:
@@ -333,8 +332,7 @@ class Pages:
             faces = self._album.person(name, start)
         elif kind == "pile":
             piles = self._piles
-            places = [pile.person for pile in piles]
-            at = places.index(name) if name in places else -1
+            at = next((at for at, pile in enumerate(piles) if pile.person == name), -1)
             board |= {"shown": self._card(name).shown, "portraits": self._portraits(name)}
             board["total"] = piles[at].faces if at >= 0 else 0
             following = [*piles[at + 1 :], *piles[: max(at, 0)]]
@@ -349,30 +347,26 @@ class Pages:
         return {card.person: card for card in self._cards}[name]
 
     def _portraits(self, name: str) -> list[str]:
-        """Return pictures of a person, that of the card first."""
         card = self._card(name)
         faces = self._album.decided().gallery.faces
-        own = list(faces.take(faces.where("person", [name])))
-        own.sort(key=lambda face: -face.quality)
+        own = sorted(faces.take(faces.where("person", [name])), key=lambda face: -face.quality)
         first = [_portrait(card, 240)] if card.key or not own else []
         return [*first, *(enrolled(face.crop_id) for face in own)][:_PORTRAITS]
 
 
 def _portrait(card: PersonCard, size: int = 96) -> str:
-    """Return the address of a person's picture."""
     if not card.key:
         return enrolled(card.crop_id)
     return f"/picture/face/{card.key}" + (f"?size={size}" if size != _FACE_SIZES[0] else "")
 
 
 def _sentence(text: object) -> str:
-    """Return a text of the program as a sentence."""
     text = str(text)
     return f"{capitalise(text).rstrip('.')}." if text else ""
 
 
 def _matching(request: Request, name: str, pattern: str) -> str:
-    """Return a part of the address; KeyError if it is not of this form."""
+    """Return a path parameter; KeyError if it does not match."""
     value = str(request.path_params[name])
     if re.fullmatch(pattern, value) is None:
         raise KeyError(value)
@@ -380,14 +374,9 @@ def _matching(request: Request, name: str, pattern: str) -> str:
 
 
 def _part(request: Request, items: Sequence[Any], count: int) -> dict[str, Any]:
-    """Return the items from the one that the address asks for on, as a template shows them."""
     start = _number(request, "start")
-    return {
-        "items": items[start : start + count],
-        "start": start,
-        "count": count,
-        "total": len(items),
-    }
+    some = items[start : start + count]
+    return {"items": some, "start": start, "count": count, "total": len(items)}
 
 
 def _number(request: Request, name: str) -> int:
@@ -405,7 +394,6 @@ def _one_of(request: Request, name: str, choices: tuple[int, ...]) -> int:
 
 
 def _picture(request: Request, content: bytes) -> Response:
-    """Return a picture, or that the browser has it."""
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": f"private, max-age={_PICTURE_S}"}
     if tag in request.headers.get("if-none-match", ""):

@@ -16,21 +16,21 @@ from faceops.review.context import Links, is_named_beside
 from faceops.review.decided import DecidedAlbum
 from faceops.review.faces import FaceKey, chances_of, near_limit, refused_people
 
-# A face without a name is in the pile of the person whom it is most like from this chance on;
-# without normalised scores, from this probability.
+# Least chance with which an unnamed face is in the pile of its best person; without normalised
+# scores, least probability.
 PLAUSIBLE_CHANCE, PLAUSIBLE = 0.2, 0.5
-PERHAPS_CHANCE = 0.5  # from which the name of a group is proposed
+PERHAPS_CHANCE = 0.5  # least chance with which a name is suggested for a group
 _AMBIGUOUS = reason_code(Reason.AMBIGUOUS)
 
 
 @dataclass(frozen=True)
 class Pile:
-    """Faces of which one person is to be confirmed.
+    """Faces to confirm as one person.
 
     Attributes:
-        person: the name in the gallery; `shown` is the one to show.
-        faces: how many there are.
-        keys: of the first ones, for pictures.
+        person, shown: name in the gallery and name to show.
+        faces: number of faces.
+        keys: of the first faces, for pictures.
     """
 
     person: str
@@ -44,11 +44,11 @@ class PersonCard:
     """A person who is enrolled or named.
 
     Attributes:
-        key: of the face that stands for the person in this album, "" if there is none.
-        crop_id: of the enrolled face that does so if there is no key, "" if there is none.
+        key: of the album's face that is the person's picture, "" if there is none.
+        crop_id: without `key`, of the enrolled face that is the picture, "" if there is none.
         photos: number of photos in which the person is named.
         enrolled: number of faces in the gallery.
-        odd: number of named faces that are to be looked at.
+        odd: number of named faces to check, see `near_limit`.
     """
 
     person: str
@@ -66,14 +66,14 @@ class Group:
 
     Attributes:
         name: such as "unknown-007".
-        photos, faces: numbers of them.
+        photos, faces: numbers of photos and faces.
         keys: of the best faces, for pictures.
-        perhaps: name in the gallery of the person whom half of the faces or more are most like, or
-            else of the one to whose faces in the album they are linked, see `Links`; "" if nobody
-            is likely. `shown` is the name to show.
-        chance: the median of the faces' chances to show that person, 0 to 1; see `Chances`. 0 for a
+        perhaps, shown: name in the gallery and name to show of the suggested person, "" for none:
+            the best person of at least half of the faces, else the person to whom the group is
+            linked, see `Links`.
+        chance: median chance of the faces to show that person, 0 to 1, see `Chances`; 0 for a
             person to whom they are only linked.
-        note: why the person is proposed, a sentence, if they are linked.
+        note: a sentence about the links, "" without links.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Group:
 def to_confirm(album: DecidedAlbum, budget: float) -> np.ndarray:
     """Return the rows of faces that are in a pile, the likeliest first, int64 (N,).
 
-    Faces whose person is named on another face of their photo come last.
+    Faces whose person is named on another face of the same photo come last.
     """
     faces = album.faces
     nameless = (faces.kind == UNKNOWN) & (faces.best >= 0)
@@ -101,7 +101,7 @@ def to_confirm(album: DecidedAlbum, budget: float) -> np.ndarray:
 
 
 def is_plausible(album: DecidedAlbum) -> np.ndarray:
-    """Return which faces may well show the person whom they are most like, bool (F,)."""
+    """Return which faces may show their best person, bool (F,); see `PLAUSIBLE_CHANCE`."""
     chances = album.chances.of(album.faces.stranger_share)
     plausible: np.ndarray = np.where(
         np.isnan(chances), album.faces.probability >= PLAUSIBLE, chances >= PLAUSIBLE_CHANCE
@@ -116,7 +116,7 @@ def pile_rows(album: DecidedAlbum, budget: float, person: str) -> np.ndarray:
 
 
 def piles(album: DecidedAlbum, budget: float, pictures: int = 4) -> list[Pile]:
-    """Return the piles, the one with most faces that probably show its person first."""
+    """Return the piles, by the expected number of faces that show the person, descending."""
     rows = to_confirm(album, budget)
     chances = np.nan_to_num(album.chances.of(album.faces.stranger_share), nan=1.0)
     best = album.faces.best[rows]
@@ -129,7 +129,7 @@ def piles(album: DecidedAlbum, budget: float, pictures: int = 4) -> list[Pile]:
 
 
 def person_rows(album: DecidedAlbum, person: str) -> np.ndarray:
-    """Return the rows of faces that are named as a person, the least sure first, int64 (N,)."""
+    """Return the rows of faces named as a person, the least probable first, int64 (N,)."""
     faces, place = album.faces, album.places.get(person, NOBODY - 1)
     named = (faces.kind == IDENTIFIED) & (faces.best == place) & album.is_shown
     rows = np.flatnonzero(named)
@@ -139,7 +139,7 @@ def person_rows(album: DecidedAlbum, person: str) -> np.ndarray:
 
 
 def people_cards(album: DecidedAlbum, decisions: Decisions, budget: float) -> list[PersonCard]:
-    """Return the people by the name that is shown."""
+    """Return the people, sorted by the shown name."""
     faces, gallery = album.faces, album.gallery
     named = np.flatnonzero((faces.kind == IDENTIFIED) & album.is_shown)
     odd = near_limit(album, budget)
@@ -173,7 +173,6 @@ def people_cards(album: DecidedAlbum, decisions: Decisions, budget: float) -> li
 
 
 def _chosen(album: DecidedAlbum, decisions: Decisions, person: str, rows: np.ndarray) -> int | None:
-    """Return the row of the face that was chosen as a person's picture, if it is one of `rows`."""
     place = decisions.picture(person)
     row = None if place is None else album.row_at(*place)
     return row if row in rows else None
@@ -204,7 +203,7 @@ def groups(
 
 
 def _perhaps(album: DecidedAlbum, bundle: Bundle, rows: np.ndarray) -> tuple[str, str, float]:
-    """Return whom a group may show, see `Group`: name, name to show, and chance."""
+    """Return `Group.perhaps`, `shown` and `chance` for a group's faces."""
     nobody, best = ("", "", 0.0), album.faces.best[rows]
     place = int(np.bincount(best[best >= 0], minlength=1).argmax())
     is_best = best == place
@@ -215,7 +214,7 @@ def _perhaps(album: DecidedAlbum, bundle: Bundle, rows: np.ndarray) -> tuple[str
     share, probability = album.faces.stranger_share[rows], album.faces.probability[rows]
     known = album.chances.of(share)
     most = np.where(is_best, np.where(np.isnan(known), probability, known), 0)
-    if np.median(most) < PERHAPS_CHANCE:  # shared with others, the chances are lower still
+    if np.median(most) < PERHAPS_CHANCE:  # an upper bound, which is fast to compute
         return nobody
     own = chances_of(album, bundle, album.photos.embeddings[rows])[:, place]
     chance = float(np.median(np.where(is_best, own, 0)))
@@ -230,7 +229,7 @@ def group_rows(album: DecidedAlbum, number: int) -> np.ndarray:
 
 
 def _by_value(values: np.ndarray, rows: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Return the rows of each value, in their order; values rise."""
+    """Return each value with its rows in order, values ascending."""
     order = np.argsort(values, kind="stable")
     sorted_values = values[order]
     starts = np.flatnonzero(np.diff(sorted_values, prepend=sorted_values[:1] - 1))

@@ -56,11 +56,7 @@ class Decision(BaseModel):
     forgets: ClassVar[bool] = False  # the browser has to drop the pictures that it keeps
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out.
-
-        Raises:
-            FaceOpsError: it cannot be done.
-        """
+        """Carry it out. Raises FaceOpsError: it cannot be done."""
         raise NotImplementedError
 
 
@@ -81,7 +77,6 @@ class Confirm(_OfFaces):
     trust: bool = False
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         if not self.trust and (question := album.doubt(self.keys, self.person)):
             return Answer("", "", question)
         batch = album.confirm(self.keys, self.person, self.listed)
@@ -94,7 +89,6 @@ class Refuse(_OfFaces):
     person: _Name
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         return Answer(album.refuse(self.keys, self.person), f"{self.faces}: not {self.person}")
 
 
@@ -104,7 +98,6 @@ class Ignore(_OfFaces):
     kind: Ignored
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         return Answer(album.ignore(self.keys, self.kind), f"{self.faces} ignored")
 
 
@@ -112,7 +105,6 @@ class Split(_OfFaces):
     """The faces are one unknown person's."""
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         return Answer(album.split(self.keys), f"{self.faces} split off")
 
 
@@ -124,7 +116,6 @@ class Draw(Decision):
     person: _Name
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         batch = album.draw(self.photo_id, self.box, self.person)
         return Answer(batch, f"{self.person} marked by hand")
 
@@ -135,7 +126,6 @@ class Undo(Decision):
     batch: Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         return Answer(album.undo(self.batch), "The decision is undone")
 
 
@@ -148,7 +138,6 @@ class NameGroup(Decision):
     faces: int | None = None
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         done = album.name_group(self.unknown, self.person, self.trust, self.faces)
         return Answer(done.batch, f"{self.unknown} is {self.person}", done.question)
 
@@ -161,7 +150,6 @@ class MergeGroups(Decision):
     faces: int | None = None
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         batch = album.merge_groups(self.one, self.other, self.faces)
         return Answer(batch, f"{self.one} and {self.other} are one person")
 
@@ -174,7 +162,6 @@ class MergePeople(Decision):
     trust: bool = False
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         done = album.merge_people(self.gone, self.kept, self.trust)
         said = f"{self.gone} is {self.kept}"
         return Answer(done.batch, said, done.question, person=done.person)
@@ -189,7 +176,6 @@ class Rename(Decision):
     trust: bool = False
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         if self.same == "one":
             return MergePeople(gone=self.old, kept=self.new, trust=self.trust).apply(album)
         done = album.rename(self.old, self.new, self.same == "two")
@@ -204,7 +190,6 @@ class ChoosePicture(Decision):
     key: _Key
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         batch = album.choose_picture(self.person, self.key)
         return Answer(batch, f"{self.person} has another picture")
 
@@ -217,7 +202,6 @@ class Forget(Decision):
     typed: str = Field(max_length=200)
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         if self.typed.strip() != self.person:
             raise UsageError(f"Type the name as it stands there to forget {self.person}.")
         album.forget(self.person)
@@ -230,7 +214,6 @@ class DropEnrolled(Decision):
     crop_id: _Sha256
 
     def apply(self, album: Album) -> Answer:
-        """Carry it out."""
         return Answer(album.drop_enrolled(self.crop_id), "The enrolled face is dropped")
 
 
@@ -252,11 +235,7 @@ DECISIONS: dict[str, type[Decision]] = {
 
 
 def parse(name: str, body: bytes) -> Decision:
-    """Return the decision `name` of a JSON body.
-
-    Raises:
-        UsageError: it is not one.
-    """
+    """Return the decision `name` of a JSON body. Raises UsageError: it is not one."""
     try:
         return DECISIONS[name].model_validate_json(body)
     except ValidationError as error:

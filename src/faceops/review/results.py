@@ -1,4 +1,4 @@
-"""The results of the latest run in memory: photos, faces and embeddings as columns."""
+"""The latest run's results in memory: photos, faces and embeddings as columns."""
 
 import csv
 from collections import defaultdict
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base.arrow import take_rows
 from faceops.base.errors import FaceOpsError
 from faceops.base.reasons import KINDS, REASONS, Reason
 from faceops.identification.engine.decide import Decisions as FaceDecisions
@@ -37,12 +38,11 @@ class Results:
     """The latest run into a folder.
 
     Attributes:
-        store: the state, for pictures of faces; it stays open.
-        blocks: the photos in the order of the run, cut as a run cuts known photos, with the faces
-            that were found, and their embeddings. Photos that the state does not know any more have
-            no faces.
-        starts: int64 (P + 1,), the rows of each photo in the records.
-        records: the columns of the records with a row for each face, see `recorded`.
+        store: the state, open, for pictures of faces.
+        blocks: the photos in the order of the run, in blocks as of a run over known photos, with
+            their faces and embeddings. Photos that are not in the state any more have no faces.
+        starts: int64 (P + 1,), the first row of each photo in the records.
+        records: the columns of the records that `recorded` needs.
     """
 
     run: LatestRun
@@ -85,13 +85,13 @@ class Results:
         store = FaceStore(state, method, limits)
         index = numbers(records["face_index"], -1)
         starts = np.append(np.flatnonzero(index <= 0), len(index))
-        blocks = _blocks(run.root, records.take(_places(starts[:-1])), store, bundle)
+        blocks = _blocks(run.root, take_rows(records, starts[:-1]), store, bundle)
         return cls(run, out, store, blocks, starts, records)
 
     @cached_property
     def texts(self) -> list[str]:
         """The path of each photo below the photos' folder."""
-        texts: list[str] = self.records["photo_path"].take(_places(self.starts[:-1])).to_pylist()
+        texts: list[str] = take_rows(self.records["photo_path"], self.starts[:-1]).to_pylist()
         return texts
 
     @cached_property
@@ -105,22 +105,18 @@ class Results:
         return dict(places)
 
     def recorded(self, photos: PhotoBlock, people: list[str]) -> tuple[FaceDecisions, np.ndarray]:
-        """Return what the run decided about the faces of `photos`, and their unknown people.
+        """Return the run's decisions about the faces of `photos`, and their unknown people.
 
         Args:
-            photos: all photos, maybe with other drawn faces than the run knew.
-            people: the names that may be given; others become nobody.
+            photos: all photos; their drawn faces may differ from those of the run.
+            people: the possible names; others are replaced by nobody.
 
         Returns:
-            decisions, in which a face without a name has no best person, since the records do not
-            say it; and int64 (F,), the number of each face's unknown person, 0 for none.
+            the decisions, without a best person for unnamed faces, which the records do not have;
+            and int64 (F,), the number of each face's unknown person, 0 for none.
         """
-        counts = np.minimum(np.diff(self.starts), np.diff(photos.starts))
-        before = np.cumsum(counts) - counts
-        within = np.arange(counts.sum()) - np.repeat(before, counts)
-        source = np.repeat(self.starts[:-1], counts) + within
-        target = np.repeat(photos.starts[:-1], counts) + within
-        taken = self.records.take(_places(source))
+        source, target = common_rows(self.starts, photos.starts)
+        taken = take_rows(self.records, source)
         columns = {
             "kind": codes(taken["decision"], list(map(str, KINDS))),
             "reason": codes(taken["reason"], list(map(str, REASONS))),
@@ -204,6 +200,13 @@ def codes(column: pa.ChunkedArray, values: list[str]) -> np.ndarray:
     return result
 
 
-def _places(rows: np.ndarray) -> pa.Array:
-    buffer = pa.py_buffer(np.ascontiguousarray(rows, np.int64))
-    return pa.Array.from_buffers(pa.int64(), len(rows), [None, buffer])
+def common_rows(starts: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of the faces that photos have in two lists of faces, int64 (K,) each.
+
+    Args:
+        starts, other: int64 (P + 1,), the first row of each photo in either list. Where one has
+            more faces of a photo, the others come after the common ones.
+    """
+    counts = np.minimum(np.diff(starts), np.diff(other))
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(starts[:-1], counts) + within, np.repeat(other[:-1], counts) + within

@@ -1,7 +1,7 @@
-"""Reviewed faces become labelled photos in a data folder, from which the pipeline rebuilds.
+"""Import reviewed faces into a data folder, as labelled photos for the pipeline.
 
-A crop shows the face and what is around it, so that the crop stage finds and aligns it as in the
-photo. What the journal no longer holds (undone, forgotten, another person) leaves the folder.
+A crop shows the face with its surroundings, so that the crop stage detects and aligns it as in the
+photo. Crops whose decision is no longer valid (undone, forgotten, another person) are removed.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ _Key = tuple[str, Box]  # photo and place of a face
 
 _TEACHING = (Action.CONFIRM, Action.REFUSE, Action.IGNORE, Action.DRAW)
 
-# Why a decided face is not among the data, as the command says it.
+# Reasons why a decided face is left out, as the command prints them.
 UNNAMED = "of groups without a name"
 UNDECIDED = "refused, and nobody said who they are"
 IGNORED = "ignored, but not as strangers"
@@ -61,14 +61,14 @@ NO_PHOTO = "of photos that were not found or cannot be read"
 
 @dataclass
 class ReviewedImport:
-    """What an import did.
+    """The result of an import.
 
     Attributes:
-        people, photos: confirmed ones that the folder holds now.
-        strangers: ignored ones, one photo each.
-        written, removed: crops, by this import.
-        hard_negatives: pairs of people of whom one was taken for the other.
-        left_out: faces that decisions are about and the folder does not hold, by reason.
+        people, photos: number of confirmed people and photos in the folder.
+        strangers: number of ignored strangers, with one photo each.
+        written, removed: number of crops that this import wrote and removed.
+        hard_negatives: number of pairs of people that were confused with each other.
+        left_out: number of decided faces that are not in the folder, by reason.
     """
 
     people: int = 0
@@ -85,14 +85,13 @@ def import_reviewed(
 ) -> ReviewedImport:
     """Bring the reviewed faces in the folder `data` up to date with the journal of `gallery`.
 
-    The photos are found by the states of the output folders that the gallery knows. A crop that
-    is there stays, also where its photo is gone, as long as its decision holds.
+    Photos are found through the states of the output folders that the gallery knows. An existing
+    crop stays while its decision is valid, even if its photo is missing.
 
     Args:
-        bundle: tells which ignored faces are one stranger, by the embeddings of its contract: two
-            photos of one person would count as a pair of strangers who look alike, and raise the
-            thresholds. One photo of each is kept.
-        threads: photos opened at once.
+        bundle: groups ignored faces by stranger, of whom one photo each is kept: two photos of one
+            person would count as two strangers who look alike, and raise the thresholds.
+        threads: number of photos opened at once.
 
     Raises:
         FaceOpsError: there is no decision, `data` holds the synthetic set, faces of another gallery
@@ -145,7 +144,7 @@ def _check_gallery(
     before: Mapping[_Key, ReviewedFace],
     decisions: Decisions,
 ) -> None:
-    """Raise FaceOpsError if the faces that `data` holds are of another gallery, also when moved."""
+    """Raise a FaceOpsError if the faces in `data` are of another gallery, even a moved one."""
     places = recorded.get("places", {})
     address = storage_of(gallery).address
     is_same = any(storage_of(gallery_place(place)).address == address for place in places)
@@ -160,7 +159,7 @@ def _check_gallery(
 
 
 def teaching_decisions(gallery: GalleryPlace) -> set[str]:
-    """Return the ids of the decisions about faces that hold; errors as `Journal.entries`."""
+    """Return the ids of the valid decisions about faces. Raises: as `Journal.entries`."""
     decisions = Decisions.load(gallery)
     return {
         entry.id
@@ -176,7 +175,7 @@ def _file_name(photo_id: str, box: Box) -> str:
 def _places(
     decisions: Decisions, known: KnownPhotos, before: Mapping[_Key, ReviewedFace]
 ) -> list[tuple[str, Place]]:
-    """Return the decided places by photo, in a photo whose file was written anew only once."""
+    """Return the decided places by photo; of rewritten copies of a photo, one counts."""
     held = {photo_id for photo_id, _ in before}
     places, seen = [], set[str]()
     order = sorted((one not in held, one not in known.paths, one) for one in decisions.photos())
@@ -195,11 +194,7 @@ def _people(
     folders: dict[str, str],
     left_out: Counter[str],
 ) -> list[ReviewedFace]:
-    """Return the confirmed faces, each in its person's folder; count the others but strangers.
-
-    Args:
-        folders: key of a person's name -> folder that there is.
-    """
+    """Return the confirmed faces; `folders`: existing folders by key of the person's name."""
     found = []
     for photo_id, place in places:
         name = decisions.name(place.person) if place.person else ""
@@ -245,7 +240,7 @@ def _one_of_each_stranger(
     bundle: Bundle,
     left_out: Counter[str],
 ) -> list[ReviewedFace]:
-    """Return one face of each stranger, as `identify` groups unknown people; earlier ones stay."""
+    """Return one face of each stranger, grouped as by `identify`; imported faces stay."""
     strangers = sorted(strangers, key=lambda one: (one[0].place not in before, one[0].path))
     kept = [face for face, embedding in strangers if embedding is None]
     known = [(face, embedding) for face, embedding in strangers if embedding is not None]
@@ -280,15 +275,15 @@ def _bring_up_to_date(
     threads: int,
     done: ReviewedImport,
 ) -> list[ReviewedFace]:
-    """Write the crops that are missing, remove those that are not `chosen`; return what is held."""
+    """Write missing crops, remove those that are not `chosen`; return the faces in the folder."""
     paths = {face.path for face in chosen}
-    for face in chosen:  # of a person who was renamed or merged
+    for face in chosen:  # move those of a person who was renamed or merged
         earlier = before.get(face.place, face)
         if earlier.path != face.path and (data / earlier.path).is_file():
             (data / face.path).parent.mkdir(parents=True, exist_ok=True)
             (data / earlier.path).rename(data / face.path)
             _remove_if_empty((data / earlier.path).parent)
-    # An interrupted import knows its files again: the list has more than is there.
+    # Written before the files change, so that an interrupted import knows all of them.
     write_reviewed(data / REVIEWED_FILE, {f.path: f for f in (*before.values(), *chosen)}.values())
     for face in before.values():
         file = data / face.path
@@ -320,7 +315,6 @@ def _remove_if_empty(folder: Path) -> None:
 def _cut_faces(
     faces: Sequence[ReviewedFace], known: KnownPhotos
 ) -> list[tuple[ReviewedFace, bytes]]:
-    """Return JPEGs of faces of one photo; none if the photo is not where it was."""
     for path in known.paths.get(faces[0].photo_id, ()):
         try:
             photo = open_photo(Path(path), PhotoLimits())
@@ -334,7 +328,6 @@ def _cut_faces(
 def _confused(
     places: Iterable[tuple[str, Place]], decisions: Decisions, held: Iterable[ReviewedFace]
 ) -> Counter[tuple[str, str]]:
-    """Return pairs of people, by folder, and how many faces of one were refused as the other."""
     people = {face.place: face.person for face in held if face.kind == PERSON}
     folders = {name_key(folder): folder for folder in people.values()}
     pairs: Counter[tuple[str, str]] = Counter()

@@ -1,6 +1,7 @@
 """What the review page shows: lists of faces, people, photos and decisions, and their pictures."""
 
 import io
+import itertools
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,9 +27,9 @@ from faceops.review.faces import FaceKey, ReviewedFace, places_of, refused_peopl
 from faceops.review.live import LiveAlbum, Status
 from faceops.review.results import Results
 
-COUNT = 60  # faces of one answer, unless it is asked for others
-MAX_SIDE = 4096  # pixels, of a picture of a photo
-AROUND = 1.6  # of a face's box, what a picture cut from its photo shows
+COUNT = 60  # faces of a response by default
+MAX_SIDE = 4096  # pixels of a photo's picture
+AROUND = 1.6  # side of a picture cut from a photo, in longer sides of the face's box
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class Found:
 
 
 class AlbumViews:
-    """The latest results in `out`, with the gallery and its journal; usable from several threads.
+    """The latest results in `out`, with the gallery and its journal; thread-safe.
 
-    Faces are named by their `FaceKey`, people by their name in the gallery, in any spelling. Every
-    method raises a UsageError for what is not there, with a sentence for the page.
+    Faces are given by their `FaceKey`, people by their name in the gallery, in any spelling. Every
+    method raises a UsageError for what does not exist, with a sentence for the page.
 
     Args:
         by: name of the person who decides, "" if not stated.
@@ -66,23 +67,23 @@ class AlbumViews:
     """
 
     def __init__(self, out: Path, gallery: GalleryPlace, bundle: Bundle, by: str = "") -> None:
-        self.by = by
+        self.by, self._bundle = by, bundle
         self._live, self._times = LiveAlbum(out, gallery, bundle), CaptureTimes()
         self.close, self.wait, self.publish = self._live.close, self._live.wait, self._live.publish
 
     @property
     def version(self) -> int:
-        """Rises whenever what is shown may have changed."""
+        """Increases whenever the page may look different."""
         return self._live.version
 
     @property
     def status(self) -> Status:
-        """What the album does now."""
+        """The current activity."""
         return self._live.status
 
     @property
     def people(self) -> list[str]:
-        """The names of people with an enrolled face or a decision that holds, for completion."""
+        """The names of people with an enrolled face or a valid decision, for completion."""
         album = self._album
         with self._live.lock:
             known = {*album.gallery.people, *self._decisions.decided_people()}
@@ -97,10 +98,6 @@ class AlbumViews:
         return self._live.results.run.summary.budget
 
     @property
-    def _bundle(self) -> Bundle:
-        return self._live.bundle
-
-    @property
     def _decisions(self) -> Decisions:
         return self._live.decisions
 
@@ -109,7 +106,7 @@ class AlbumViews:
         return self._album
 
     def piles(self) -> list[lists.Pile]:
-        """Return the people of whom faces are to be confirmed, the one with most faces first."""
+        """Return the people with faces to confirm, see `piles`."""
         return lists.piles(self._album, self._budget)
 
     def pile(self, person: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
@@ -178,7 +175,7 @@ class AlbumViews:
             return histories.history(self._decisions, start, count)
 
     def doctor(self) -> doctors.Doctor:
-        """Return the enrolled faces and people that are to be looked at."""
+        """Return the enrolled faces and people to check."""
         album = self._album
         shown = dict(zip(album.people, album.shown, strict=True))
         return doctors.examine(album.gallery, self._bundle, shown)
@@ -194,18 +191,17 @@ class AlbumViews:
             if any(wanted in name.casefold() for name in pair)
         ]
         people.sort(key=lambda pair: (not pair[1].casefold().startswith(wanted), pair[1]))
-        photos = []
-        for photo_id, place in album.photo_places.items():
-            if wanted in album.texts[place].casefold():
-                photos.append((photo_id, album.texts[place]))
-                if len(photos) == most:
-                    break
-        return Found(people[:most], photos)
+        photos = (
+            (photo_id, album.texts[place])
+            for photo_id, place in album.photo_places.items()
+            if wanted in album.texts[place].casefold()
+        )
+        return Found(people[:most], list(itertools.islice(photos, most)))
 
     def face_picture(self, key: FaceKey, size: int = 96) -> bytes:
         """Return a square picture of a face: WebP or JPEG.
 
-        Up to 96 pixels the one in the state, else one that is cut from the photo.
+        Up to 96 pixels it is the one in the state, else it is cut from the photo.
 
         Raises:
             FaceOpsError: it has none, and its photo cannot be opened.
@@ -250,7 +246,6 @@ class AlbumViews:
         return reviewed_faces(album, self._bundle, rows, refused, self._budget)
 
     def _name_of(self, album: DecidedAlbum, person: str) -> str:
-        """Return the person's name as the album has it, in the spelling of the gallery."""
         if person in album.places:
             return person
         key = person_key(person)

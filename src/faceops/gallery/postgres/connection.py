@@ -61,6 +61,10 @@ class Database:
         """Return what `work` returns, which sees one state. Raises: FaceOpsError."""
         return self._run(work, writes=False)
 
+    def rows(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of a SELECT, none while there are no tables. Raises: FaceOpsError."""
+        return self.read(lambda db: db.execute(text, values).fetchall() if self.version else [])
+
     def write(self, work: Callable[["Connection[Any]"], _Result]) -> _Result:
         """Run `work` in one transaction, which happens once or not at all; make absent tables.
 
@@ -142,12 +146,11 @@ class Database:
 
     def _connected(self) -> "Connection[Any]":
         """Return the connection, a new one if it was lost, with the lock if this process has it."""
+        lost = 0
         if self._connection is not None and self._process == os.getpid():
             if not self._connection.closed:
                 return self._connection
             lost = self._connection.info.backend_pid if self._is_locked else 0
-        else:
-            lost = 0
         psycopg, name = _psycopg(), f"faceops {socket.gethostname()} {os.getpid()}"
         try:
             db = psycopg.connect(
@@ -172,8 +175,7 @@ class Database:
 
     def _take_lock(self, db: "Connection[Any]") -> None:
         for wait in (0.1, 0.2, 0.5, 0):  # a process that was killed is noticed in a moment
-            row = db.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", self._key).fetchone()
-            if row and row[0]:
+            if value(db, "SELECT pg_try_advisory_lock(%s, hashtext(%s))", *self._key):
                 return
             time.sleep(wait)
         holder = db.execute(
@@ -192,16 +194,16 @@ class Database:
 
     def _find_tables(self, db: "Connection[Any]") -> None:
         """Set the search path and read the version. Raises: FaceOpsError for a later one."""
-        row = db.execute(
+        of_extension = value(
+            db,
             "SELECT n.nspname FROM pg_extension JOIN pg_namespace n ON n.oid=extnamespace "
-            "WHERE extname='vector'"
-        ).fetchone()
-        path = ", ".join(f'"{name}"' for name in (self.schema, *(row or ("public",))))
+            "WHERE extname='vector'",
+        )
+        path = f'"{self.schema}", "{of_extension or "public"}"'
         db.execute("SELECT set_config('search_path', %s, false)", (path,))
         self.version = 0
-        present = db.execute("SELECT to_regclass(%s)", (f'"{self.schema}".version',)).fetchone()
-        if present and present[0] is not None:
-            (self.version,) = db.execute("SELECT version FROM version").fetchone() or (0,)
+        if value(db, "SELECT to_regclass(%s)", f'"{self.schema}".version') is not None:
+            self.version = value(db, "SELECT version FROM version") or 0
         if self.version > len(MIGRATIONS):
             raise FaceOpsError(
                 f"{self.address.shown} has tables of version {self.version}, this faceops reads "
@@ -219,9 +221,7 @@ class Database:
                 "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK_CLASS + 1, self.schema)
             )
             self._find_or_make_schema(db)
-            (before,) = db.execute("SELECT coalesce(max(version), 0) FROM version").fetchone() or (
-                0,
-            )
+            before = value(db, "SELECT max(version) FROM version") or 0
             for statement in (one for step in MIGRATIONS[before:] for one in step):
                 db.execute(statement)
             db.execute("DELETE FROM version")
@@ -247,14 +247,11 @@ class Database:
                 f"{self.address.shown} lacks the extension pgvector ({first_line(error)}); the "
                 "administrator must install it, and run in this database: CREATE EXTENSION vector;"
             ) from None
-        (encoding,) = db.execute("SHOW server_encoding").fetchone() or ("",)
-        if encoding != "UTF8":
+        if (encoding := value(db, "SHOW server_encoding")) != "UTF8":
             raise FaceOpsError(
                 f"{self.address.shown} has the encoding {encoding}; make a database with UTF8."
             )
-        (found,) = db.execute("SELECT to_regnamespace(%s)", (f'"{self.schema}"',)).fetchone() or (
-            0,
-        )
+        found = value(db, "SELECT to_regnamespace(%s)", f'"{self.schema}"')
         try:
             with db.transaction():
                 if not found:
@@ -285,8 +282,6 @@ class Database:
 
 
 class _Outcome(Generic[_Result]):
-    """The result of a transaction, and whether it took place when its connection was lost."""
-
     result: _Result
 
     def __init__(self) -> None:
@@ -294,18 +289,22 @@ class _Outcome(Generic[_Result]):
 
     def note(self, db: "Connection[Any]") -> None:
         """Note the number of the transaction that is about to be committed."""
-        (self._number,) = db.execute(
-            "SELECT pg_current_xact_id_if_assigned()::text"
-        ).fetchone() or (None,)
+        self._number = value(db, "SELECT pg_current_xact_id_if_assigned()::text")
 
     def is_committed(self, db: "Connection[Any]") -> bool:
         """Return whether it took place; waits while the server is still at it."""
         while self._number is not None:
-            row = db.execute("SELECT pg_xact_status(%s::text::xid8)", (self._number,)).fetchone()
-            if row is None or row[0] != "in progress":
-                return row is not None and row[0] == "committed"
+            status = value(db, "SELECT pg_xact_status(%s::text::xid8)", self._number)
+            if status != "in progress":
+                return bool(status == "committed")
             time.sleep(_WAITS_S[0])
         return False
+
+
+def value(db: "Connection[Any]", text: str, *values: Any) -> Any:
+    """Return the first column of the first row of a SELECT, None without a row."""
+    row = db.execute(text, values).fetchone()
+    return row[0] if row else None
 
 
 def _psycopg() -> Any:

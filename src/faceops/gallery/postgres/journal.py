@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import DamageError
 from faceops.gallery.journal import Entry, Journal, as_sqlite, of_now
-from faceops.gallery.postgres.connection import Database
+from faceops.gallery.postgres.connection import Database, value
 from faceops.gallery.postgres.purge import note_unpurged, purge
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class PostgresJournal(Journal):
         self._database = database
 
     def entries(self) -> list[Entry]:
-        rows = self._rows("SELECT content FROM entries ORDER BY time, id")
+        rows = self._database.rows("SELECT content FROM entries ORDER BY time, id")
         try:
             return [Entry.from_json(content) for (content,) in rows]
         except ValueError as error:
@@ -30,15 +30,14 @@ class PostgresJournal(Journal):
             ) from None
 
     def count(self) -> int:
-        return sum(number for (number,) in self._rows("SELECT count(*) FROM entries"))
+        return sum(number for (number,) in self._database.rows("SELECT count(*) FROM entries"))
 
     def append(self, entries: Iterable[Entry]) -> list[Entry]:
         new = list(entries)
 
         def work(db: "Connection[Any]") -> list[Entry]:
             self._changed(db)  # other writers wait here, so that times rise
-            (latest,) = db.execute("SELECT max(time) FROM entries").fetchone() or (None,)
-            added = of_now(new, latest)
+            added = of_now(new, value(db, "SELECT max(time) FROM entries"))
             self._put(db, added)
             return added
 
@@ -77,7 +76,9 @@ class PostgresJournal(Journal):
         purge(self._database)
 
     def content(self) -> bytes:
-        tried = self._rows("SELECT entry, contract, reason FROM tried ORDER BY entry, contract")
+        tried = self._database.rows(
+            "SELECT entry, contract, reason FROM tried ORDER BY entry, contract"
+        )
         return as_sqlite(self.entries(), tried)
 
     def check(self) -> None:
@@ -98,34 +99,27 @@ class PostgresJournal(Journal):
         return self.entries()
 
     def tried(self, contract: str) -> dict[str, str]:
-        return dict(self._rows("SELECT entry, reason FROM tried WHERE contract=%s", contract))
+        return dict(
+            self._database.rows("SELECT entry, reason FROM tried WHERE contract=%s", contract)
+        )
 
     def note_tried(self, contract: str, reasons: Mapping[str, str]) -> None:
         rows = [(entry, contract, reason) for entry, reason in reasons.items()]
 
         def work(db: "Connection[Any]") -> None:
-            with db.cursor() as cursor:
-                cursor.executemany(
-                    "INSERT INTO tried VALUES (%s, %s, %s) ON CONFLICT (entry, contract) "
-                    "DO UPDATE SET reason=excluded.reason",
-                    rows,
-                )
+            db.cursor().executemany(
+                "INSERT INTO tried VALUES (%s, %s, %s) ON CONFLICT (entry, contract) "
+                "DO UPDATE SET reason=excluded.reason",
+                rows,
+            )
 
         if rows:
             self._database.write(work)
-
-    def _rows(self, text: str, *values: str) -> list[Any]:
-        def work(db: "Connection[Any]") -> list[Any]:
-            return db.execute(text, values).fetchall() if self._database.version else []
-
-        return self._database.read(work)
 
     def _changed(self, db: "Connection[Any]") -> None:
         db.execute("UPDATE journal SET change=%s", (secrets.token_hex(16),))
 
     def _put(self, db: "Connection[Any]", entries: list[Entry]) -> None:
-        with db.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO entries VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-                [(entry.id, entry.time, entry.as_json()) for entry in entries],
-            )
+        rows = [(entry.id, entry.time, entry.as_json()) for entry in entries]
+        text = "INSERT INTO entries VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+        db.cursor().executemany(text, rows)

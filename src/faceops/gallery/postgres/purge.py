@@ -38,11 +38,7 @@ def purge(database: Database) -> list[str]:
     VACUUM alone would leave their bytes in free space of the pages. Rows that a transaction of
     others still sees are waited for. Raises: FaceOpsError.
     """
-    if not database.version:
-        return []
-    names = database.read(
-        lambda db: db.execute("SELECT name FROM unpurged ORDER BY name").fetchall()
-    )
+    names = database.rows("SELECT name FROM unpurged ORDER BY name")
     left = []
     for (name,) in names:
         if problem := _rewrite(database, name):
@@ -63,8 +59,6 @@ def purge(database: Database) -> list[str]:
 
 
 def _rewrite(database: Database, name: str) -> str:
-    """Rewrite a table; return why removed rows may be left, "" if none are."""
-
     def work(db: "Connection[Any]") -> str:
         details: list[str] = []
 
@@ -97,13 +91,13 @@ def cells(database: Database) -> Iterator[tuple[str, str | memoryview]]:
     """Yield the place and the content of all that the tables hold: texts, and bytes in blocks."""
     for table, columns in _TEXTS.items():
         for column in columns:
-            for (text,) in _all(database, f"SELECT DISTINCT {column} FROM {table}"):
+            for (text,) in database.rows(f"SELECT DISTINCT {column} FROM {table}"):
                 yield f"{table}.{column}", text
                 if text.startswith("{"):
                     inner = json_texts(json.loads(text))
                     yield from ((f"{table}.{column}", one) for one in inner)
-    for number, size in _all(
-        database, "SELECT vectors, (statement::json ->> 'embedding_size')::int FROM gallery"
+    for number, size in database.rows(
+        "SELECT vectors, (statement::json ->> 'embedding_size')::int FROM gallery"
     ):
         ids = database.read(read_ids)
         for start in range(0, len(ids), BLOCK):
@@ -112,16 +106,8 @@ def cells(database: Database) -> Iterator[tuple[str, str | memoryview]]:
                 return read_vectors(db, number, size, some)  # noqa: B023
 
             yield f"vectors_{number}", memoryview(database.read(block).tobytes())
-    crops = [crop_id for (crop_id,) in _all(database, "SELECT id FROM crops ORDER BY id")]
+    crops = [crop_id for (crop_id,) in database.rows("SELECT id FROM crops ORDER BY id")]
     for start in range(0, len(crops), _CROPS):
-        rows = _all(
-            database, "SELECT png FROM crops WHERE id = ANY(%s)", crops[start : start + _CROPS]
-        )
+        some = crops[start : start + _CROPS]
+        rows = database.rows("SELECT png FROM crops WHERE id = ANY(%s)", some)
         yield "crops", memoryview(b"".join(png for (png,) in rows))
-
-
-def _all(database: Database, text: str, *values: Any) -> list[tuple[Any, ...]]:
-    def work(db: "Connection[Any]") -> list[tuple[Any, ...]]:
-        return db.execute(text, values).fetchall() if database.version else []
-
-    return database.read(work)

@@ -16,18 +16,11 @@ from faceops.base.files import cache_folder
 from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.faces_file import FORMAT_VERSION, UNSAVED, FaceTable
 from faceops.gallery.journal import Journal
+from faceops.gallery.postgres import tables
 from faceops.gallery.postgres.address import Address
 from faceops.gallery.postgres.connection import Database
 from faceops.gallery.postgres.journal import PostgresJournal
 from faceops.gallery.postgres.purge import cells, note_unpurged, purge
-from faceops.gallery.postgres.tables import (
-    read_faces,
-    read_ids,
-    same_faces,
-    vectors_table,
-    write_faces,
-    write_vectors,
-)
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -81,7 +74,7 @@ class PostgresStorage(GalleryStorage):
     def read(self, *, is_locked: bool = False) -> tuple[dict[str, Any], FaceTable]:
         def work(db: "Connection[Any]") -> tuple[dict[str, Any], FaceTable, str]:
             statement, change, number = self._stated(db)
-            return statement, read_faces(db, number, statement["embedding_size"]), change
+            return statement, tables.read_faces(db, number, statement["embedding_size"]), change
 
         statement, faces, self._change = self._db.read(work)
         return statement, faces
@@ -124,10 +117,8 @@ class PostgresStorage(GalleryStorage):
             if not writing.is_needed and before == stated:
                 return writing.ids, change
             self._put_crops(db, pending, is_unsaved=False)
-            is_other_set = any(
-                old.get(key) != statement[key] for key in ("contract_id", "embedding_size")
-            )
-            number = writing.apply(is_other_set)
+            is_same_set = all(old.get(k) == statement[k] for k in ("contract_id", "embedding_size"))
+            number = writing.apply(not is_same_set)
             stale = writing.stale | ({"gallery"} if row and before != stated else set())
             note_unpurged(db, stale | self._drop_crops(db, writing.crops | pending.keys()))
             change = secrets.token_hex(16)
@@ -164,11 +155,9 @@ class PostgresStorage(GalleryStorage):
     def _put_crops(
         self, db: "Connection[Any]", crops: dict[str, bytes], *, is_unsaved: bool
     ) -> None:
-        with db.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO crops VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-                [(crop_id, png, is_unsaved) for crop_id, png in crops.items()],
-            )
+        rows = [(crop_id, png, is_unsaved) for crop_id, png in crops.items()]
+        text = "INSERT INTO crops VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+        db.cursor().executemany(text, rows)
 
     def _drop_crops(self, db: "Connection[Any]", crop_ids: Collection[str]) -> set[str]:
         """Delete those of the crops, and of the unsaved ones, that no face has; name the tables."""
@@ -183,33 +172,20 @@ class PostgresStorage(GalleryStorage):
     def png(self, crop_id: str) -> bytes:
         if crop_id in self._pending:
             return self._pending[crop_id]
-
-        def work(db: "Connection[Any]") -> bytes | None:
-            if not self._db.version:
-                return None
-            row = db.execute("SELECT png FROM crops WHERE id=%s", (crop_id,)).fetchone()
-            return row and row[0]
-
-        png = self._db.read(work)
-        if png is None:
-            raise FileNotFoundError(f"{self}: crop {crop_id}")
-        return png
+        for (png,) in self._db.rows("SELECT png FROM crops WHERE id=%s", crop_id):
+            return bytes(png)
+        raise FileNotFoundError(f"{self}: crop {crop_id}")
 
     def unused_crops(self, used: Collection[str]) -> int:
-        rows = self._db.read(lambda db: db.execute("SELECT id FROM crops WHERE unsaved").fetchall())
+        rows = self._db.rows("SELECT id FROM crops WHERE unsaved")
         return len({crop_id for (crop_id,) in rows}.difference(used))
 
     def journal(self) -> Journal:
         return PostgresJournal(self._db)
 
     def output_lines(self) -> list[bytes]:
-        def work(db: "Connection[Any]") -> list[bytes]:
-            if not self._db.version:
-                return []
-            rows = db.execute("SELECT line FROM outputs ORDER BY number").fetchall()
-            return [line.encode() for (line,) in rows]
-
-        return self._db.read(work)
+        rows = self._db.rows("SELECT line FROM outputs ORDER BY number")
+        return [line.encode() for (line,) in rows]
 
     def add_output_lines(self, lines: Sequence[bytes]) -> None:
         def work(db: "Connection[Any]") -> None:
@@ -249,7 +225,7 @@ class _Writing:
     ) -> None:
         self._db, self._faces, self._number, self.next_id = db, faces, number, next_id
         self._size = int(old.get("embedding_size", 0))
-        present = read_ids(db)
+        present = tables.read_ids(db)
         # Faces that were removed since they were read are added again.
         self.ids = np.where(np.isin(faces.stored, present), faces.stored, UNSAVED)
         self.crops, self.stale = set[str](), set[str]()
@@ -265,11 +241,11 @@ class _Writing:
         added = np.flatnonzero(self.ids == UNSAVED)
         self.ids[added] = np.arange(self.next_id, self.next_id + len(added))
         self.next_id += len(added)
-        write_faces(db, faces.take(added), self.ids[added])
+        tables.write_faces(db, faces.take(added), self.ids[added])
         if is_other_set:  # beside the old one, which others read until this is committed
-            for text in vectors_table(number + 1, faces.embeddings.shape[1]):
+            for text in tables.vectors_table(number + 1, faces.embeddings.shape[1]):
                 db.execute(text)
-            write_vectors(db, number + 1, self.ids, faces.embeddings)
+            tables.write_vectors(db, number + 1, self.ids, faces.embeddings)
             db.execute(f"DROP TABLE IF EXISTS vectors_{number}")
             self.stale.discard(f"vectors_{number}")
             db.execute("DELETE FROM unpurged WHERE name=%s", (f"vectors_{number}",))
@@ -280,29 +256,25 @@ class _Writing:
             outdated = self.ids[changed].tolist()
             db.execute(f"DELETE FROM vectors_{number} WHERE id = ANY(%s)", (outdated,))
         some = np.union1d(changed, added)
-        write_vectors(db, number, self.ids[some], faces.embeddings[some])
+        tables.write_vectors(db, number, self.ids[some], faces.embeddings[some])
         return number
 
     def _keep_same_faces(self) -> tuple[np.ndarray, np.ndarray]:
-        """Give unsaved faces that the tables have the ids of these, and their person.
+        """Reuse the stored rows of unsaved faces that differ at most in the person.
 
-        Returns their rows, int64 (R,), and the embeddings that the tables have of them.
+        Returns their rows, int64 (R,), and their stored embeddings.
         """
         if not (len(self._unsaved) and len(self._gone)):
             return np.zeros(0, np.int64), np.zeros((0, self._faces.embeddings.shape[1]))
-        old = read_faces(self._db, self._number, self._size, self._gone)
+        old = tables.read_faces(self._db, self._number, self._size, self._gone)
         new = self._faces.take(self._unsaved)
-        found = same_faces(new.columns, old.columns)
+        found = tables.same_faces(new.columns, old.columns)
         is_same = found >= 0
         rows, kept = self._unsaved[is_same], old.take(found[is_same])
         self.ids[rows] = kept.stored
         self._gone = np.setdiff1d(self._gone, kept.stored)
-        pairs = zip(
-            kept.stored.tolist(),
-            kept.texts("person"),
-            new.take(is_same).texts("person"),
-            strict=True,
-        )
+        names = (kept.texts("person"), new.take(is_same).texts("person"))
+        pairs = zip(kept.stored.tolist(), *names, strict=True)
         renamed = [(key, name) for key, before, name in pairs if name != before]
         if renamed:
             self.stale.add("faces")
@@ -314,12 +286,10 @@ class _Writing:
         return rows, kept.embeddings
 
     def _remove(self) -> set[str]:
-        """Remove faces that are gone; return their crops."""
         if not len(self._gone):
             return set()
-        tables = ("faces", f"vectors_{self._number}")
-        self.stale.update(tables)
-        gone = self._gone.tolist()
-        self._db.execute(f"DELETE FROM {tables[1]} WHERE id = ANY(%s)", (gone,))
+        vectors, gone = f"vectors_{self._number}", self._gone.tolist()
+        self.stale.update(("faces", vectors))
+        self._db.execute(f"DELETE FROM {vectors} WHERE id = ANY(%s)", (gone,))
         text = "DELETE FROM faces WHERE id = ANY(%s) RETURNING crop_id"
         return {crop_id for (crop_id,) in self._db.execute(text, (gone,))}

@@ -207,7 +207,6 @@ def write_faces(db: "Connection[Any]", faces: FaceTable, ids: np.ndarray) -> Non
 
 
 def _flat(columns: pa.Table) -> pa.Table:
-    """Return columns as the table faces has them."""
     corners = numbers(columns["box"].combine_chunks().flatten()).reshape(-1, 4)
     flat = {name: plain_array(corners[:, place], pa.float64()) for place, name in enumerate(_BOX)}
     flat |= {name: columns[name] for name in columns.column_names}
@@ -215,8 +214,6 @@ def _flat(columns: pa.Table) -> pa.Table:
 
 
 class _Sink(io.RawIOBase):
-    """A file that hands on what is written."""
-
     def __init__(self, take: Callable[[bytes], None]) -> None:
         self._take = take
 

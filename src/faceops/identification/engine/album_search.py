@@ -181,10 +181,7 @@ class AlbumSearch:
     def _rank_candidates(
         self, index: Index, embeddings: np.ndarray, ranked: Ranked, excluded: np.ndarray
     ) -> np.ndarray:
-        """Rank the people whom the index finds; return the rows for which it does not suffice.
-
-        They are those in `excluded`, and those for which it finds fewer than two people.
-        """
+        """Rank the people found by the index; return the rows `excluded` or with fewer than two."""
         cohort, size = self.album.cohort, embeddings.shape[1]
         left = np.isin(np.arange(len(embeddings)), excluded)
         described = cohort.describe(embeddings)
@@ -204,10 +201,7 @@ class AlbumSearch:
         return np.flatnonzero(left)
 
     def _queries(self, described: np.ndarray) -> np.ndarray:
-        """Return float32 (Q, D) whose inner products with templates nearly rank the scores.
-
-        The part of a score that depends on the template, with the people's mean 1 / deviation.
-        """
+        """Return float32 (Q, D) whose inner products with templates approximate the ranking."""
         parts = []
         for part, (raw, columns, at, weight) in enumerate(self.album.cohort.verifier.networks()):
             scale = weight * (1 / described[:, at + 1] + self._sharpness[part])

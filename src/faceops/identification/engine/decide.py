@@ -71,7 +71,7 @@ class Decisions:
         return np.where(self.named, self.best, NOBODY)
 
     def with_rows(self, rows: np.ndarray, columns: Mapping[str, np.ndarray]) -> "Decisions":
-        """Return the decisions with these values of some columns for some faces, int64 (N,)."""
+        """Return the decisions with other values in some columns of `rows`, int64 (N,)."""
         changed = {name: getattr(self, name).copy() for name in columns}
         for name, values in columns.items():
             changed[name][rows] = values
@@ -168,7 +168,7 @@ def name_faces(
 ) -> Decisions:
     """Return the decisions for the faces of all `photos`, which are searched in one batch.
 
-    `verdicts` are those of people about these faces; None for none.
+    `verdicts`: what people decided about these faces.
     """
     verdicts = verdicts or Verdicts.none(len(photos.faces))
     refused = refusals(photos, rule.policy)
@@ -201,8 +201,8 @@ def rank_people(
 ) -> Ranked:
     """Return the most probable person for each of Q embeddings, and the next one.
 
-    The `nearest_faces` faces by cosine are verified; if they are all of one person, so many of the
-    nearest faces of others too, so that crowds of one person's photos hide no runner-up. Equally
+    The nearest `nearest_faces` gallery faces by cosine are verified. If they all show one person,
+    as many of the nearest faces of other people are verified too, to find the runner-up. Equally
     probable people are ordered by distance, then by name.
 
     Args:
@@ -286,17 +286,17 @@ def decide(
 ) -> Decisions:
     """Return a decision for each of F faces.
 
-    A confirmed face has its person, and no name if that person has none. Of the others, a face with
-    a refusal is rejected, and the best person is given if their score reaches the threshold and
-    leads the runner-up by the required lead. If two faces of a photo would get one name, only the
-    one with the higher score gets it (the earlier one on a tie), or the confirmed one; the other is
+    A confirmed face gets its person, without a name if the person has none. Of the others, a face
+    with a refusal is rejected; else it gets the best person if the score reaches the threshold and
+    exceeds the runner-up's by the margin. If two faces of a photo would get one name, the confirmed
+    one or the one with the higher score (on a tie the earlier one) gets it; the other is
     `ambiguous`.
 
     Args:
         ranked: of the faces without a refusal, in order.
         photo_of_face: int (F,), equal for the faces of one photo.
         refused: int8 (F,), why a face is not compared, as a place in `REASONS`, or `NO_REASON`.
-        verdicts: of people about the faces; None for none. Who was excluded is not in `ranked`.
+        verdicts: what people decided about the faces; people whom they exclude are not in `ranked`.
     """
     verdicts = verdicts or Verdicts.none(len(refused))
     faces = np.flatnonzero(refused < 0)
@@ -317,7 +317,6 @@ def decide(
         again = np.zeros(len(rows), bool)
         again[1:] = np.logical_and.reduce([np.diff(part[order]) == 0 for part in key])
         named[rows[order[again]]] = False
-    found = Decisions.without_names(len(refused))
     kind, reason = np.full(len(refused), REJECTED, np.int8), refused.astype(np.int8)
     kind[faces] = np.where(named, IDENTIFIED, UNKNOWN)
     unnamed = np.where(reached, reason_code(Reason.AMBIGUOUS), reason_code(Reason.BELOW_THRESHOLD))
@@ -334,19 +333,13 @@ def decide(
         "distance": ranked.distances[:, 0],
         "stranger_share": ranked.stranger_share,
     }
-    spread = {}
-    for name, values in columns.items():
-        spread[name] = getattr(found, name).copy()
-        spread[name][faces] = values
-    found = Decisions(kind, reason, **spread)
+    found = Decisions.without_names(len(refused)).with_rows(faces, columns)
+    found = replace(found, kind=kind, reason=reason)
     return _with_confirmed(found, verdicts.confirmed) if len(decided) else found
 
 
 def _with_confirmed(found: Decisions, confirmed: np.ndarray) -> Decisions:
-    """Return the decisions, where confirmed faces have their person.
-
-    The probability is the person's if they are one of the two most probable, else NaN.
-    """
+    """Give confirmed faces their person; the probability is NaN unless best or runner-up."""
     rows = np.flatnonzero(confirmed >= 0)
     person, columns = confirmed[rows], {name: value.copy() for name, value in vars(found).items()}
     is_best, is_second = found.best[rows] == person, found.runner_up[rows] == person

@@ -25,14 +25,8 @@ from faceops.identification.state.photo_block import Extraction, PhotoBlock
 from faceops.identification.state.presence import PhotoList, SourceFile, source_file
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Timer
+from faceops.photos import open_photo
 from faceops.photos.formats import format_of
-from faceops.photos.open_photo import (
-    LARGE_FILE,
-    PhotoError,
-    check_length,
-    one_at_a_time,
-    photo_bytes,
-)
 from faceops.release.bundle import Bundle
 
 AnyPath = TypeVar("AnyPath", str, Path)
@@ -136,9 +130,8 @@ class FaceExtractor:
         return [replace(one, crops={}) if one.crops else one for one in extractions]
 
     def _find_faces(self, path: str, file: SourceFile | None) -> Extraction:
-        """Find the faces of the photo at `path`, unless its bytes are in the store."""
-        is_large = is_url(path) and file is not None and file.size > LARGE_FILE
-        with one_at_a_time(is_large):  # its bytes are in memory
+        is_large = is_url(path) and file is not None and file.size > open_photo.LARGE_FILE
+        with open_photo.one_at_a_time(is_large):  # its bytes are in memory
             return self._look_at(path, file)
 
     def _look_at(self, path: str, file: SourceFile | None) -> Extraction:
@@ -148,11 +141,11 @@ class FaceExtractor:
         if file is not None and 0 < file.size <= limits.max_bytes:
             try:
                 if is_url(path):  # read once
-                    content = photo_bytes(Path(path), limits.max_bytes)
+                    content = open_photo.photo_bytes(Path(path), limits.max_bytes)
                     photo_id = hashlib.sha256(content).hexdigest()
                 else:
                     photo_id = sha256_file(Path(path))
-            except (OSError, PhotoError) as error:
+            except (OSError, open_photo.PhotoError) as error:
                 hash_error = error  # opening it gives the reason, or succeeds on a flaky disk
             else:
                 stored = self.store.load([photo_id]).get(photo_id)
@@ -162,12 +155,12 @@ class FaceExtractor:
                     return _from_store(path, file, stored)
         try:
             if is_url(path) and file is not None:  # not downloaded to see its size
-                check_length(Path(path), file.size, limits.max_bytes)
+                open_photo.check_length(Path(path), file.size, limits.max_bytes)
             if content is None:
                 found = find_in_photo(Path(path), self.finder, limits)
             else:
                 found = find_in_bytes(content, Path(path), self.finder, limits)
-        except PhotoError as error:
+        except open_photo.PhotoError as error:
             if isinstance(error, ShortageError):
                 raise
             if hash_error or error.transient or file != self.file_of(path):
@@ -194,16 +187,12 @@ class FaceExtractor:
     def _failed(
         self, path: str, why: str, reason: Reason = Reason.UNREADABLE, *, is_failure: bool
     ) -> Extraction:
-        """Return what an earlier run found in the photo that cannot be read now, else `reason`.
-
-        It is a failure if `is_failure`, or if an earlier run could read the file.
-        """
+        """Return what an earlier run found in a photo that cannot be read now, else `reason`."""
         is_known, earlier = self.store.find_path(path)
         found = earlier or FoundPhoto(None, reason)
         return Extraction(path, None, found, failure=why if is_failure or is_known else "")
 
     def _embed(self, extractions: list[Extraction]) -> list[Extraction]:
-        """Return the group with its new faces embedded, in shared batches."""
         crops = [crop for one in extractions for _, crop in sorted(one.crops.items())]
         if not crops:
             return extractions
@@ -264,11 +253,7 @@ def _from_store(path: str, file: SourceFile | None, stored: StoredPhoto) -> Extr
 
 
 def _was_misread(path: str, content: bytes | None) -> bool:
-    """Return whether earlier versions may have shown this photo wrongly.
-
-    They did not know the orientation where a decoder turns pixels, and opened the thumbnail in a
-    raw photo as a TIFF.
-    """
+    """Return whether earlier versions may have misread the photo: orientation, or a raw format."""
     try:
         if content is None:
             with Path(path).open("rb") as file:

@@ -21,22 +21,8 @@ from faceops.gallery.names import current_key, display_name, person_key
 from faceops.gallery.outputs import OutputFolders, declare_gone, has_content, output_folders
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, remove_unfinished
+from faceops.identification.forget import output_folder, traces
 from faceops.identification.forget.journal import JournalPerson
-from faceops.identification.forget.output_folder import (
-    ForgottenOutput,
-    IsPerson,
-    NamedFace,
-    forget_in_files,
-    forget_in_state,
-    named_in_output,
-    reset_summary,
-)
-from faceops.identification.forget.traces import (
-    TraceSearch,
-    files_below,
-    mentions,
-    search_traces,
-)
 from faceops.identification.records.mirror import refuse_copies, update_copy
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.sidecars import (
@@ -85,9 +71,9 @@ class ForgetResult:
 
     person: str
     gallery_faces: int
-    outputs: list[ForgottenOutput]
+    outputs: list[output_folder.ForgottenOutput]
     sidecars: ForgottenSidecars
-    proof: TraceSearch
+    proof: traces.TraceSearch
     mark: str
     decisions: int = 0
     also_shown: list[str] = field(default_factory=list)
@@ -151,11 +137,14 @@ def forget_person(
         folders = list(dict.fromkeys([*known.folders, *(path.resolve() for path in more)]))
         present = [folder for folder in folders if has_content(folder)]
         mark = new_mark()
-        theirs = {NamedFace(face.photo_id, face.photo, face.box) for face in faces}
+        theirs = {output_folder.NamedFace(face.photo_id, face.photo, face.box) for face in faces}
         theirs.update(found.confirmed(people.decisions))
         clean = partial(_clean_outputs, locks, is_person, theirs, mark)
         outputs = clean(present)
-        photo_folders, is_mentioned = _sidecar_folders(known, outputs), mentions(keys | found.ids)
+        photo_folders, is_mentioned = (
+            _sidecar_folders(known, outputs),
+            traces.mentions(keys | found.ids),
+        )
         sidecars = forget_in_sidecars(photo_folders, is_shown, is_mentioned)
         absent = [valid_unicode(str(folder)) for folder in folders if folder not in present]
         unreachable = [*absent, *sidecars.unreachable]
@@ -185,7 +174,7 @@ def forget_person(
         searched = [*([own] if own.exists() else []), *present, *late]
         left = storage.purge()
         tables = {str(storage): storage.cells()}
-        proof = search_traces(searched, is_person, is_mentioned, secrets, marks, tables)
+        proof = traces.search_traces(searched, is_person, is_mentioned, secrets, marks, tables)
         proof.found += left
         copied, missed = _update_copies([*present, *late])
     proof.files += sidecars.files
@@ -211,10 +200,7 @@ def forget_person(
 
 
 def _update_copies(folders: Iterable[Path]) -> tuple[int, list[str]]:
-    """Bring the copies of output folders in stores up to date; the caller holds their locks.
-
-    Returns how many objects changed, and what could not be done, which the next call does.
-    """
+    """Update the copies in stores; return the number of changed objects, and what failed."""
     changed, missed = 0, []
     for folder in folders:
         try:
@@ -226,29 +212,28 @@ def _update_copies(folders: Iterable[Path]) -> tuple[int, list[str]]:
 
 def _clean_outputs(
     locks: ExitStack,
-    is_person: IsPerson,
-    faces: set[NamedFace],
+    is_person: output_folder.IsPerson,
+    faces: set[output_folder.NamedFace],
     mark: str,
     folders: Iterable[Path],
-) -> list[ForgottenOutput]:
+) -> list[output_folder.ForgottenOutput]:
     """Lock and clean as many output folders as possible before an error is raised.
 
-    Adds to `faces`, the person's, those that the outputs name.
-    A face that one output names may be in another without a name: it is removed from all states
-    before the rows that tell whose it is are changed.
+    The faces that they name are added to `faces`. A face named in one folder may be unnamed in
+    another: it is removed from all states before the rows that name it are changed.
     """
     errors = []
-    done: dict[Path, ForgottenOutput] = {}
+    done: dict[Path, output_folder.ForgottenOutput] = {}
 
     def find(folder: Path) -> None:
         locks.enter_context(folder_lock(folder))
-        faces.update(named_in_output(folder, is_person))
+        faces.update(output_folder.named_in_output(folder, is_person))
 
     def forget_faces(folder: Path) -> None:
-        done[folder] = forget_in_state(folder, faces, mark)
+        done[folder] = output_folder.forget_in_state(folder, faces, mark)
 
     def forget_names(folder: Path) -> None:
-        forget_in_files(done[folder], is_person, faces)
+        output_folder.forget_in_files(done[folder], is_person, faces)
 
     remaining = list(folders)
     for step in (find, forget_faces, forget_names):
@@ -263,8 +248,9 @@ def _clean_outputs(
     return list(done.values())
 
 
-def _sidecar_folders(known: OutputFolders, outputs: Iterable[ForgottenOutput]) -> list[Path]:
-    """Return the folders of photos with sidecars, but those that are absent and declared gone."""
+def _sidecar_folders(
+    known: OutputFolders, outputs: Iterable[output_folder.ForgottenOutput]
+) -> list[Path]:
     gone = {valid_unicode(str(folder)) for folder in known.gone}
     stated = [folder for output in outputs for folder in output.photo_folders]
     return [
@@ -275,7 +261,7 @@ def _sidecar_folders(known: OutputFolders, outputs: Iterable[ForgottenOutput]) -
 
 
 def forget_in_sidecars(
-    folders: Sequence[Path], is_person: IsPerson, is_mentioned: IsPerson
+    folders: Sequence[Path], is_person: output_folder.IsPerson, is_mentioned: output_folder.IsPerson
 ) -> ForgottenSidecars:
     """Remove what FaceOps wrote of the person from every sidecar below `folders`.
 
@@ -293,7 +279,7 @@ def forget_in_sidecars(
     done.unreachable += [valid_unicode(str(folder)) for folder in local if folder not in present]
     search = partial(_forget_in_sidecar, places, is_person, is_mentioned)
     searches: list[Iterable[ForgottenSidecars]] = [
-        map(search, files_below(present, done.unreachable, _may_be_sidecar))
+        map(search, traces.files_below(present, done.unreachable, _may_be_sidecar))
     ]
     for folder in folders:
         if is_url(folder):
@@ -327,9 +313,11 @@ def _stored_sidecars(folder: Path, unreachable: list[str]) -> Iterator[Path]:
 
 
 def _forget_in_sidecar(
-    places: SidecarPlaces, is_person: IsPerson, is_mentioned: IsPerson, path: Path
+    places: SidecarPlaces,
+    is_person: output_folder.IsPerson,
+    is_mentioned: output_folder.IsPerson,
+    path: Path,
 ) -> ForgottenSidecars:
-    """Remove what FaceOps wrote of the person from one sidecar."""
     done, name = ForgottenSidecars(), valid_unicode(shown(path))
     try:
         if path.name.endswith(TEMPORARY):
@@ -384,7 +372,7 @@ def readmit(gallery_dir: GalleryPlace, mark: str, more: tuple[Path, ...] = ()) -
                 with folder_lock(out), open_state(out / STATE_FILE) as db:
                     counts[out] = remove_mark(db, mark)
                     if counts[out]:
-                        reset_summary(out)
+                        output_folder.reset_summary(out)
             except (OSError, ValueError) as error:
                 raise FaceOpsError(f"{out} cannot be changed ({error}); repair that.") from None
     if not any(counts.values()):

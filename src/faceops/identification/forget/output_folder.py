@@ -21,18 +21,8 @@ from faceops.base.stores import is_url, split
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE
 from faceops.gallery.names import paths_shown_as
+from faceops.identification.records import output_folder
 from faceops.identification.records.drawings import drawn_path
-from faceops.identification.records.output_folder import (
-    ANNOTATED,
-    FACES_FILE,
-    REPORT_FILE,
-    RUNS,
-    STATE_FILE,
-    SUMMARY_FILE,
-    remove_report,
-    remove_unfinished,
-    rewrite_manifest,
-)
 from faceops.identification.records.records import read_columns
 from faceops.identification.report.pages import people_on
 from faceops.identification.state.found_photo import FACE, add_place
@@ -102,9 +92,9 @@ def forget_in_state(out: Path, faces: Collection[NamedFace], mark: str) -> Forgo
     """
     done = ForgottenOutput(out)
     with _clean_errors(out):
-        remove_unfinished(out)
+        output_folder.remove_unfinished(out)
         remove_shards(out)
-        _forget_state(out / STATE_FILE, faces, mark, done)
+        _forget_state(out / output_folder.STATE_FILE, faces, mark, done)
     return done
 
 
@@ -129,18 +119,17 @@ def forget_in_files(
             rows = _forget_rows(folder, is_person)
             done.rows += rows
             counted = _forget_summary(folder, is_person)
-            page = folder / REPORT_FILE
+            page = folder / output_folder.REPORT_FILE
             # A report also shows the guesses for a face, which are in no row. It is not known who
             # is on pages whose first one is missing.
             shown = not page.is_file() or any(map(is_person, people_on(page)))
             if counted or rows or shown or _has_photos(folder, photo_ids):
-                done.reports += remove_report(folder)
-            rewrite_manifest(folder)
+                done.reports += output_folder.remove_report(folder)
+            output_folder.rewrite_manifest(folder)
 
 
 def _run_folders(out: Path) -> list[Path]:
-    """Return `out`, which has the latest run's files, and the folders of its runs."""
-    return [out, *(path for path in sorted((out / RUNS).glob("*")) if path.is_dir())]
+    return [out, *(path for path in sorted((out / output_folder.RUNS).glob("*")) if path.is_dir())]
 
 
 @contextlib.contextmanager
@@ -155,7 +144,7 @@ def _clean_errors(out: Path) -> Iterator[None]:
 
 
 def _rows(folder: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
-    records = folder / FACES_FILE
+    records = folder / output_folder.FACES_FILE
     return read_columns(records, *columns) if records.is_file() else iter(())
 
 
@@ -171,17 +160,20 @@ def _has_photos(folder: Path, photo_ids: Collection[str]) -> bool:
 
 
 class _Unchanged(Exception):
-    """The person is not in the file, which is left unchanged."""
+    pass
 
 
 def _forget_rows(folder: Path, is_person: IsPerson) -> int:
-    """Blank the person in the run's three record files; return the number of rows changed.
+    """Remove the person from the run's three record files; return the number of rows changed.
 
-    A row that named the person becomes `rejected`, `forgotten`; a row with the person as its
-    runner-up loses that. Each file is replaced atomically.
+    Rows that named the person become `rejected`, `forgotten`. Each file is replaced atomically.
     """
     changed = 0
-    for name, rewrite in ((FACES_FILE, _parquet), ("faces.jsonl", _jsonl), ("faces.csv", _csv)):
+    for name, rewrite in (
+        (output_folder.FACES_FILE, _parquet),
+        ("faces.jsonl", _jsonl),
+        ("faces.csv", _csv),
+    ):
         path = folder / name
         if path.is_file():
             with contextlib.suppress(_Unchanged), atomic_path(path) as temporary:
@@ -193,7 +185,6 @@ def _forget_rows(folder: Path, is_person: IsPerson) -> int:
 
 
 def _blank(row: dict[str, Any], is_person: IsPerson, empty: object) -> bool:
-    """Remove the person from a row of any format; return whether it had them."""
     if row["person"] and is_person(row["person"]):
         row.update({name: empty for name in _PERSON_COLUMNS if name in row})
         row.update(decision=str(DecisionKind.REJECTED), reason=str(Reason.FORGOTTEN))
@@ -248,12 +239,10 @@ def _csv(path: Path, temporary: Path, is_person: IsPerson) -> int:
 
 
 def _forget_state(path: Path, faces: Iterable[NamedFace], mark: str, done: ForgottenOutput) -> None:
-    """Remove embeddings and pictures of `faces` from the state `path`, found by any method.
+    """Remove embeddings and pictures of `faces`, found by any method, from the state `path`.
 
-    The stored face that overlaps the box most is removed, as decisions are matched. Its place stays
-    under `mark` (see `forgotten_places`), so that no run stores it again. Data of missing photos
-    are dropped: it is not known any more who was seen there by earlier runs. The freed bytes are
-    overwritten.
+    Their places stay under `mark` (see `forgotten_places`), so that no run stores them again. Data
+    of missing photos are dropped, since it is unknown whom they show. Freed bytes are overwritten.
     """
     if not path.is_file():
         return
@@ -280,7 +269,6 @@ def _forget_state(path: Path, faces: Iterable[NamedFace], mark: str, done: Forgo
 
 
 def _blank_face(db: sqlite3.Connection, photo: int, faces: np.ndarray, index: int) -> list[bytes]:
-    """Blank the face `index` of `faces` in the state; return its embeddings and pictures."""
     removed = []
     faces["forgotten"][index] = True
     db.execute("UPDATE photos SET faces=? WHERE id=?", (faces.tobytes(), photo))
@@ -306,8 +294,7 @@ def _blank_face(db: sqlite3.Connection, photo: int, faces: np.ndarray, index: in
 
 
 def _forget_summary(folder: Path, is_person: IsPerson) -> bool:
-    """Remove the person from the counts of the summary; return whether they were there."""
-    path = folder / SUMMARY_FILE
+    path = folder / output_folder.SUMMARY_FILE
     if not path.is_file():
         return False
     content = read_json_object(path)
@@ -322,19 +309,20 @@ def _forget_summary(folder: Path, is_person: IsPerson) -> bool:
 
 def reset_summary(folder: Path, **changes: object) -> None:
     """Change the run's summary so that the next run decides every photo again."""
-    path = folder / SUMMARY_FILE
+    path = folder / output_folder.SUMMARY_FILE
     if path.is_file():
         content = read_json_object(path) | changes | {"decided_by": ""}
         write_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _remove_drawings(folder: Path, photo_paths: Iterable[str]) -> int:
-    """Remove the annotated copies of these photos; return their number."""
-    drawn = folder / ANNOTATED
+    drawn = folder / output_folder.ANNOTATED
     if not drawn.is_dir() or drawn.is_symlink():
         return 0
     pictures = [path for name in photo_paths if (path := drawn / drawn_path(name)).is_file()]
-    if not (folder / FACES_FILE).is_file():  # it is not known who is named in the copies
+    if not (
+        folder / output_folder.FACES_FILE
+    ).is_file():  # it is not known who is named in the copies
         pictures = [path for path in drawn.rglob("*") if path.is_file()]
     for path in pictures:
         path.unlink()
@@ -345,8 +333,9 @@ def _remove_drawings(folder: Path, photo_paths: Iterable[str]) -> int:
 
 
 def _folders_with_sidecars(folders: Iterable[Path]) -> list[Path]:
-    """Return the folders of photos in which the runs in `folders` wrote sidecars."""
-    summaries = [path for folder in folders if (path := folder / SUMMARY_FILE).is_file()]
+    summaries = [
+        path for folder in folders if (path := folder / output_folder.SUMMARY_FILE).is_file()
+    ]
     contents = [read_json_object(path) for path in summaries]
     shown = {content["photos_folder"] for content in contents if content.get("xmp")}
     named = (paths_shown_as(Path("/"), text.lstrip("/")) or [Path(text)] for text in sorted(shown))

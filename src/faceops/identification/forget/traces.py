@@ -229,7 +229,6 @@ def _not_searched(error: Exception) -> str:
 
 
 def _is_copy(path: Path, other: Path) -> bool:
-    """Return whether two files have the same bytes."""
     with contextlib.suppress(OSError):
         return filecmp.cmp(path, other, shallow=False)
     return False
@@ -305,11 +304,10 @@ Cell = tuple[str, str | memoryview]  # where in the file, and a text, or the byt
 
 
 def _cells(path: Path, is_mentioned: Callable[[str], bool]) -> Iterator[Cell]:
-    """Yield the cells of `path`, of a file without cells its text.
+    """Yield the cells of `path`, or the text of a file without cells.
 
-    Equal texts of a column may come once, and those of Parquet without a mention not at all. Bytes
-    come only of formats that do not store them as they are: compressed in Parquet, cut into pages
-    in SQLite. A copy or half-written file may have another suffix.
+    Equal texts of a column may come once, and texts of Parquet only from columns with a mention.
+    Bytes come only from Parquet, where they are compressed, and SQLite, which splits them.
     """
     with path.open("rb") as file:
         head = file.read(16)
@@ -386,7 +384,6 @@ def _decoded(file: pq.ParquetFile) -> list[str]:
 
 
 def _joined(texts: pa.Array) -> str:
-    """Return texts without nulls as one; line breaks part their words."""
     ends = pa.py_buffer(np.array([0, len(texts)], np.int32))
     rows = pa.Array.from_buffers(pa.list_(texts.type), 1, [None, ends], children=[texts])
     return str(pc.binary_join(rows, "\n")[0].as_py())

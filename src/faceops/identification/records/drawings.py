@@ -218,7 +218,6 @@ def _comment(photos: PhotoBlock, photo: int, faces: Sequence[ShownFace]) -> byte
 
 
 def _has_comment(path: Path, comment: bytes) -> bool:
-    """Return whether the copy at `path` has this comment and is complete."""
     try:
         with path.open("rb") as file:
             if comment not in file.read(_HEAD):

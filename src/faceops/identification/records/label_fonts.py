@@ -202,7 +202,6 @@ def _candidates(cluster: str) -> Iterator[FontFile]:
 
 @lru_cache(maxsize=1)
 def _installed() -> list[FontFile]:
-    """Return the fonts in the usual folders, upright sans-serif ones first."""
     found = [
         path
         for folder in font_folders()

@@ -21,16 +21,11 @@ from faceops.base.locks import folder_lock
 from faceops.base.progress import track
 from faceops.base.stores import ObjectStore, is_url, shown
 from faceops.identification.metrics import METRICS_FILE
-from faceops.identification.records.output_folder import (
-    ANNOTATED,
-    PUBLISHED,
-    REPORT_PAGES,
-    RUNS,
-    finished_runs,
-)
+from faceops.identification.records import output_folder
 
 MIRROR_FILE = "mirror.json"  # in both: which folder is copied to which URL
-_FOLDERS = (REPORT_PAGES, ANNOTATED)
+_FOLDERS = (output_folder.REPORT_PAGES, output_folder.ANNOTATED)
+_BELOW = tuple(f"{folder}/" for folder in (output_folder.RUNS, *_FOLDERS))
 _NOTED_EVERY = 1000  # objects, so that a killed copy is continued
 
 
@@ -112,7 +107,7 @@ def update_copy(out: Path) -> int:
             if changed % _NOTED_EVERY == 0:
                 write_json(out / MIRROR_FILE, note)
     for name in sorted(there.keys() - here.keys()):
-        if name in known or name in PUBLISHED or name.startswith((f"{RUNS}/", *_below())):
+        if name in known or name in output_folder.PUBLISHED or name.startswith(_BELOW):
             store.delete(name)
             changed += 1
     note["objects"] = {name: known[name] for name in here}
@@ -120,20 +115,16 @@ def update_copy(out: Path) -> int:
     return changed
 
 
-def _below() -> tuple[str, ...]:
-    return tuple(f"{folder}/" for folder in _FOLDERS)
-
-
 def _results(out: Path) -> Iterator[tuple[str, Path]]:
     """Yield the name of each object and its file; what leads readers to the others comes last."""
-    for folder in (*finished_runs(out), *(out / name for name in _FOLDERS)):
+    for folder in (*output_folder.finished_runs(out), *(out / name for name in _FOLDERS)):
         for parent, below, files in os.walk(folder):  # report/ and annotated/ may be links
             below.sort()
             for name in sorted(files):
                 if not name.startswith("."):
                     path = Path(parent) / name
                     yield path.relative_to(out).as_posix(), path
-    for name in (METRICS_FILE, *PUBLISHED):
+    for name in (METRICS_FILE, *output_folder.PUBLISHED):
         if (out / name).is_file():
             yield name, out / name
 

@@ -93,7 +93,6 @@ def remove_report(folder: Path) -> bool:
 
 
 def _remove(path: Path) -> bool:
-    """Remove a file, a link or a folder; return whether it was there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     elif path.is_symlink() or path.exists():

@@ -90,9 +90,9 @@ class Rows:
         result[self.has_face] = values
         return result
 
-    def face(self, name: str, decimals: int) -> np.ndarray:
-        """Return a field of `FACE` of each row, rounded."""
-        return self.of_faces(np.round(self.block.photos.faces[name], decimals))
+    def face(self, name: str) -> np.ndarray:
+        """Return a field of `FACE` of each row, rounded to 4 decimals."""
+        return self.of_faces(np.round(self.block.photos.faces[name], 4))
 
     def box(self, side: int) -> np.ndarray:
         """Return x, y, width or height (0 to 3) of each row, in upright pixels."""
@@ -134,6 +134,10 @@ class Column:
     foreign: bool = False
 
 
+def _of_decisions(name: str) -> Callable[[Rows], np.ndarray]:
+    return lambda rows: rows.of_faces(getattr(rows.block.decisions, name))
+
+
 _TEXT, _FLOAT, _FLOAT32 = pa.string(), pa.float64(), pa.float32()
 COLUMNS = (
     Column("run_id", _TEXT, "the run", lambda rows: rows.same(rows.run.run_id)),
@@ -163,8 +167,8 @@ COLUMNS = (
     Column("y", _FLOAT, "top, upright pixels", lambda rows: rows.box(1)),
     Column("width", _FLOAT, "upright pixels", lambda rows: rows.box(2)),
     Column("height", _FLOAT, "upright pixels", lambda rows: rows.box(3)),
-    Column("detector_score", _FLOAT, "0 to 1", lambda rows: rows.face("detector_score", 4)),
-    Column("quality", _FLOAT, "0 to 1", lambda rows: rows.face("quality", 4)),
+    Column("detector_score", _FLOAT, "0 to 1", lambda rows: rows.face("detector_score")),
+    Column("quality", _FLOAT, "0 to 1", lambda rows: rows.face("quality")),
     Column(
         "decision",
         _TEXT,
@@ -178,12 +182,7 @@ COLUMNS = (
         lambda rows: rows.person(rows.block.decisions.person),
         foreign=True,
     ),
-    Column(
-        "probability",
-        _FLOAT32,
-        "of the best candidate",
-        lambda rows: rows.of_faces(rows.block.decisions.probability),
-    ),
+    Column("probability", _FLOAT32, "of the best candidate", _of_decisions("probability")),
     Column(
         "distance",
         _FLOAT,
@@ -198,10 +197,7 @@ COLUMNS = (
         foreign=True,
     ),
     Column(
-        "runner_up_probability",
-        _FLOAT32,
-        "of the next one",
-        lambda rows: rows.of_faces(rows.block.decisions.runner_up_probability),
+        "runner_up_probability", _FLOAT32, "of the next one", _of_decisions("runner_up_probability")
     ),
     Column("reason", _TEXT, "if not identified", Rows.reason),
     Column("release", _TEXT, "the model", lambda rows: rows.same(rows.run.release), foreign=True),
@@ -216,7 +212,7 @@ COLUMNS = (
         "stranger_share",
         _FLOAT32,
         "estimated share of the album's strangers that score as high",
-        lambda rows: rows.of_faces(rows.block.decisions.stranger_share),
+        _of_decisions("stranger_share"),
     ),
 )
 
@@ -271,7 +267,6 @@ def open_writers(folder: Path) -> Iterator[RecordWriters]:
 
 
 def _table(values: Sequence[Text | np.ndarray]) -> pa.Table:
-    """Return the values of `COLUMNS` as a table."""
     columns = [
         one.plain if isinstance(one, Text) else number_array(one, column.type)
         for column, one in zip(COLUMNS, values, strict=True)
@@ -289,7 +284,6 @@ def _quoted(text: str) -> str:
 
 
 def _json_lines(values: Sequence[Text | np.ndarray]) -> pa.Array:
-    """Return a line of JSON for each row."""
     parts: list[pa.Array | str] = []
     for column, one in zip(COLUMNS, values, strict=True):
         parts += [f"{', ' if parts else '{'}{_JSON(column.name)}: "]
@@ -298,7 +292,6 @@ def _json_lines(values: Sequence[Text | np.ndarray]) -> pa.Array:
 
 
 def _csv_lines(values: Sequence[Text | np.ndarray]) -> pa.Array:
-    """Return a line of CSV for each row."""
     parts: list[pa.Array | str] = []
     for column, one in zip(COLUMNS, values, strict=True):
         parts += [","] if parts else []
@@ -307,22 +300,17 @@ def _csv_lines(values: Sequence[Text | np.ndarray]) -> pa.Array:
 
 
 def _digits(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    """Return the shortest digits that give each number back, null for none.
-
-    Near 1, where thresholds lie, all digits of a probability count.
-    """
+    """Return the shortest digits that restore each number, null for none."""
     return pc.cast(number_array(values, kind), pa.string())
 
 
 def _joined(parts: Sequence[pa.Array | str], null: str = "") -> pa.Array:
-    """Return the parts of each row joined; a text is a part of every row."""
     arrays = [text_array([part])[0] if isinstance(part, str) else part for part in parts]
     options = pc.JoinOptions(null_handling="replace", null_replacement=null)
     return pc.call_function("binary_join_element_wise", [*arrays, text_array([""])[0]], options)
 
 
 def _content(lines: pa.Array) -> memoryview:
-    """Return the bytes of all lines."""
     _, offsets, content = lines.buffers()
     ends = np.frombuffer(offsets, np.int32)[[lines.offset, lines.offset + len(lines)]].tolist()
     return memoryview(content or b"")[slice(*ends)]

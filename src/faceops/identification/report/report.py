@@ -19,13 +19,7 @@ from faceops.gallery.people import portraits
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.records.output_folder import REPORT_FILE, REPORT_PAGES
-from faceops.identification.report.pages import (
-    Pages,
-    Section,
-    digest,
-    people_block,
-    script_json,
-)
+from faceops.identification.report.pages import Pages, Section, digest, people_block, script_json
 from faceops.identification.report.rows import (
     AMBIGUOUS,
     CONFIRMED,
@@ -139,7 +133,6 @@ class Report:
 
     @cached_property
     def _sections(self) -> dict[str, Section]:
-        """Return all sections by their key, in the order of the pages."""
         kind, reason = self._rows["kind"], self._rows["reason"]
         unknown = np.flatnonzero((kind == UNKNOWN) & (reason != AMBIGUOUS))
         alone = unknown if self._alone is None else unknown[self._alone]
@@ -156,7 +149,6 @@ class Report:
         return {section.key: section for section in found}
 
     def _named_people(self, places: np.ndarray) -> Section:
-        """Return the people by name, the least sure faces of each first, confirmed ones last."""
         rows = self._rows[places]
         sure = np.where(rows["reason"] == CONFIRMED, 2.0, rows["probability"])
         codes, group, counts = np.unique(rows["best"], return_inverse=True, return_counts=True)
@@ -173,7 +165,6 @@ class Report:
         )  # fmt: skip
 
     def _unknown_people(self, unknown: np.ndarray) -> Section:
-        """Return the people without a name in their order, the best faces of each first."""
         counts = np.array([len(group) for group in self._groups], np.int64)
         places = unknown[np.concatenate([np.zeros(0, np.int64), *self._groups])]
         rows, group = self._rows[places], np.repeat(np.arange(len(counts)), counts)
@@ -186,7 +177,6 @@ class Report:
         )  # fmt: skip
 
     def _list(self, key: str, title: str, chosen: np.ndarray) -> Section:
-        """Return faces without headings, the most probable first."""
         rows = self._rows[chosen]
         rows = rows[np.argsort(-np.nan_to_num(rows["probability"]), kind="stable")]
         return Section(
@@ -195,7 +185,6 @@ class Report:
         )  # fmt: skip
 
     def _unusable(self, places: np.ndarray) -> Section:
-        """Return the faces and files that are not used, by reason."""
         rows = self._rows[places]
         reasons = list(map(str, REASONS))
         rank = np.argsort(np.argsort(reasons, kind="stable"))
@@ -217,7 +206,6 @@ class Report:
     def _first_page(
         self, pages: Pages, summary: Summary, gallery: GalleryPlace, out: Path
     ) -> dict[str, Any]:
-        """Return what the template shows."""
         sections = self._sections
         people, ambiguous = sections["people"], sections["ambiguous"]
         guessed = shown_people(ambiguous.rows[ambiguous.front(0)])
@@ -246,7 +234,6 @@ class Report:
         }
 
     def _to_check(self) -> list[tuple[str, str]]:
-        """Return name and address of the people with faces to check, the least sure first."""
         people = self._sections["people"]
         rows = np.flatnonzero(people.rows["check"])
         groups = np.unique(np.searchsorted(people.starts, rows, "right") - 1)
@@ -272,10 +259,7 @@ def _by_name(people: Section) -> list[tuple[str, str]]:
 
 @cache  # `faceops review` and a served flow write reports again and again
 def _design() -> Any:
-    """Return the templates, which have style and script with their digests.
-
-    The pages run their own script only, and load nothing.
-    """
+    """Return the templates with style, script and their digests: pages run no other script."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     here = Path(__file__).parent
@@ -302,7 +286,6 @@ def _quoted(text: str) -> str:
 
 
 def _enrolled_pictures(gallery: GalleryPlace, people: Collection[str]) -> Mapping[str, bytes]:
-    """Return a picture of each of these people from the gallery, as far as it has one."""
     found = {}
     for person, png in portraits(gallery, people).items():
         crop = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))

@@ -1,10 +1,11 @@
-"""The faces that earlier runs found: an unchanged photo is not opened again.
+"""The faces found by earlier runs, so that an unchanged photo is not opened again.
 
-SQLite in the output folder. A photo is identified by its bytes (sha256) and its faces by the finder
-too, an embedding also by the contract; a file is identified by its `SourceFile`, so that unchanged
-files are not even read. Another release embeds stored crops without the photo.
-Biometric data. Deleting the file costs time, and it loses which faces were forgotten and the
-numbers of unknown people.
+An SQLite file in the output folder. Faces are keyed by the photo's sha256 and the finder, their
+embeddings also by the contract; a file is recognised by its `SourceFile`, so unchanged files are
+not even read. Another release can embed stored crops without the photo.
+
+It is biometric data. Deleting it costs time, and loses which faces were forgotten and the numbers
+of unknown people.
 """
 
 import os
@@ -33,16 +34,16 @@ _STAMP = ", ".join(SourceFile._fields[1:])  # the columns of `files` that show a
 _AT_ONCE = 4096  # photos of one query
 # The thumbnail and the crop, which may not be kept, of the faces of a photo, by index; encoded.
 Pictures = Mapping[int, tuple[bytes, bytes | None]]
-METHODS_KEPT = 3  # the current one, one to go back to, and one for a folder with other settings
+METHODS_KEPT = 3  # the current one, the previous one, and one for other settings
 
 
 @dataclass(frozen=True, eq=False)
 class StoredPhoto:
     """A photo in the store.
 
-    `crops`, uint8 (112, 112, 3) RGB by index in `photo.faces`, are those of faces that the current
-    contract has not embedded yet. `orientation_known` is False if an earlier version noted 1 as the
-    orientation of the photo, right or not.
+    `crops`, uint8 (112, 112, 3) RGB by index in `photo.faces`, are of faces not embedded yet under
+    the current contract. `orientation_known` is False if an earlier version stored the orientation
+    1 without knowing it.
     """
 
     photo: FoundPhoto
@@ -54,7 +55,7 @@ class FaceStore:
     """The faces of one method; may be shared by threads.
 
     Args:
-        limits: on photos that are opened now; others look at photos again that were too large.
+        limits: on photos to open; photos that were too large for other limits are opened again.
 
     Raises:
         FaceOpsError: see `state_errors`; from every method too.
@@ -84,9 +85,9 @@ class FaceStore:
         self._db.close()
 
     def find_unchanged(self, files: Sequence[SourceFile]) -> list[tuple[str, bool] | None]:
-        """Return the photo_id of each of `files`, None unless the file is as stored.
+        """Return for each file its photo_id, and whether the method has embedded its faces.
 
-        Also whether the method has found and embedded its faces, so that it is only to be loaded.
+        None for a file that is not as stored.
         """
         paths = [os.fsencode(file.path) for file in files]
         finder, contract = self._method
@@ -108,10 +109,7 @@ class FaceStore:
         ]
 
     def find_path(self, path: str) -> tuple[bool, FoundPhoto | None]:
-        """Return whether the latest run read the file `path`, and what was found there.
-
-        Faces that another finder found are better than none; of another contract, they are not.
-        """
+        """Return whether the latest run read the file `path`, and what was found, by any finder."""
         with self._reading() as db:
             row = db.execute(
                 "SELECT photo_id FROM files WHERE path=? AND gone_since IS NULL",
@@ -146,10 +144,7 @@ class FaceStore:
         return found
 
     def replaced(self, paths: Sequence[str]) -> dict[str, str]:
-        """Return the photo_id that files held before they were written anew, by path.
-
-        Of files that were since the latest complete run.
-        """
+        """Return by path the photo_id of files rewritten since the latest complete run."""
         found: dict[str, str] = {}
         with self._reading() as db:
             if not db.execute("SELECT 1 FROM replaced LIMIT 1").fetchone():
@@ -165,8 +160,8 @@ class FaceStore:
     def missing(self, root: Path | None, paths: Iterable[str]) -> tuple[list[str], bool]:
         """Return the files below `root` that the latest run found and that `paths` lack.
 
-        Also returns whether these are all that it found there, and at least one. None are missing
-        where `root` is None.
+        Also returns whether these are all files that it found, and at least one. If `root` is None,
+        nothing is missing.
         """
         if root is None:
             return [], False
@@ -222,7 +217,6 @@ class FaceStore:
         return found
 
     def _crops_of(self, photo: int) -> dict[int, np.ndarray]:
-        """Return the crops of a photo's faces, by index; not those that are damaged."""
         with self._reading() as db:
             rows = db.execute(
                 "SELECT face_index, crop FROM pictures WHERE photo=? AND crop IS NOT NULL", (photo,)
@@ -255,14 +249,11 @@ class FaceStore:
 
         All or nothing. Of a face that was forgotten in the meantime, only the box is stored.
         """
-        self.save_encoded(
-            [
-                (one, {index: _pictures(crop, keep_crops) for index, crop in one.crops.items()})
-                if one.opened
-                else (one, {})
-                for one in extractions
-            ]
-        )
+        encoded = []
+        for one in extractions:
+            crops = one.crops.items() if one.opened else ()
+            encoded.append((one, {face: _pictures(crop, keep_crops) for face, crop in crops}))
+        self.save_encoded(encoded)
 
     def save_encoded(self, found: Iterable[tuple[Extraction, Pictures]]) -> None:
         """Store what `save` stores, with pictures that are encoded already."""
@@ -409,7 +400,6 @@ class FaceStore:
 
 
 def _pictures(crop: np.ndarray, keep_crop: bool) -> tuple[bytes, bytes | None]:
-    """Return the thumbnail and, if it is to be kept, the crop."""
     return found_photo.thumbnail(crop), found_photo.encode_crop(crop) if keep_crop else None
 
 

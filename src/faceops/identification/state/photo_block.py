@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
@@ -175,14 +175,6 @@ class PhotoBlock:
         before = np.cumsum(counts) - counts
         rows: np.ndarray = np.repeat(self.starts[photos] - before, counts)
         return rows + np.arange(len(rows))
-
-    def without_embeddings(self) -> "PhotoBlock":
-        """Return the block as a run keeps it in memory; see `EmbeddingFile`."""
-        return replace(self, embeddings=self.embeddings[:0])
-
-    def with_embeddings(self, embeddings: np.ndarray) -> "PhotoBlock":
-        """Return the block with float32 (F, D)."""
-        return replace(self, embeddings=embeddings)
 
 
 def lengths_of(photos: Sequence[FoundPhoto]) -> np.ndarray:

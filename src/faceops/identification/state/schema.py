@@ -108,7 +108,6 @@ def _to_5(db: sqlite3.Connection) -> None:
 
 
 def _to_6(db: sqlite3.Connection) -> None:
-    """Bring the tables of version 5, with a row for each face, to version 6."""
     for name in ("photos", "faces", "embeddings"):
         db.execute(f"ALTER TABLE {name} RENAME TO earlier_{name}")
     for name in ("photos", "embeddings", "pictures"):

@@ -286,7 +286,6 @@ class _Groups:
         return np.concatenate([chosen, near[total - before <= room[larger]]])
 
     def _by_size(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the smaller and the larger group of each pair, int32 (P,)."""
         one, other = pairs
         swap = self._size[one] >= self._size[other]
         return np.where(swap, other, one), np.where(swap, one, other)
@@ -299,7 +298,6 @@ class _Groups:
         return _pairs(keys[one != other], count)
 
     def _means(self, pairs: np.ndarray) -> np.ndarray:
-        """Return the mean cosine of all faces of one with all of the other, float32 (P,)."""
         means = np.empty(pairs.shape[1], np.float32)
         for start in range(0, len(means), _BLOCK):
             one, other = pairs[:, start : start + _BLOCK]
@@ -308,7 +306,6 @@ class _Groups:
         return means
 
     def _vectors(self, groups: np.ndarray) -> np.ndarray:
-        """Return the sums of the embeddings of groups, float32 (K, D)."""
         vectors = self._embeddings[self._nodes[groups]]
         sums = self._sum_of[groups]
         large = np.flatnonzero(sums >= 0)
@@ -335,11 +332,9 @@ class _Groups:
         return apart
 
     def _photos_in(self, group: int) -> set[int]:
-        """Return the photos of a group that others may have a face in."""
         return self._photos_of.get(group) or {int(self._photos[group])}
 
     def _join(self, kept: np.ndarray, gone: np.ndarray) -> None:
-        """Join each of the groups `gone` to the one of `kept`."""
         single = np.unique(kept[self._sum_of[kept] < 0])
         for start in range(0, len(single), _BLOCK):
             some = single[start : start + _BLOCK]

@@ -105,10 +105,7 @@ def name_unknown(
 def _faces_of(
     unknown: str, out: Path, bundle: Bundle, detail: int
 ) -> list[tuple[str, Box, tuple[int, int], np.ndarray | None]]:
-    """Return photo_id and box of the person's faces by unknown.csv.
-
-    And by the state the size of the photo, (0, 0) if it is not there, and the embedding (D,).
-    """
+    """Return photo_id, box, photo size ((0, 0) if unknown) and embedding (D,) of each face."""
     boxes: dict[tuple[str, int], Box] = {}
     try:
         with (out / UNKNOWN_FILE).open(encoding="utf-8", newline="") as file:

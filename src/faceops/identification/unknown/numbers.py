@@ -13,13 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceops.identification.state.schema import (
-    connect,
-    open_state,
-    prepare_tables,
-    state_errors,
-    transaction,
-)
+from faceops.identification.state import schema
 from faceops.identification.unknown.groups import ALONE, NEW
 
 _FACES = "photo_id TEXT, face_index INTEGER, number INTEGER"
@@ -60,8 +54,8 @@ class StoredGroups:
 
     def __init__(self, db: sqlite3.Connection, faces: Iterable[tuple[str, int]]) -> None:
         self._db = db
-        with transaction(db):
-            prepare_tables(db)
+        with schema.transaction(db):
+            schema.prepare_tables(db)
             create_tables(db)
             db.execute("CREATE TEMP TABLE run (place INTEGER PRIMARY KEY, photo_id, face_index)")
             db.executemany("INSERT INTO run (photo_id, face_index) VALUES (?, ?)", faces)
@@ -99,7 +93,7 @@ class StoredGroups:
             grouping: by what else.
         """
         db = self._db
-        with transaction(db):
+        with schema.transaction(db):
             numbers = self.numbers(group)
             highest = max([self._given(), *numbers])
             db.execute("DELETE FROM unknown_given")
@@ -110,7 +104,6 @@ class StoredGroups:
         return numbers
 
     def _given(self) -> int:
-        """Return the highest number that was given so far, 0 for none."""
         (given,) = self._db.execute("SELECT max(number) FROM unknown_given").fetchone()
         return int(given or 0)
 
@@ -167,7 +160,7 @@ def open_groups(state: Path, faces: Iterable[tuple[str, int]]) -> Iterator[Store
     Raises:
         FaceOpsError: see `state_errors`.
     """
-    with state_errors(state), contextlib.closing(connect(state)) as db:
+    with schema.state_errors(state), contextlib.closing(schema.connect(state)) as db:
         yield StoredGroups(db, faces)
 
 
@@ -182,12 +175,8 @@ def embedding_digests(embeddings: np.ndarray) -> np.ndarray:
 
 
 def forget_numbers(state: Path, faces: Iterable[FaceKey]) -> None:
-    """Delete what is stored of these faces.
-
-    Raises:
-        FaceOpsError: see `state_errors`.
-    """
-    with open_state(state) as db:
+    """Delete what is stored of these faces. Raises FaceOpsError: see `state_errors`."""
+    with schema.open_state(state) as db:
         create_tables(db)
         db.executemany("DELETE FROM unknown_faces WHERE photo_id=? AND face_index=?", faces)
 

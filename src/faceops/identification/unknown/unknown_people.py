@@ -21,12 +21,7 @@ from faceops.base.files import csv_cell, write_csv
 from faceops.base.reasons import Reason
 from faceops.gallery.decisions import Decisions
 from faceops.identification.records.output_folder import UNKNOWN_FILE
-from faceops.identification.unknown.groups import (
-    NEW,
-    Constraints,
-    group_faces,
-    lowest_cosine,
-)
+from faceops.identification.unknown import groups
 from faceops.identification.unknown.numbers import Grouping, embedding_digests, open_groups
 from faceops.release.bundle import Bundle
 
@@ -52,11 +47,7 @@ def is_unknown_name(name: str) -> bool:
 
 
 def unknown_number(name: str) -> int:
-    """Return the number in a name such as unknown-007.
-
-    Raises:
-        UsageError: it is not such a name.
-    """
+    """Return the number in a name such as unknown-007. Raises UsageError: it is not such a name."""
     match = _NAMED.fullmatch(name.strip())
     if match is None:
         raise UsageError(
@@ -101,9 +92,8 @@ class UnknownPeople:
 
     def rows(self, numbers: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
         """Return those rows of `faces`."""
-        return self.faces.take(
-            arrow.plain_array(np.asarray(numbers, np.int64), pa.int64())
-        ).to_pylist()
+        found: list[dict[str, Any]] = arrow.take_rows(self.faces, np.asarray(numbers)).to_pylist()
+        return found
 
 
 def find_unknown_people(
@@ -156,16 +146,13 @@ def find_unknown_people(
     photos, indices, digests = photos[distinct], indices[distinct], embedding_digests(own)
     with open_groups(state, _keys(photo_ids, photos, indices)) as stored:
         grouping = _grouping(bundle, len(own), stored.grouping)
-        before = np.full(len(own), NEW) if grouping != stored.grouping else stored.before(digests)
-        if (before != NEW).sum() < _KNOWN_SHARE * len(own):
-            grouping, before = _grouping(bundle, len(own), None), np.full(len(own), NEW)
-        known = _constraints(
-            decisions,
-            faces.take(arrow.plain_array(np.asarray(distinct, np.int64), pa.int64())),
-            photo_ids,
-            photos,
+        before = (
+            np.full(len(own), groups.NEW) if grouping != stored.grouping else stored.before(digests)
         )
-        found = group_faces(own, photos, bundle.verify, grouping.threshold, before, known)
+        if (before != groups.NEW).sum() < _KNOWN_SHARE * len(own):
+            grouping, before = _grouping(bundle, len(own), None), np.full(len(own), groups.NEW)
+        known = _constraints(decisions, arrow.take_rows(faces, distinct), photo_ids, photos)
+        found = groups.group_faces(own, photos, bundle.verify, grouping.threshold, before, known)
         numbers = stored.store(found, digests, grouping) if keeps else stored.numbers(found)
     group = found[np.searchsorted(distinct, first)][face]  # of each row
     counts = np.bincount(found[found >= 0])  # of photos, as a person has one face in each
@@ -183,31 +170,27 @@ def _grouping(bundle: Bundle, faces: int, before: Grouping | None) -> Grouping:
         faces = before.faces
     thresholds = bundle.release.thresholds
     threshold = thresholds.for_groups(thresholds.default_budget, max(1, faces))
-    cosine = lowest_cosine(bundle.verify, threshold, bundle.release.embedding_size)
+    cosine = groups.lowest_cosine(bundle.verify, threshold, bundle.release.embedding_size)
     return Grouping(faces, threshold, cosine)
 
 
 def _constraints(
     decisions: Decisions | None, faces: pa.Table, photo_ids: pa.Array, photos: np.ndarray
-) -> Constraints | None:
-    """Return what people decided about groups of unknown faces.
+) -> groups.Constraints | None:
+    """Return what people decided about N unknown faces; journal persons without a name are groups.
 
-    A person without a name in the journal is a group.
-
-    Args:
-        faces: N rows with the columns of a box.
-        photos: int64 (N,), places in `photo_ids`.
+    `photos`, int64 (N,), are places in `photo_ids`.
     """
-    decided = decisions.photos() if decisions is not None else ()
-    wanted = (
-        [at for at, one in enumerate(photo_ids.to_pylist()) if one in decided] if decided else []
-    )
+    if not decisions:
+        return None
+    decided = decisions.photos()
+    wanted = [at for at, one in enumerate(photo_ids.to_pylist()) if one in decided]
     rows = np.flatnonzero(np.isin(photos, wanted))
-    if decisions is None or not len(rows):
+    if not len(rows):
         return None
     codes: dict[str, int] = {}
     group, apart = np.full(len(photos), -1, np.int64), []
-    table = faces.take(arrow.plain_array(np.asarray(rows, np.int64), pa.int64()))
+    table = arrow.take_rows(faces, rows)
     boxes = list(zip(*(table[name].to_pylist() for name in BOX), strict=True))
     order = np.argsort(photos[rows], kind="stable")
     for some in np.split(order, np.flatnonzero(np.diff(photos[rows][order])) + 1):
@@ -220,18 +203,15 @@ def _constraints(
                 if place.person:
                     group[row] = code[decisions.current(place.person)]
                 apart += [(row, code[decisions.current(one)]) for one in sorted(place.refused)]
-    return Constraints(group, np.array(apart, np.int64).reshape(-1, 2).T)
+    return groups.Constraints(group, np.array(apart, np.int64).reshape(-1, 2).T)
 
 
 def _keys(
     photo_ids: pa.Array, photos: np.ndarray, indices: np.ndarray
 ) -> Iterator[tuple[str, int]]:
-    """Yield photo_id and face_index of each face."""
     for start in range(0, len(photos), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        ids = photo_ids.take(
-            arrow.plain_array(np.asarray(photos[some], np.int64), pa.int64())
-        ).to_pylist()
+        ids = arrow.take_rows(photo_ids, photos[some]).to_pylist()
         yield from zip(ids, indices[some].tolist(), strict=True)
 
 
@@ -246,7 +226,7 @@ def _csv_rows(found: UnknownPeople) -> Iterator[list[object]]:
     rows = np.concatenate([np.zeros(0, np.int64), *(person.rows for person in people)])
     for start in range(0, len(rows), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        table = found.faces.take(arrow.plain_array(np.asarray(rows[some], np.int64), pa.int64()))
+        table = arrow.take_rows(found.faces, rows[some])
         columns = {name: table[name].to_pylist() for name in _COLUMNS}
         columns["photo_path"] = [csv_cell(path) for path in columns["photo_path"]]
         for place, *cells in zip(of_row[some].tolist(), *columns.values(), strict=True):
@@ -254,7 +234,6 @@ def _csv_rows(found: UnknownPeople) -> Iterator[list[object]]:
 
 
 def _rows_in_file(records: Path) -> tuple[pa.Table, np.ndarray, int]:
-    """Return what `_rows_without_name` returns of the rows in a file."""
     with pq.ParquetFile(records) as file:
         batches = file.iter_batches(1 << 16, columns=[*_COLUMNS, "reason"])
         found = _rows_without_name(batches, file.schema_arrow)
@@ -274,9 +253,7 @@ def _rows_without_name(
         is_unknown = np.isin(np.from_dlpack(reasons.indices), wanted)
         has_face = np.from_dlpack(batch["face_index"].is_valid().cast(pa.uint8())) > 0
         rows = np.flatnonzero(is_unknown & has_face)
-        parts.append(
-            batch.select(_COLUMNS).take(arrow.plain_array(np.asarray(rows, np.int64), pa.int64()))
-        )
+        parts.append(arrow.take_rows(batch.select(_COLUMNS), rows))
         places.append(faces + np.cumsum(has_face)[rows] - 1)
         faces += int(has_face.sum())
     rows = np.concatenate([np.zeros(0, np.int64), *places])
@@ -285,7 +262,6 @@ def _rows_without_name(
 
 
 def _by_group(group: np.ndarray) -> list[np.ndarray]:
-    """Return the places of each group from 0 up, ascending."""
     order = np.argsort(group, kind="stable")
     ends = np.searchsorted(group[order], np.arange(group.max(initial=-1) + 2))
     return [order[start:end] for start, end in itertools.pairwise(ends.tolist())]
