@@ -56,7 +56,7 @@ class GalleryFace:
 
 
 def has_length_1(embeddings: np.ndarray) -> np.ndarray:
-    """Return which rows, bool (N,), have the length 1; those of damaged embeddings rarely have."""
+    """Return which rows, bool (N,), have the length 1, as those of damaged embeddings rarely do."""
     with np.errstate(all="ignore"):  # damaged values overflow
         return np.abs(np.linalg.norm(embeddings, axis=1) - 1) <= _NORM_TOLERANCE
 
@@ -136,7 +136,7 @@ class Embeddings:
         return Embeddings(blocks, block[rows], row[rows], self.size)
 
     def matrix(self) -> np.ndarray:
-        """Return all of them, float32 (M, size), which are one block from then on."""
+        """Return all of them, float32 (M, size); they are kept as one block."""
         if self._matrix is not None:
             return self._matrix
         blocks, block, row = self._where
@@ -246,7 +246,7 @@ class FaceTable(Sequence[GalleryFace]):
         return FaceTable.joined([self, added], self.vectors.size)
 
     def with_persons(self, rows: np.ndarray, persons: Sequence[str]) -> "FaceTable":
-        """Return the faces with those of `rows`, int64, shown as `persons`; equal faces once."""
+        """Return the faces, of which `rows`, int64, are now of `persons`; equal faces once."""
         if not len(rows):
             return self
         changed = self.take(rows)

@@ -1,14 +1,14 @@
 """A gallery in a folder.
 
-faces/ holds segments, Parquet files of at most `SEGMENT_FACES` faces with their embeddings, each
-named by its content and never changed: a change of the gallery writes the segments that it touches.
-gallery.json lists them, and states format version, contract and aliases. It is replaced
-atomically, last, so a writer that is killed leaves the gallery as it was, and files that the next
-writer removes. crops/ has the aligned crops, by which a later release can embed the faces again.
-copy/ has the segments and gallery.json once more, flushed to the disk: only `repair` reads them.
+faces/ holds segments: Parquet files of at most `SEGMENT_FACES` faces with their embeddings, each
+named by its content and immutable. A change of the gallery writes only the segments that it
+touches. gallery.json lists them, with format version, contract and aliases; it is replaced
+atomically, last. A killed writer so leaves the gallery as it was, and files that the next writer
+removes. crops/ has the aligned crops, from which another release can embed the faces again. copy/
+has second copies of the segments and gallery.json, flushed to the disk, which only `repair` reads.
 
-Earlier formats have all faces in faces.parquet, with a copy, and format 1 the crops too. They can
-be read; the first command that changes such a gallery rewrites it.
+Earlier formats have all faces in faces.parquet, with a copy; format 1 has the crops there too. They
+can be read; the first command that changes such a gallery rewrites it.
 """
 
 import filecmp
@@ -302,7 +302,7 @@ class FolderStorage(GalleryStorage):
             path.unlink(missing_ok=True)
 
     def unlisted(self, segments: Mapping[int, int] | None = None) -> list[Path]:
-        """Return what killed writers or an earlier format have left; it may hold the forgotten."""
+        """Return the files left by killed writers or earlier formats, maybe of forgotten people."""
         segments = self._manifest()[1] if segments is None else segments
         known = {self._segment_path(one).name for one in segments} | {GALLERY_FILE}
         folders = (self.path / SEGMENTS_FOLDER, self.path / COPY_FOLDER)

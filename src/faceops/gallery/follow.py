@@ -1,8 +1,8 @@
-"""A gallery follows the names and merges of its journal of decisions.
+"""Apply the names and merges of a journal of decisions to its gallery.
 
 The journal is written first. If the process is killed before the gallery is saved, or if decisions
 of another machine were imported, the next change of a person brings the gallery up to date; until
-then `Decisions.person_named` finds the people of the gallery by the names that they had.
+then `Decisions.person_named` finds the people of the gallery by their former names.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -22,12 +22,12 @@ from faceops.gallery.store import Gallery, locked_gallery
 
 @dataclass
 class Followed:
-    """A gallery that follows decisions.
+    """A gallery to which decisions were applied.
 
     Attributes:
         done: a sentence for each person whose faces have another name now.
-        refused: a sentence for each person whose name somebody else has.
-        merges: entries that note faces which other entries of their merge do not name.
+        refused: a sentence for each person whose new name somebody else has.
+        merges: entries for faces that the other entries of their merge do not list.
     """
 
     gallery: Gallery
@@ -40,8 +40,8 @@ def follow(gallery: Gallery, decisions: Decisions, made: Sequence[Entry] = ()) -
     """Return `gallery` with the names that `decisions` give to its people.
 
     Args:
-        made: the latest entries of `decisions`; of people whom they name the spelling is followed
-            too, and merges that they undo are undone even if the earlier name was freed.
+        made: the latest entries of `decisions`. Changes of spelling apply only to people whom they
+            name; merges that they undo are undone even if the earlier name is no alias any more.
     """
     changed = [decisions.subject(entry) for entry in made]
     spelled = {entry.person for entry in changed if entry.action == Action.NAME}
@@ -133,7 +133,7 @@ def _split(done: Followed, decisions: Decisions, changed: Collection[str]) -> No
 
 
 class People:
-    """The people of a locked gallery and of its journal; they agree but for `refused`.
+    """The people of a locked gallery and of its journal, which agree except for `refused`.
 
     Attributes:
         done, refused: see `Followed`, of what was left to do when the gallery was locked.
@@ -162,7 +162,7 @@ class People:
         raise FaceOpsError(f"{name} is not in the gallery {self.gallery.storage}.")
 
     def decide(self, entries: Sequence[Entry]) -> list[str]:
-        """Add entries to the journal, and let the gallery follow; return what changed in it.
+        """Add entries to the journal, and apply them; return what changed in the gallery.
 
         Raises:
             FaceOpsError: a person would get a name that somebody else has, and nothing was changed;
@@ -178,9 +178,9 @@ class People:
         return followed.done
 
     def add(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Add entries of another machine, and let the gallery follow; return the new ones.
+        """Add entries of another machine, and apply them; return the new ones.
 
-        `done` and `refused` are those of this change then. Raises: as `Journal.merge`.
+        Afterwards `done` and `refused` are of this change. Raises: as `Journal.merge`.
         """
         new = self.journal.merge(entries)
         self.decisions = Decisions(self.journal.entries())
@@ -196,7 +196,7 @@ class People:
 
 
 def _doubled(decisions: Decisions) -> set[str]:
-    """Return a sentence for each name of two people."""
+    """Return a sentence for each name that two people have."""
     names: dict[str, list[str]] = {}
     for name in decisions.people().values():
         names.setdefault(person_key(name), []).append(name)

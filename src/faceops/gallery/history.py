@@ -25,7 +25,7 @@ class Made:
         by: who decided, "" if not stated.
         sentence: what was decided.
         faces: number of faces concerned.
-        undone: none of it counts any more.
+        undone: whether none of them is valid any more.
     """
 
     batch: str
@@ -44,7 +44,7 @@ def history(decisions: Decisions, start: int = 0, count: int = 50) -> list[Made]
 
 
 def batches_of(decisions: Decisions) -> dict[str, list[Entry]]:
-    """Return the entries of each batch by time; names that are only noted are in none."""
+    """Return the entries of each batch by time; names without a batch are left out."""
     batches: dict[str, list[Entry]] = {}
     for entry in decisions.entries.values():
         if entry.batch or entry.action != Action.NAME:
@@ -158,9 +158,9 @@ def _chosen(decisions: Decisions, chosen: str) -> list[Entry]:
 
 
 def undoable(decisions: Decisions, entries: Sequence[Entry]) -> list[Entry]:
-    """Return those of `entries` that count, and what must be undone with them.
+    """Return the valid ones of `entries`, and those to undo with them.
 
-    The only name of a person stays while other decisions about the person count.
+    The only name of a person stays while other decisions about the person are valid.
     """
     own = {entry.id for entry in entries}
     others = [

@@ -1,12 +1,12 @@
 """The journal: what people decided about faces, kept with the gallery.
 
 decisions.sqlite is append-only: a decision is undone by another entry. An entry is about a place,
-a box in a photo's bytes (sha256), and never about a run, a row, a path or a release, so it holds
-through reruns, moved photos, another detector and another model. It names people by ids that
+a box in a photo given by its sha256, and not about a run, a row, a path or a release, so it stays
+valid for reruns, moved photos, another detector and another model. It refers to people by ids that
 renaming does not change, see `Decisions.person_id` in `faceops.gallery.decisions`.
 
 Entries are applied in the order of their time. Journals of two machines are merged by adding the
-entries of one to the other: both then amount to the same.
+entries of one to the other; both then result in the same state.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ class Action(StrEnum):
     IGNORE = "ignore"  # nobody is to be asked about the face; `detail` is an `Ignored`
     DRAW = "draw"  # the box, drawn by hand, shows the person
     NAME = "name"  # the person's name is `detail`
-    SHOW = "show"  # until the next name: the person is shown as `detail`, which others may be too
+    SHOW = "show"  # until the next name, the person is shown as `detail`, as others may be too
     PICTURE = "picture"  # the face is the person's picture
     MERGE = "merge"  # the person and the person `detail` are one, the latter
     SAME = "same"  # the photo was the photo `detail` before its file was written anew
@@ -77,7 +77,7 @@ class Entry:
         by: who decided, "" if not stated.
         batch: shared by the entries that were made, and are undone, together; "" for a name that
             is only noted so that the person's id is known.
-        time: UTC, ISO 8601 with microseconds; different and rising within a journal.
+        time: UTC, ISO 8601 with microseconds; strictly increasing within a journal.
         id: random, 32 hexadecimal digits.
     """
 
@@ -378,7 +378,7 @@ class Journal:
 
 
 def of_now(entries: Iterable[Entry], latest: str | None) -> list[Entry]:
-    """Return entries with times of now that rise, after `latest` even if a clock was set back."""
+    """Return entries with increasing times from now on, later than `latest` in any case."""
     time = datetime.now(UTC)
     if latest is not None:
         time = max(time, _parse_time(latest) + timedelta(microseconds=1))

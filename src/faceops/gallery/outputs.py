@@ -1,7 +1,7 @@
-"""The folders that names from a gallery were written to, as the gallery notes them.
+"""The folders to which names from a gallery were written, as recorded in the gallery.
 
-It imports no NumPy, see `faceops.gallery.storage`. The notes (outputs.jsonl of a gallery in a
-folder) are only ever added to, so that any run may note its folder at any time. A line is
+This module imports no NumPy, see `faceops.gallery.backend`. Lines (of outputs.jsonl, for a gallery
+in a folder) are only appended, so that any run can record its folder at any time. A line is
 {"out": DIR} for an output folder, {"sidecars": DIR} for a folder of photos beside which sidecars
 were written, or {"gone": DIR} for one of them that the user declared gone for good; a plain "DIR"
 is an output folder too. `forget` cleans all these folders.

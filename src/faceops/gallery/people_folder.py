@@ -51,7 +51,7 @@ MAX_FAILED_SHARE = 0.1  # of the photos, for a `shortage`; more end the enrolmen
 
 
 def enrolment_refusal(quality: Quality) -> Reason | None:
-    """Return why a face is not enrolled, by each measure: a mean lets one bad measure pass."""
+    """Return why a face is not enrolled; each measure counts, as a mean can hide a bad one."""
     if quality.size_px < MIN_SIZE:
         return Reason.FACE_TOO_SMALL
     if quality.pose >= MAX_POSE:
@@ -125,7 +125,7 @@ class PeopleFolder:
         names: by each spelling in the folder or the gallery, the name that is shown.
         aliases: by the name of a folder, the person who once had that name.
         skipped: files that cannot be used, and further copies of a person's photo.
-        unread: paths that could not be read this time, or are excluded: nothing is known of them.
+        unread: paths that could not be read, or are excluded, so that their photos are unknown.
         origin: of the faces that are enrolled, see `GalleryFace`.
         most_faces: of a person in the gallery; further photos are not opened.
     """

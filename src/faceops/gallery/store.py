@@ -245,7 +245,10 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class UnfinishedWork:
-    """Arrays by name; may be shared by threads.
+    """Arrays by name that an interrupted enrolment or re-embedding had computed; thread-safe.
+
+    They lie in the gallery's folder, or on this machine for a gallery in a database, and are
+    biometric data without names. Saving the gallery removes them.
 
     Args:
         method: all that determines the arrays of a name; those of another method are not found.
