@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.progress import track
@@ -242,5 +242,6 @@ def measure_latency(
 
 def _median_interval(values: np.ndarray) -> tuple[float, float]:
     ordered = np.sort(values)
-    rank = max(int(binom.ppf((1 - CONFIDENCE) / 2, len(values), 0.5)), 1)
+    shares = bdtr(np.arange(len(values) + 1), len(values), 0.5)  # of the binomial distribution
+    rank = max(int(shares.searchsorted((1 - CONFIDENCE) / 2)), 1)
     return float(ordered[rank - 1]), float(ordered[-rank])

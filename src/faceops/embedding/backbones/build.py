@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models import ResNet, resnet18, resnet50, resnext50_32x4d
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config.sections import Train
@@ -21,8 +20,6 @@ from faceops.embedding.embedder import CROP_SIZE, Embedder, InputStage
 from faceops.embedding.heads import build_head
 from faceops.embedding.miners import MINERS
 
-_NETWORKS = {"resnet18": resnet18, "resnet50": resnet50, "resnext50_32x4d": resnext50_32x4d}
-
 
 def build_residual(name: str, embedding_size: int, input_size: int, colour: str) -> Embedder:
     """Return an untrained ResNet (He et al. 2016) or ResNeXt (Xie et al. 2017) for small faces.
@@ -35,7 +32,9 @@ def build_residual(name: str, embedding_size: int, input_size: int, colour: str)
 
     `input_size`: pixels; the map's side is input_size / 32, rounded up.
     """
-    net: ResNet = _NETWORKS[name](num_classes=1)
+    from torchvision.models import get_model  # imports torch's compiler: two CPU seconds
+
+    net: Any = get_model(name, num_classes=1)
     channels = net.fc.in_features
     stage = InputStage(input_size, colour)
     net.conv1 = nn.Conv2d(stage.channels, 64, kernel_size=3, stride=2, padding=1, bias=False)
