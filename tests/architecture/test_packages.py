@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -27,7 +28,8 @@ NAMING = (  # modules that naming people imports
 )
 
 
-def imported_names(path: Path, types: bool = True) -> set[str]:
+@cache
+def imported_names(path: Path, types: bool = True) -> frozenset[str]:
     """Return the dotted names that a file imports, at its top or inside functions.
 
     With `types` those for type checkers too.
@@ -43,7 +45,7 @@ def imported_names(path: Path, types: bool = True) -> set[str]:
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not types:
             continue
         nodes += ast.iter_child_nodes(node)
-    return names
+    return frozenset(names)
 
 
 def imported_packages(path: Path) -> set[str]:
