@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from tests.postgres_server import PostgresServer
 
 ROOT = Path(__file__).parent.parent
-# Fixtures whose tests keep together.
-COSTLY = ("tiny_repository", "store_folder", "prefect_server", "s3_server")
+# Fixtures whose tests keep together, with the name of their group: one test needs both of "flows".
+COSTLY = {
+    "tiny_repository": "flows",
+    "prefect_server": "flows",
+    "store_folder": "store_folder",
+    "s3_server": "s3_server",
+}
 POSTGRES = "postgres"  # the parameter of `place` whose tests keep together too, but are fast
 # Fixtures that take longer than a fast test may: the tests that use them are `slow`.
 SLOW = {*COSTLY, "synthetic_set", "sface_bundle"}
@@ -38,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         values = item.callspec.params.values() if hasattr(item, "callspec") else ()
         in_database = "postgres_server" in used or any(value is POSTGRES for value in values)
         other = POSTGRES if in_database else str(item.path)
-        group = next((name for name in COSTLY if name in used), other)
+        group = next((COSTLY[name] for name in COSTLY if name in used), other)
         item.add_marker(pytest.mark.xdist_group(group))
 
 

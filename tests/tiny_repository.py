@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from faceops.config.params_file import read_params, write_params
+
 
 @dataclass(frozen=True)
 class TinyRepository:
@@ -16,12 +18,24 @@ class TinyRepository:
 
     root: Path
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command in it, with this environment's programs."""
+    def copy(self, root: Path) -> "TinyRepository":
+        """Return a copy in the new folder `root`, for tests that change it.
+
+        Its MLflow store keeps the artifacts in this repository's folder.
+        """
+        shutil.copytree(self.root, root, symlinks=True)
+        return TinyRepository(root)
+
+    def run(
+        self, *command: str, check: bool = True, server: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in it, with this environment's programs; `server` is Prefect's, if any."""
         binaries = str(Path(sys.executable).parent)
         environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
         for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
             environment.pop(name, None)
+        if server:
+            environment["PREFECT_API_URL"] = server
         done = subprocess.run(
             command, cwd=self.root, env=environment, capture_output=True, text=True, check=False
         )
@@ -57,7 +71,7 @@ def commit(root: Path, message: str) -> None:
 PARAMS = """
 split: {train: 0.35, val: 0.4, test: 0.25}
 validate: {max_rejected_share: 0.2}
-evaluate: {robustness_photos: 8}
+evaluate: {robustness_photos: 3}
 # So few people allow neither a smaller budget nor smaller rates and losses.
 verify: {default_budget: 0.6}
 export: {parity_crops: 8}
@@ -77,9 +91,9 @@ def make_tiny(source: Path, root: Path) -> TinyRepository:
     copy_repository(source, root)
     tiny = TinyRepository(root)
     few = ["--gallery", "6", "--strangers", "6", "--scenes", "6"]
-    tiny.run("faceops", "data", "synthetic", "--people", "24", "--photos", "5", *few)
+    tiny.run("faceops", "data", "synthetic", "--people", "24", "--photos", "4", *few)
     (root / "tiny.yaml").write_text(PARAMS)
-    tiny.run("faceops", "params", "use", "tiny.yaml")
+    write_params(read_params(root / "tiny.yaml"), root / "params.yaml")
     commit(root, "tiny")
     tiny.run("dvc", "repro")
     commit(root, "built")

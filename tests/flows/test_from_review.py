@@ -3,19 +3,21 @@
 from pathlib import Path
 
 import pytest
-from prefect.logging import disable_run_logger
 
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.journal import Action, Entry, Ignored, Journal
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle
-from flows import from_review
-from flows.from_review import LEARNED, import_decisions, note_learned
 
 
 def test_decisions_are_new_until_a_version_was_registered(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from prefect.logging import disable_run_logger
+
+    from flows import from_review
+    from flows.from_review import LEARNED, import_decisions, note_learned
+
     monkeypatch.setattr(from_review, "load_model", lambda *_: bundle)
     gallery, release = tmp_path / "gallery", bundle.release
     Gallery(gallery, release.contract_id, release.embedding_size).save()

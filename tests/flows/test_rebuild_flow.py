@@ -2,19 +2,14 @@
 
 import csv
 import json
-import re
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from prefect.logging import disable_run_logger
-from prefect.states import Failed
 
 from faceops.base.errors import FaceOpsError, StoreError
 from faceops.dataset.reviewed import PERSON, read_reviewed
@@ -24,65 +19,21 @@ from faceops.registry.champion import rollback
 from faceops.registry.register import FAILED, RAN, UNCHANGED
 from faceops.registry.store import UnreachableError, point_at_store
 from faceops.registry.versions import versions
-from flows.from_review import import_decisions
-from flows.rebuild import StageError, end_group, is_transient, main, run_stage, stage_names
 from tests.tiny_repository import TinyRepository
 
+# Prefect is imported by the tests: the workers that run others do not need it.
 pytestmark = pytest.mark.slow
 
 
-def test_the_flow_brings_the_stages_up_to_date_registers_gates_and_promotes(
-    tiny_repository: TinyRepository, monkeypatch: pytest.MonkeyPatch
+def test_a_review_is_learnt_from_and_its_release_is_registered_gated_and_promoted(
+    tiny_repository: TinyRepository,
+    prefect_server: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import mlflow
+    from flows.from_review import import_decisions
 
-    tiny = tiny_repository
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    point_at_store(tiny.root)
-    before = versions()
-    text = (tiny.root / "tiny.yaml").read_text().replace("evaluate: {", "evaluate: {pairs: 700, ")
-    (tiny.root / "other.yaml").write_text(text)
-    done = tiny.run("python", "-m", "flows.rebuild", "--experiment", "other.yaml", "--promote")
-    after = versions()
-    assert len(after) == len(before) + 1
-    number = after[0].version
-    assert f"registered faceops version {number}" in done.stdout
-    assert "it passed the gate, against version 1" in done.stdout
-    assert after[0].aliases == ("champion",)
-    assert "Stage 'train' didn't change, skipping" in done.stderr
-    assert "Running stage 'evaluate'" in done.stderr
-
-    client = mlflow.MlflowClient(f"sqlite:///{tiny.root}/mlflow.db")
-    run = client.get_run(after[0].run_id)
-    children = {
-        child.info.run_name: child
-        for child in client.search_runs(
-            [run.info.experiment_id], f"tags.mlflow.parentRunId = '{run.info.run_id}'"
-        )
-    }
-    states = {name: child.data.tags["state"] for name, child in children.items()}
-    assert (states["train"], states["evaluate"]) == ("nothing to do", "ran")
-    assert children["evaluate"].data.params["evaluate.pairs"] == "700"
-    logs = client.list_artifacts(children["evaluate"].info.run_id)
-    assert [file.path for file in logs] == ["evaluate.log"]
-
-    assert rollback(root=tiny.root)[0].version == 1
-
-
-@pytest.fixture
-def tiny(tiny_repository: TinyRepository, tmp_path: Path) -> Iterator[TinyRepository]:
-    """The tiny repository, put back as it was built afterwards."""
-    tiny = tiny_repository
-    shutil.copytree(tiny.root / "data", tmp_path / "data")
-    yield tiny
-    for name in ("data", "gallery", "found"):
-        shutil.rmtree(tiny.root / name, ignore_errors=True)
-    shutil.copytree(tmp_path / "data", tiny.root / "data")
-    tiny.run("faceops", "params", "use", "tiny.yaml")
-    tiny.run("dvc", "repro")
-
-
-def test_a_review_is_learnt_from_once_enough_decisions_are_new(tiny: TinyRepository) -> None:
+    tiny = tiny_repository.copy(tmp_path / "repository")
     gallery, out = tiny.root / "gallery", tiny.root / "found"
     release = ("--bundle", "build/export")
     tiny.run("faceops", "enrol", "data/enrol", *release)
@@ -105,9 +56,14 @@ def test_a_review_is_learnt_from_once_enough_decisions_are_new(tiny: TinyReposit
     assert import_decisions.fn(tiny.root, gallery, len(faces) + 1) == (len(faces), None)
     assert not (tiny.root / "data/imported").exists()
 
-    rebuild = ("python", "-m", "flows.rebuild", "--from-review", "gallery")
-    done = tiny.run(*rebuild, "--experiment", "tiny.yaml", "--min-decisions", "5", check=False)
-    (number,) = re.findall(r"registered faceops version (\d+)", done.stdout)
+    # The interval of a loss on so few people is wide.
+    losses = "max_dir_loss: 1, max_tar_loss: 1, max_named_loss: 1, max_slice_loss: 1, "
+    text = (tiny.root / "tiny.yaml").read_text().replace("gate: {", f"gate: {{{losses}")
+    (tiny.root / "other.yaml").write_text(text.replace("evaluate: {", "evaluate: {pairs: 700, "))
+    rebuild = ("python", "-m", "flows.rebuild", "--from-review", "gallery", "--promote")
+    options = ("--experiment", "other.yaml", "--min-decisions", "5")
+    done = tiny.run(*rebuild, *options, server=prefect_server)
+
     reviewed = read_reviewed(tiny.root / "data/imported/reviewed.csv")
     confirmed = {face.person for face in reviewed if face.kind == PERSON}
     assert len(confirmed) == 4
@@ -119,10 +75,36 @@ def test_a_review_is_learnt_from_once_enough_decisions_are_new(tiny: TinyReposit
     assert {split_of[one] for one in confirmed if one in split_of} == {"train"}
     strangers = {face.person for face in reviewed} - confirmed
     assert {split_of[one] for one in strangers if one in split_of} == {"val"}
-    verdict = json.loads((tiny.root / "build/gate/verdict.json").read_text())
-    assert verdict["challenger"] == f"version {number}"
-    assert verdict["people"] < 24
     assert import_decisions.fn(tiny.root, gallery, 1) == (0, None), "they are learnt"
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    point_at_store(tiny.root)
+    version, first = versions()
+    assert f"registered faceops version {version.version}" in done.stdout
+    assert "it passed the gate, against version 1" in done.stdout
+    assert version.aliases == ("champion",)
+    verdict = json.loads((tiny.root / "build/gate/verdict.json").read_text())
+    assert verdict["challenger"] == f"version {version.version}"
+    assert verdict["people"] < 24
+    assert rollback(root=tiny.root)[0].version == first.version == 1
+    check_stages_of(version.run_id)
+
+
+def check_stages_of(run_id: str) -> None:
+    """Check the child runs of the stages in a rebuild's MLflow run."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    run = client.get_run(run_id)
+    found = client.search_runs(
+        [run.info.experiment_id], f"tags.mlflow.parentRunId = '{run.info.run_id}'"
+    )
+    children = {child.info.run_name: child for child in found}
+    states = {name: child.data.tags["state"] for name, child in children.items()}
+    assert (states["train"], states["evaluate"]) == (RAN, RAN)
+    assert children["evaluate"].data.params["evaluate.pairs"] == "700"
+    logs = client.list_artifacts(children["evaluate"].info.run_id)
+    assert [file.path for file in logs] == ["evaluate.log"]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +121,8 @@ def test_wrong_arguments_are_refused_before_anything_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    from flows.rebuild import main
+
     monkeypatch.chdir(repository)
     monkeypatch.setattr(sys, "argv", ["flows.rebuild", *arguments])
     assert main() == 2
@@ -158,6 +142,10 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_stage_runs_is_skipped_and_is_forced(root: Path) -> None:
+    from prefect.logging import disable_run_logger
+
+    from flows.rebuild import run_stage, stage_names
+
     assert stage_names(root) == ["good", "bad"]
     with disable_run_logger():
         states = [run_stage.fn(root, "good", force, "run") for force in (False, False, True)]
@@ -167,6 +155,10 @@ def test_a_stage_runs_is_skipped_and_is_forced(root: Path) -> None:
 
 
 def test_a_failed_stage_is_reported_and_its_output_is_kept(root: Path) -> None:
+    from prefect.logging import disable_run_logger
+
+    from flows.rebuild import StageError, run_stage
+
     with disable_run_logger():
         run_stage.fn(root, "good", False, "run")
         with pytest.raises(StageError, match="stage bad failed: ") as caught:
@@ -177,6 +169,8 @@ def test_a_failed_stage_is_reported_and_its_output_is_kept(root: Path) -> None:
 
 
 def test_ending_a_stage_ends_its_children() -> None:
+    from flows.rebuild import end_group
+
     process = subprocess.Popen(
         ["sh", "-c", "sleep 300 & echo $!; wait"],
         stdout=subprocess.PIPE,
@@ -203,4 +197,8 @@ def test_ending_a_stage_ends_its_children() -> None:
     ],
 )
 def test_only_an_unreachable_server_is_retried(error: Exception, again: bool) -> None:
+    from prefect.states import Failed
+
+    from flows.rebuild import is_transient
+
     assert is_transient(None, None, Failed(data=error)) is again

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+import shutil
 
 import pytest
 import yaml
@@ -12,16 +12,15 @@ from tests.tiny_repository import TinyRepository
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", autouse=True)
-def put_back(tiny_repository: TinyRepository) -> Iterator[None]:
-    """Leave the tiny repository as it was built: tests of other files use it too."""
-    yield
-    tiny_repository.run("faceops", "params", "use", "tiny.yaml")
-    tiny_repository.run("dvc", "repro")
+@pytest.fixture(scope="module")
+def tiny(
+    tiny_repository: TinyRepository, tmp_path_factory: pytest.TempPathFactory
+) -> TinyRepository:
+    return tiny_repository.copy(tmp_path_factory.mktemp("repro") / "repository")
 
 
 def change_pairs(tiny: TinyRepository, value: str) -> None:
-    """Set evaluate.pairs; the next `dvc repro` restores from DVC's cache what is known."""
+    """Set evaluate.pairs."""
     params = tiny.root / "params.yaml"
     text, count = re.subn(
         r"(evaluate:.*?pairs: )\w+", rf"\g<1>{value}", params.read_text(), flags=re.DOTALL
@@ -34,45 +33,35 @@ def stages_run(output: str) -> list[str]:
     return re.findall(r"Running stage '(\w+)'", output)
 
 
-def test_a_second_repro_does_nothing(tiny_repository: TinyRepository) -> None:
-    before = (tiny_repository.root / "dvc.lock").read_bytes()
-    assert stages_run(tiny_repository.run("dvc", "repro").stdout) == []
-    assert (tiny_repository.root / "dvc.lock").read_bytes() == before
+def test_a_second_repro_does_nothing(tiny: TinyRepository) -> None:
+    before = (tiny.root / "dvc.lock").read_bytes()
+    assert stages_run(tiny.run("dvc", "repro").stdout) == []
+    assert (tiny.root / "dvc.lock").read_bytes() == before
 
 
-def test_a_new_photo_in_the_album_reruns_only_validate(tiny_repository: TinyRepository) -> None:
-    album = tiny_repository.root / "data/album"
-    photo = album / "new.jpg"
-    photo.write_bytes(next(album.glob("scene_*.jpg")).read_bytes())
-    try:
-        assert stages_run(tiny_repository.run("dvc", "repro").stdout) == ["validate"]
-    finally:
-        photo.unlink()
-
-
-def test_a_changed_parameter_reruns_only_its_stages(tiny_repository: TinyRepository) -> None:
-    change_pairs(tiny_repository, "500")
-    assert stages_run(tiny_repository.run("dvc", "repro").stdout) == ["evaluate"]
-
-
-def test_metrics_plots_and_the_cost_of_each_stage_are_recorded(
-    tiny_repository: TinyRepository,
+def test_a_new_photo_in_the_album_and_a_changed_parameter_rerun_only_their_stages(
+    tiny: TinyRepository,
 ) -> None:
-    shown = json.loads(tiny_repository.run("dvc", "metrics", "show", "--json").stdout)
+    album = tiny.root / "data/album"
+    shutil.copy(next(album.glob("scene_*.jpg")), album / "new.jpg")
+    change_pairs(tiny, "500")
+    assert stages_run(tiny.run("dvc", "repro").stdout) == ["validate", "evaluate"]
+
+
+def test_metrics_plots_and_the_cost_of_each_stage_are_recorded(tiny: TinyRepository) -> None:
+    shown = json.loads(tiny.run("dvc", "metrics", "show", "--json").stdout)
     files = next(iter(shown.values()))["data"]
     assert {"build/evaluate/evaluation.json", "build/embed/embed.json"} <= set(files)
-    tiny_repository.run("dvc", "plots", "show", "--out", "dvc_plots")
-    page = (tiny_repository.root / "dvc_plots/index.html").read_text()
+    tiny.run("dvc", "plots", "show", "--out", "dvc_plots")
+    page = (tiny.root / "dvc_plots/index.html").read_text()
     assert "ROC on test people" in page
-    costs = {path.stem for path in (tiny_repository.root / "build/costs").glob("*.json")}
-    assert costs == set(yaml.safe_load((tiny_repository.root / "dvc.yaml").read_text())["stages"])
+    costs = {path.stem for path in (tiny.root / "build/costs").glob("*.json")}
+    assert costs == set(yaml.safe_load((tiny.root / "dvc.yaml").read_text())["stages"])
 
 
-def test_a_wrong_parameter_stops_the_stage_with_one_sentence(
-    tiny_repository: TinyRepository,
-) -> None:
-    change_pairs(tiny_repository, "many")
-    done = tiny_repository.run("dvc", "repro", check=False)
+def test_a_wrong_parameter_stops_the_stage_with_one_sentence(tiny: TinyRepository) -> None:
+    change_pairs(tiny, "many")
+    done = tiny.run("dvc", "repro", check=False)
     output = done.stderr + done.stdout
     assert done.returncode != 0
     assert "evaluate.pairs = 'many' is wrong" in output
