@@ -122,25 +122,23 @@ def test_the_inputs_of_a_task_can_leave_the_process(
         assert find_faces.fn(*inputs) == 0  # they are stored
 
 
-def test_a_wrong_folder_is_reported_in_one_sentence(
-    repository: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_a_wrong_folder_and_a_wrong_time_zone_are_reported_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from flows.identify import main
 
-    done = run_flow(
-        [str(tmp_path / "none"), "--out", str(tmp_path / "out")], repository, tmp_path / "prefect"
-    )
-    assert done.returncode == 2
-    assert "is not a folder of photos" in done.stderr.splitlines()[-1]
-    wrong = [str(tmp_path), "--out", str(tmp_path / "out"), "--serve", "--cron", "0 3 * * *"]
-    monkeypatch.setattr(sys, "argv", ["identify", *wrong, "--timezone", "Mars/Phobos"])
-    assert main() == 2
-    error = capsys.readouterr().err
-    assert error.startswith("identify: there is no time zone Mars/Phobos")
-    assert error.count("\n") == 1
+    for arguments, said in (
+        ([str(tmp_path / "none")], f"{tmp_path}/none is not a folder of photos"),
+        (
+            [str(tmp_path), "--serve", "--cron", "0 3 * * *", "--timezone", "Mars/Phobos"],
+            "there is no time zone Mars/Phobos",
+        ),
+    ):
+        monkeypatch.setattr(sys, "argv", ["identify", *arguments, "--out", str(tmp_path / "out")])
+        assert main() == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"identify: {said}")
+        assert error.count("\n") == 1
 
 
 def test_prefect_logs_no_traceback_of_an_error_that_is_a_sentence(
@@ -197,52 +195,12 @@ def ask(server: str, what: str, body: dict[str, Any]) -> Any:
         return json.load(answer)
 
 
-def test_a_running_server_records_the_run_and_its_table(
-    synthetic_set: Path,
-    sface_bundle: Path,
-    gallery_dir: Path,
-    by_command: list[dict[str, str]],
-    tmp_path: Path,
-    prefect_server: str,
-) -> None:
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    from flows.identify import identify_folder
-
-    out = tmp_path / "out"
-    folders = (str(synthetic_set / "album"), str(gallery_dir), str(out), str(sface_bundle))
-    with temporary_settings({PREFECT_API_URL: prefect_server}):
-        identify_folder(*folders)
-    assert rows_of(out) == by_command
-    # Other tests use the same server.
-    runs = ask(prefect_server, "flow_runs/filter", {})
-    runs = [run for run in runs if run["parameters"].get("out") == str(out)]
-    assert [run["state_type"] for run in runs] == ["COMPLETED"]
-    of_run = {"artifacts": {"flow_run_id": {"any_": [runs[0]["id"]]}}}
-    artifacts = ask(prefect_server, "artifacts/filter", of_run)
-    (table,) = [json.loads(one["data"]) for one in artifacts if one["key"] == "identification"]
-    counts = {row["what"]: row["count"] for row in table}
-    assert counts["faces"] == sum(row["face_index"] != "" for row in by_command)
-    # Of its album of broken files and scenes, many are unreadable: flows.automations sends that.
-    resource = {"id": [f"faceops.output.{out}"]}
-    event = {"filter": {"event": {"name": ["faceops.identify.unreadable"]}, "resource": resource}}
-    for _ in range(60):  # the server stores events by and by
-        if events := ask(prefect_server, "events/filter", event)["events"]:
-            break
-        time.sleep(0.5)
-    (found,) = events
-    assert f"Results: {out}\nWhat happened: " in found["payload"]["text"]
-    # Names stay in the output folder, where they can be forgotten.
-    people = {row["person"] for row in by_command} - {""}
-    assert people
-    assert not any(person in json.dumps(artifacts) for person in people)
-
-
-def test_a_served_flow_is_scheduled_and_runs(
+def test_a_served_flow_is_scheduled_and_the_server_records_its_run(
     repository: Path,
     synthetic_set: Path,
     sface_bundle: Path,
     gallery_dir: Path,
+    by_command: list[dict[str, str]],
     tmp_path: Path,
     prefect_server: str,
 ) -> None:
@@ -284,10 +242,29 @@ def test_a_served_flow_is_scheduled_and_runs(
                 break
             time.sleep(1)
         assert state == "COMPLETED", (tmp_path / "log").read_text("utf-8")
-        assert (tmp_path / "out" / "report.html").is_file()
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
+    out = tmp_path / "out"
+    assert rows_of(out) == by_command
+    of_run = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}}
+    artifacts = ask(prefect_server, "artifacts/filter", of_run)
+    (table,) = [json.loads(one["data"]) for one in artifacts if one["key"] == "identification"]
+    counts = {row["what"]: row["count"] for row in table}
+    assert counts["faces"] == sum(row["face_index"] != "" for row in by_command)
+    # Of its album of broken files and scenes, many are unreadable: flows.automations sends that.
+    resource = {"id": [f"faceops.output.{out}"]}
+    event = {"filter": {"event": {"name": ["faceops.identify.unreadable"]}, "resource": resource}}
+    for _ in range(60):  # the server stores events by and by
+        if events := ask(prefect_server, "events/filter", event)["events"]:
+            break
+        time.sleep(0.5)
+    (found,) = events
+    assert f"Results: {out}\nWhat happened: " in found["payload"]["text"]
+    # Names stay in the output folder, where they can be forgotten.
+    people = {row["person"] for row in by_command} - {""}
+    assert people
+    assert not any(person in json.dumps(artifacts) for person in people)
 
 
 def test_a_folder_that_comes_back_is_waited_for(

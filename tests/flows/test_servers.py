@@ -54,13 +54,21 @@ def check_webhook_of_aliases(repository: Path, run: Any) -> None:
 
 
 def test_the_servers_start_once_keep_their_records_and_stop(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path,
+    empty_store: Path,
+    prefect_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import mlflow
 
     from faceops.registry.store import use_tracking
 
     shutil.copy(repository / "Makefile", tmp_path)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    (tmp_path / ".servers").mkdir()
+    records = prefect_home.rename(tmp_path / ".servers/prefect") / "prefect.db"
+    os.utime(records, (0, 0))
     mlflow_port, prefect_port = free_port(), free_port()
     # By default a webhook of MLflow must be https and public.
     monkeypatch.setenv("MLFLOW_WEBHOOK_ALLOWED_SCHEMES", "http")
@@ -96,7 +104,7 @@ def test_the_servers_start_once_keep_their_records_and_stop(
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     use_tracking(tmp_path)
     assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
-    assert (tmp_path / ".servers/prefect/prefect.db").is_file()
+    assert records.stat().st_mtime > 0
     assert list((tmp_path / "mlartifacts").iterdir())
 
 
