@@ -63,8 +63,9 @@ def make_inputs(root: Path) -> None:
     ]
     pq.write_table(pa.Table.from_pylist(cropped), root / "build/crop/faces.parquet")
     torch.manual_seed(0)
-    save_model(build_backbone("resnet18", 32), root / "build/train")
-    settings = {"train": {"backbone": "resnet18"}, "verify": {"pairs": 100, "default_budget": 0.4}}
+    save_model(build_backbone("resnet18", 32, 32), root / "build/train")
+    train = {"backbone": "resnet18", "input_size": 32}
+    settings = {"train": train, "verify": {"pairs": 100, "default_budget": 0.4}}
     params = Params.model_validate(
         settings
         | {
