@@ -103,7 +103,7 @@ def write_records(folder: Path, unknown: np.ndarray, alone: float) -> None:
             columns: dict[str, Any] = {
                 "photo_id": [f"{one:064x}" for one in photo[some].tolist()],
                 "photo_path": [f"2026/holiday/photo {one:08d}.jpg" for one in photo[some].tolist()],
-                "reason": np.where(unknown[some], "below_threshold", None),
+                "reason": ["below_threshold" if one else None for one in unknown[some].tolist()],
                 **{name: np.full(len(photo[some]), 60.25) for name in number},
                 "face_index": index[some].astype(np.int32),
             }
@@ -119,8 +119,8 @@ def group(folder: Path, faces: int, as_if: int) -> tuple[np.ndarray, str]:
     thresholds, size = bundle.release.thresholds, bundle.release.embedding_size
     budget = thresholds.default_budget
     same = thresholds.for_groups(budget, as_if)
-    thresholds = SimpleNamespace(default_budget=budget, for_groups=lambda *_: same)
-    release = SimpleNamespace(thresholds=thresholds, embedding_size=size)
+    fixed = SimpleNamespace(default_budget=budget, for_groups=lambda *_: same)
+    release = SimpleNamespace(thresholds=fixed, embedding_size=size)
     used: Any = SimpleNamespace(release=release, verify=bundle.verify)
     embeddings = np.memmap(folder / "embeddings", "<f4", "r", shape=(faces, size))
     start, cpu = time.monotonic(), time.process_time()

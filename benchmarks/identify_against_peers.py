@@ -23,6 +23,7 @@ import csv
 import os
 import shutil
 import statistics
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from itertools import product
@@ -30,10 +31,10 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+import pyarrow.parquet as pq
 from PIL import Image
 
 from benchmarks import FACEOPS, Timed, timed
-from experiments.lfw_identification import choose
 from faceops.base.parallel import usable_cpus
 from faceops.release.export import assemble
 
@@ -98,6 +99,24 @@ def naming_fewer(matches: list[Match], strangers: int) -> tuple[float, list[Matc
     limit = closest[strangers] if len(closest) > strangers else float("inf")
     within = [match for match in matches if match.distance < limit]
     return max(within, default=Match(0, "", ""))[0], within
+
+
+def choose(split: Path, people: int, strangers: int) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the photos of each known person, and one photo of each stranger.
+
+    `split` is the table of faces that the stage `split` wrote; only its test people are used.
+    """
+    photos: dict[str, list[str]] = defaultdict(list)
+    for face in pq.read_table(split, columns=["person", "path", "split"]).to_pylist():
+        if face["split"] == "test":
+            photos[face["person"]].append(face["path"])
+    draw = Random(7)
+    able = sorted(person for person, paths in photos.items() if len(paths) >= 5)
+    if len(able) < people or len(photos) - people < strangers:
+        sys.exit(f"{split} has too few test people: {people} with five photos, {strangers} others.")
+    known = {person: sorted(photos[person]) for person in sorted(draw.sample(able, people))}
+    others = sorted(set(photos) - set(known))
+    return known, [min(photos[person]) for person in sorted(draw.sample(others, strangers))]
 
 
 def copy_photos(root: Path, folder: Path, photos: int | None, *, enlarge: bool) -> None:

@@ -121,7 +121,7 @@ class GenuinePairs:
         people = self.person.max() + 1
         errors = np.bincount(self.person, self.weight * self.failed, people)
         gone = np.bincount(self.person, self.weight * self.failed * rejected, people)
-        drawn = resampled_people(people, 0, accept=lambda times: (times @ errors) > 0)
+        drawn = resampled_people(people, 0, accept=lambda times: bool(times @ errors > 0))
         low, high = percentile_interval(
             np.array([(times @ gone) / (times @ errors) for times in drawn])
         )
@@ -209,7 +209,8 @@ def degraded(crop: np.ndarray, kind: int, strength: float) -> tuple[np.ndarray, 
 
 def fit(model: MeasuredModel, sets: list[Faces]) -> None:
     """Print the exponents, in a scale in which that of the score is 4."""
-    x, y, weight, part = [], [], [], []
+    x, y, weight = [], [], []
+    part: list[np.ndarray] = []
     for faces in sets:
         person = codes(faces.persons)
         photos = np.bincount(person)[person]

@@ -16,35 +16,25 @@ mirror image's.
 BUILD may have people of other sources too, see lfw_pins_families.yaml. The first table is of LFW's
 test people, a second one of those of each source and of all.
 
-With backbone `pretrained`, SFace as published is measured too, with its own verifier and
-thresholds, and compared with the trained model, paired over people. If no epoch is better than
-SFace on the validation people, the weights of the last epoch are compared instead.
+With backbone `pretrained` and no epoch better than SFace on the validation people, the result is
+SFace.
 
 An interrupted run continues after its last epoch when it is started again with the same --out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from experiments import parser, run
-from experiments.results import (
-    FIGURES,
-    GAINS,
-    Figure,
-    Gain,
-    pairs_gain,
-    print_results,
-    share_gain,
-    table,
-)
 from experiments.training import (
     LFW,
     BuiltFaces,
     embed_faces,
     fit,
-    load_last_epoch,
     read_build,
     read_settings,
     run_facts,
@@ -59,7 +49,7 @@ from faceops.embedding.training.inputs import build_inputs
 from faceops.embedding.training.training_loop import start_model
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals, scan_pairs
-from faceops.evaluation.protocols.identification import ClosedSet, OpenSet, closed_set, open_set
+from faceops.evaluation.protocols.identification import closed_set, open_set
 from faceops.evaluation.protocols.lfw import LfwView1, lfw_view1, read_pairs_list
 from faceops.evaluation.protocols.verification import (
     OneAgainstTen,
@@ -67,7 +57,7 @@ from faceops.evaluation.protocols.verification import (
     one_against_ten,
     random_pairs,
 )
-from faceops.gate.trials import ModelFigures, Outcomes, resampled_weights
+from faceops.evaluation.report.document import shown_interval, shown_share
 from faceops.verification.fit import fit_verifier
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import codes
@@ -80,7 +70,6 @@ FAR = 0.01
 FARS = (FAR, 1e-3)
 PEOPLE, DRAWS = 120, 20
 STRANGERS = 0.5  # share of the people who are not enrolled, open set
-REPEATS = 300  # of the bootstrap
 LISTS = ("pairsDevTrain.txt", "pairsDevTest.txt")
 # Of a model trained on LFW alone from an ImageNet start; the last two on other unseen people.
 PUBLISHED = {
@@ -91,6 +80,35 @@ PUBLISHED = {
     "against": 0.8505,
     "verifier": 0.9714,
 }
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A rate, higher being better.
+
+    spread: standard deviation over draws; interval: {"low", "high"}, 95 % over people.
+    """
+
+    name: str
+    ours: float
+    published: float | None = None
+    spread: float | None = None
+    interval: dict[str, Any] | None = None
+
+    def row(self) -> tuple[str, ...]:
+        """Return the cells of a table."""
+        varies = shown_interval(self.interval)
+        if self.spread is not None:
+            varies = f"± {self.spread:.4f}"
+        published = "" if self.published is None else shown_share(self.published)
+        return self.name, published, shown_share(self.ours), varies
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """Return a Markdown table."""
+    head = ("figure", "published", "ours", "s.d. or 95 % interval")
+    rows = [head, ("---",) * 4, *(figure.row() for figure in figures)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 @dataclass(frozen=True)
@@ -146,11 +164,9 @@ class Measured:
 
     view: LfwView1
     scan: PairScan  # all pairs of photos
-    ranks: ClosedSet  # among all people
     against: OneAgainstTen
     pairs: RandomPairs
     held_out: tuple[HeldOut, HeldOut]  # with one and with two gallery photos
-    search: OpenSet  # half of all people with two photos enrolled, one photo each
     sources: list[Figure]  # of each source's test people and of all; empty of LFW alone
     verifier: str
 
@@ -244,70 +260,17 @@ def measure(faces: BuiltFaces, embeddings: np.ndarray, params: Params, lists: Pa
     return Measured(
         view=lfw_view1(all_faces, verifier, chosen_on, scored, seed),
         scan=scan_pairs(unseen, verifier, FARS),
-        ranks=closed_set(unseen, verifier),
         against=one_against_ten(unseen, verifier),
         pairs=random_pairs(unseen, verifier, pairs, seed, draws),
         held_out=(
             held_out_people(unseen, verifier, thresholds, 1, seed),
             held_out_people(unseen, verifier, thresholds, 2, seed),
         ),
-        search=open_set(
-            unseen, verifier, thresholds, gallery_photos=1, unknown_share=STRANGERS, seed=seed
-        ),
         sources=source_figures(everybody, sources, verifier, params)
         if (sources != LFW).any()
         else [],
         verifier=f"{verifier.kind}, calibration {fitted.calibration.method}",
     )
-
-
-def tar_gains(old: PairScan, new: PairScan, seed: int) -> list[Gain]:
-    """Compare TAR at each FAR over all pairs; each model has its own threshold."""
-    resampled = [pair_intervals(scan, FARS, seed).resampled for scan in (old, new)]
-    errors = (resampled[1] - resampled[0]).std(axis=0, ddof=1)
-    return [
-        Gain(f"TAR at FAR {far:g}, all pairs", old.roc.tar(far), new.roc.tar(far), float(error))
-        for far, error in zip(FARS, errors, strict=True)
-    ]
-
-
-def search_gain(old: OpenSet, new: OpenSet, seed: int) -> Gain:
-    """Compare DIR at FPIR 0.01 on the same draws; each model has its own threshold."""
-    person, known = new.person, new.known
-    people = int(person.max()) + 1
-    weights = resampled_weights(person, known, people, REPEATS, seed)
-    models = [
-        ModelFigures(Outcomes(one.best, one.right, one.named), person, known) for one in (old, new)
-    ]
-    rates = np.array([[model.dir(weight, FAR) for model in models] for weight in weights])
-    error = float((rates[:, 1] - rates[:, 0]).std(ddof=1))
-    before, after = (model.dir(np.ones(people, np.float32), FAR) for model in models)
-    return Gain(f"DIR at FPIR {FAR:g}, {new.known_people} people enrolled", before, after, error)
-
-
-def gains(old: Measured, new: Measured, seed: int) -> list[Gain]:
-    """Return the differences of two models on the same people."""
-    drawn = [
-        (pairs.first, pairs.second, (before >= 0) == pairs.same, (after >= 0) == pairs.same)
-        for pairs, before, after in zip(
-            new.pairs.draws, old.pairs.scores, new.pairs.scores, strict=True
-        )
-    ]
-    first, second, before, after = (np.concatenate(part) for part in zip(*drawn, strict=True))
-    test, whose = new.view.test, new.pairs.person
-    decisions = [model.view_decisions(model.view.threshold) for model in (old, new)]
-    people = np.arange(len(new.against.chances))
-    return [
-        pairs_gain("View 1 accuracy", *decisions, (test.first_person, test.second_person), seed),
-        *tar_gains(old.scan, new.scan, seed),
-        share_gain("rank-1 among all test people", old.ranks.ranks == 1, new.ranks.ranks == 1,
-                   codes(new.ranks.probe_person), seed),
-        share_gain("1 genuine against 10 impostors", old.against.chances, new.against.chances,
-                   people, seed),
-        pairs_gain("balanced verification accuracy", before, after,
-                   (whose[first], whose[second]), seed),
-        search_gain(old.search, new.search, seed),
-    ]  # fmt: skip
 
 
 def main() -> None:
@@ -328,7 +291,6 @@ def main() -> None:
     sface = weight_path("sface") if pretrained else None
     model = start_model(settings, sface)
     mirrored = args.mirrored
-    before = embed_faces(model, faces, args.out, device, mirrored) if pretrained else None
     digests = (*faces.hashes, sha256_file(sface) if sface else "")
     train, val = faces.labelled("train"), faces.labelled("val")
     fitted = fit(
@@ -340,36 +302,25 @@ def main() -> None:
     measured = measure(faces, embeddings, params, args.lists)
     published = {} if settings.backbone == "facenet_nn2" else PUBLISHED  # none at this size
     parts = [
-        table(FIGURES, measured.figures(published, seed)),
+        table(measured.figures(published, seed)),
         f"Identification: {DRAWS} draws of {PEOPLE} DevTest people; mean and standard deviation"
         " over draws. Open set: a threshold meant for FPIR"
         f" {params.verify.default_budget:g}, set on validation people."
         f" Verifier: {measured.verifier}. Mirror images: {'yes' if mirrored else 'no'}.",
     ]
     if measured.sources:
-        parts += ["Test people of each source:", table(FIGURES, measured.sources)]
-    if before is not None:
-        sface_measured = measure(faces, before, params, args.lists)
-        which = "The trained model"
-        if fitted.facts["best_epoch"] == 0:
-            which = "No epoch was better than SFace on validation people. The last epoch's weights"
-            load_last_epoch(fitted, settings)
-            embeddings = embed_faces(fitted.model, faces, args.out, device, mirrored)
-            measured = measure(faces, embeddings, params, args.lists)
-        parts += [
-            "SFace as published:",
-            table(FIGURES, sface_measured.figures(published, seed)),
-            f"{which} compared with SFace, paired over people:",
-            table(GAINS, gains(sface_measured, measured, seed)),
-        ]
+        parts += ["Test people of each source:", table(measured.sources)]
     name = Path(args.overlay).stem
     names = ", ".join(np.unique(faces.sources))
     seen = f"{names}, LFW's official split: {faces.counts()}. Nothing was fitted to or chosen on"
     seen += " test people."
     if pretrained:
         seen += " SFace was trained on photos of celebrities, possibly some of these people."
-    facts = run_facts(seen, settings, {"": fitted.facts}, device)
-    print_results(name, f"LFW, {name}: DevTrain to DevTest", parts, facts, args.out)
+    facts = run_facts(seen, settings, fitted.facts, device)
+    title = f"# LFW, {name}: DevTrain to DevTest"
+    text = "\n\n".join([title, *parts, "\n".join(f"- {key}: {facts[key]}" for key in facts)])
+    (args.out / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def measure(
                 found.setdefault(way, []).append(rate)
         for way, values in found.items():
             rates.setdefault(way, []).append(np.mean(values, axis=0))
-    more: dict[str, list[float]] = {way: [] for way in rates}
+    more: dict[str, list[list[float]]] = {way: [] for way in rates}
     drawn = [galleries(person, photos, max(PHOTOS), enrolled, draws) for photos in PHOTOS]
     for several in zip(*drawn, strict=True):
         strangers = np.flatnonzero(~np.isin(person, person[several[0][1]]))
@@ -175,8 +175,9 @@ def main() -> None:
         raise UsageError("Name two sets or more; --only takes the name of one of them.")
     sets = {}
     for name, data in folders.items():
-        found = embed_folder(Path(data), args.work).faces
-        sets[name] = Faces(name, found.embeddings, found.persons, found.paths)
+        photos = embed_folder(Path(data), args.work)
+        found = photos.faces
+        sets[name] = Faces(name, found.embeddings, found.persons, found.paths, photos.quality)
     for name in [only] if only else sets:
         chosen = [other.half("choose") for key, other in sets.items() if key != name]
         others = [one.embeddings[np.unique(one.persons, return_index=True)[1]] for one in chosen]

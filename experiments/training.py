@@ -1,12 +1,9 @@
-"""What the training experiments share: settings, aligned faces, a training run that resumes.
-
-Everything in experiments/ that touches the training loop is here.
-"""
+"""What training experiments need: settings, aligned faces, a training run that resumes."""
 
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import yaml
-from pydantic import BaseModel
 from safetensors.torch import load_file, save_file
 
 from faceops.base.errors import FaceOpsError, UsageError, first_line
@@ -29,7 +25,7 @@ from faceops.embedding.embedder import Embedder, embed_crops
 from faceops.embedding.model_file import weights_sha256
 from faceops.embedding.training.checkpoint import load_checkpoint, run_key
 from faceops.embedding.training.dataset import FaceDataset
-from faceops.embedding.training.inputs import TrainingInputs, trains_head_only
+from faceops.embedding.training.inputs import TrainingInputs
 from faceops.embedding.training.training_loop import Trainer
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.release.export import git_commit
@@ -170,12 +166,10 @@ class Fitted:
     """A trained model in evaluation mode.
 
     facts: best_epoch, epochs, stopped, seconds and history.
-    checkpoints: the folder of the run's checkpoints.
     """
 
     model: Embedder
     facts: dict[str, Any]
-    checkpoints: Path
 
 
 def fit(
@@ -217,37 +211,24 @@ def fit(
         }
         write_json(facts_file, facts)
     model.load_state_dict(load_file(home / WEIGHTS))
-    return Fitted(model.eval(), facts, home)
-
-
-def load_last_epoch(fitted: Fitted, settings: Train) -> None:
-    """Load the weights of the last epoch into `fitted.model`, the averaged ones if there are."""
-    saved = load_checkpoint(fitted.checkpoints)
-    assert saved is not None
-    weights = saved[0]["trained"]
-    if settings.ema_decay:  # torch adds "module." to their names
-        averaged = saved[0]["average"]
-        weights = {name: averaged[f"module.{name}"] for name in weights}
-    trained = fitted.model.head if trains_head_only(settings) else fitted.model
-    trained.load_state_dict(weights)
+    return Fitted(model.eval(), facts)
 
 
 def run_facts(
-    data: str, settings: BaseModel, runs: dict[str, dict[str, Any]], device: torch.device
+    data: str, settings: Train, run: Mapping[str, Any], device: torch.device
 ) -> dict[str, str]:
     """Return what the figures of a run depend on: data, settings, training, machine, commit.
 
     Args:
         data: what the model has seen, in words.
-        runs: name -> `Fitted.facts`; "" names the only run.
+        run: `Fitted.facts`.
     """
     values = ", ".join(f"{key} {value}" for key, value in settings.model_dump().items())
     facts = {"data": data, "settings": values}
-    for name, run in runs.items():
-        facts[f"training {name}".strip()] = (
-            f"{run['epochs']} epochs ({run['stopped']}), best epoch {run['best_epoch']},"
-            f" {run['seconds']:.0f} s"
-        )
+    facts["training"] = (
+        f"{run['epochs']} epochs ({run['stopped']}), best epoch {run['best_epoch']},"
+        f" {run['seconds']:.0f} s"
+    )
     if device.type == "cuda":
         machine = torch.cuda.get_device_name(device)
     else:

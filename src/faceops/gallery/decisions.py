@@ -12,7 +12,7 @@ from faceops.gallery.storage import GalleryPlace, storage_of
 
 # Least overlap of two boxes of the same face; the detector finds no two faces that overlap more.
 # Of 305 faces that were detected again at another detail, 3 overlapped their earlier box by 0.4 to
-# 0.5, none by 0.2 to 0.4 (experiments.sticking).
+# 0.5, none by 0.2 to 0.4.
 SAME_PLACE = MAX_OVERLAP
 
 

@@ -1,19 +1,24 @@
-"""Runs in which something fails: lost, doubled and different rows, and what the user is told.
+"""The identify flow on a cluster: equal rows in every way, speed, and runs in which things fail.
 
-    python -m experiments.failures --lfw LFW/lfw-deepfunneled --out OUT [--photos 160] [--rows ROW]
+    python -m benchmarks.many_machines --lfw LFW/lfw-deepfunneled --out OUT --table rows | speed
+    python -m benchmarks.many_machines ... --table failures [--failures NAME ...]
 
-A run is `python -m flows.identify` with photos, shards and results in an S3 store, the gallery in
-PostgreSQL, and two workers of Dask, which a supervisor starts again when they end; all servers run
-on this machine. The command is run again until it ends well. The rows of faces.csv and unknown.csv,
-without the id of the run, as they are in the store, are compared with those of one undisturbed
-`faceops identify`. Workers or the driver are cut off by a network namespace, which takes root and
-`ip`.
+Photos of LFW and the published release. The rows of faces.csv and unknown.csv, without the id of
+the run, are compared with those of one undisturbed `faceops identify`. All servers run on this
+machine; exit code 1 if a row is lost, doubled or different.
+
+rows: the flow's thread pool, Dask with two and four workers, photos and shards in an S3 store,
+results copied to it, and a gallery in PostgreSQL. speed: the flow by threads and by Dask, in turns.
+failures: photos, shards and results in S3, the gallery in PostgreSQL, two workers of Dask, which a
+supervisor starts again when they end. The command is run again until it ends well. Workers or the
+driver are cut off by a network namespace, which takes root and `ip`.
 """
 
+import argparse
 import os
 import re
-import signal
 import sqlite3
+import statistics
 import subprocess
 import sys
 import time
@@ -23,6 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import FACEOPS, timed
 from benchmarks.cluster import (
     BUCKET,
     MODEL,
@@ -37,11 +43,10 @@ from benchmarks.cluster import (
     rows,
 )
 from benchmarks.containers import output
-from experiments import parser as new_parser
 from tests.postgres_server import PostgresServer
 
 STORE_S, POSTGRES_S = 30, 10
-CUT_S, LONG_S = 10, 60  # Dask closes a silent connection after 30 s
+CUT_S = 60  # Dask closes a silent connection after 30 s
 HOST, OTHER = "10.231.8.1", "10.231.8.2"
 DRIVER = "flows.identify"
 MOST_RUNS = 5
@@ -140,29 +145,17 @@ class World:
         if module not in (DRIVER, WORKER):
             self._cluster.serve(module)
 
-    def stop_store(self) -> None:
-        """Stop the store: it takes connections and does not answer."""
-        process = self._cluster.processes[STORE][-1]
-        process.send_signal(signal.SIGSTOP)
-        time.sleep(STORE_S)
-        process.send_signal(signal.SIGCONT)
-
     def restart_postgres(self) -> None:
         """Stop PostgreSQL, which ends all connections, and start it again."""
         self._postgres.stop()
         time.sleep(POSTGRES_S)
         self._postgres.start()
 
-    def cut(self, seconds: float) -> None:
+    def cut(self) -> None:
         """Take the link down; nobody gets a closed connection."""
         output("ip", "-n", self._wire, "link", "set", "wire", "down")
-        time.sleep(seconds)
+        time.sleep(CUT_S)
         output("ip", "-n", self._wire, "link", "set", "wire", "up")
-
-
-def has_begun(world: World) -> bool:
-    """Whether shards are at work."""
-    return " new photos in " in world.said()
 
 
 def has_faces(world: World) -> bool:
@@ -183,29 +176,21 @@ def is_published(world: World) -> bool:
     return (world.out / "summary.json").is_file()
 
 
-KILL_DRIVER = partial(World.kill, module=DRIVER)
-CUT, CUT_LONG = partial(World.cut, seconds=CUT_S), partial(World.cut, seconds=LONG_S)
+KILL_DRIVER, CUT = partial(World.kill, module=DRIVER), World.cut
 ROWS = {
     "worker": Row("a worker killed", has_faces, partial(World.kill, module=WORKER)),
     "scheduler": Row("the scheduler killed, another one started", has_faces,
                      partial(World.kill, module=SCHEDULER)),
-    "driver-early": Row("the driver killed at its first shards", has_begun, KILL_DRIVER),
     "driver": Row("the driver killed between shards", has_faces, KILL_DRIVER),
     "driver-naming": Row("the driver killed while it names", is_naming, KILL_DRIVER),
     "driver-copy": Row("the driver killed while it copies results", is_published, KILL_DRIVER),
-    "store-stopped": Row(f"S3 does not answer for {STORE_S} s", has_faces, World.stop_store),
-    "store-killed": Row(f"S3 killed, away for {STORE_S} s", has_faces,
-                        partial(World.kill, module=STORE, down_s=STORE_S)),
-    "postgres": Row(f"PostgreSQL stopped for {POSTGRES_S} s, between shards", has_faces,
-                    World.restart_postgres),
-    "postgres-naming": Row(f"PostgreSQL stopped for {POSTGRES_S} s, while names are decided",
-                           is_naming, World.restart_postgres),
+    "store": Row(f"S3 killed, away for {STORE_S} s", has_faces,
+                 partial(World.kill, module=STORE, down_s=STORE_S)),
+    "postgres": Row(f"PostgreSQL stopped for {POSTGRES_S} s", has_faces, World.restart_postgres),
     "prefect": Row("Prefect's server killed, started again", has_faces,
                    partial(World.kill, module=PREFECT)),
     "workers-cut": Row(f"workers cut off for {CUT_S} s", has_faces, CUT, WORKER),
-    "workers-cut-long": Row(f"workers cut off for {LONG_S} s", has_faces, CUT_LONG, WORKER),
     "driver-cut": Row(f"the driver cut off for {CUT_S} s", has_faces, CUT, DRIVER),
-    "driver-cut-long": Row(f"the driver cut off for {LONG_S} s", has_faces, CUT_LONG, DRIVER),
 }  # fmt: skip
 
 
@@ -224,19 +209,10 @@ def compare(out: Path, expected: Rows) -> tuple[int, int, int]:
     return lost, doubled, different
 
 
-def main() -> int:
-    """Run all rows; print the table, exit code 1 if a row is lost, doubled or different."""
-    parser = new_parser(__doc__)
-    parser.add_argument("--lfw", type=Path, required=True, help="the folder lfw-deepfunneled")
-    text = "a folder; that of an earlier call has the photos and the gallery already"
-    parser.add_argument("--out", type=Path, required=True, help=text)
-    parser.add_argument("--photos", type=int, default=160)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    args = parser.parse_args()
-    out, wrong = args.out.resolve(), 0
+def failures(args: argparse.Namespace, album: Path, expected: Rows) -> bool:
+    """Let one thing fail in each run; print the table, return whether rows differ."""
+    out, wrong = args.out, 0
     here = out / time.strftime("%Y%m%dT%H%M%S")
-    album, expected = choose(args.lfw, args.photos, out)
-    print({name: len(there) for name, there in expected.items()})
     with (
         namespace() as wire,
         Cluster(here, HOST) as cluster,
@@ -246,18 +222,102 @@ def main() -> int:
         copy_gallery(out, database)
         cluster.serve_store()
         cluster.serve_prefect()
-        command = (cluster.make_bucket(album), *MODEL, "--gallery", database)
-        command = (*command, "--shard-photos", "32", "--shared", f"s3://{BUCKET}/s")
+        command = [cluster.make_bucket(album), *MODEL, "--gallery", database]
+        command += ["--shard-photos", "32", "--shared", f"s3://{BUCKET}/s"]
         world = World(cluster, postgres, wire, command)
         print("| what | exit codes | lost, doubled, different | messages |")
         print("| --- | --- | --- | --- |", flush=True)
-        for name in args.rows:
+        for name in args.failures:
             codes = world.run(ROWS[name], here / name)
             counts = compare(cluster.fetch(name, here / f"{name}-copy"), expected)
             wrong += sum(counts) + abs(codes[-1])
             cells = (ROWS[name].name, *(", ".join(map(str, each)) for each in (codes, counts)))
             print(f"| {' | '.join((*cells, '<br>'.join(world.messages())))} |", flush=True)
-    return int(wrong != 0)
+    return bool(wrong)
+
+
+FLOW = (sys.executable, "-m", DRIVER)
+
+
+def same_rows(args: argparse.Namespace, album: Path, expected: Rows) -> bool:
+    """Run in all ways; print and return whether rows differ."""
+    out, different = args.out, False
+    folder = str(out / "gallery")
+
+    def compare(
+        way: str, command: Sequence[str], photos: str | Path, gallery: str, *more: str, to: str = ""
+    ) -> None:
+        nonlocal different
+        target = ("--out", to, "--state", out / way) if to else ("--out", out / way)
+        timed(*command, photos, "--gallery", gallery, *MODEL, *target, *more)
+        is_same = rows(out / way) == expected
+        different |= not is_same
+        print(f"{way}: {'the same' if is_same else 'DIFFERENT'} rows", flush=True)
+
+    with Cluster(out) as cluster, closing(PostgresServer()) as server:
+        cluster.serve_store()
+        url, identify = cluster.make_bucket(album), (*FACEOPS, "identify")
+        compare("photos in S3", identify, url, folder)
+        compare("results to S3", identify, album, folder, to=f"s3://{BUCKET}/results")
+        database = server.address("archive")
+        copy_gallery(out, database)
+        compare("gallery in PostgreSQL", identify, album, database)
+        cluster.serve_prefect()
+        address = cluster.serve_scheduler()
+        cluster.add_workers(address, 2)
+        dask = ("--shard-photos", "64", "--dask", address, "--shared")
+        compare("thread pool", FLOW, album, folder, "--shard-photos", "64")
+        compare("Dask, 2 workers", FLOW, album, folder, *dask, str(out / "shared"))
+        cluster.add_workers(address, 2)
+        shared = f"s3://{BUCKET}/shared"
+        compare("Dask, 4 workers, photos and shards in S3", FLOW, url, folder, *dask, shared)
+    return different
+
+
+def speed(args: argparse.Namespace, album: Path, expected: Rows) -> bool:
+    """Time the flow by threads and by Dask; print the table, return whether rows differ."""
+    out, different = args.out, False
+    seconds: dict[str, list[float]] = {"threads": [], "Dask": []}
+    with Cluster(out) as cluster:
+        cluster.serve_prefect()
+        address = cluster.serve_scheduler()
+        cluster.add_workers(address, args.workers)
+        dask = ("--dask", address, "--shared", str(out / "shared"))
+        options = ("--gallery", out / "gallery", *MODEL, "--shard-photos", "512")
+        timed(*FLOW, out / "people", *options, "--out", out / "warm", *dask)
+        for number in range(args.times):
+            for way in list(seconds) if number % 2 else list(seconds)[::-1]:
+                found = out / f"{way}{number}"
+                more = dask if way == "Dask" else ()
+                seconds[way].append(timed(*FLOW, album, *options, "--out", found, *more).seconds)
+                different |= rows(found) != expected
+    for way, taken in seconds.items():
+        median = statistics.median(taken)
+        print(f"| {way} | {median:.1f} s | {args.photos / median:.1f} photos/s |")
+    return different
+
+
+TABLES = {"rows": same_rows, "speed": speed, "failures": failures}
+
+
+def main() -> int:
+    """Make the album and the undisturbed run, then one table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--lfw", type=Path, required=True, help="the folder lfw-deepfunneled")
+    text = "a folder; that of an earlier call has the photos and the gallery already"
+    parser.add_argument("--out", type=Path, required=True, help=text)
+    parser.add_argument("--table", choices=TABLES, required=True)
+    parser.add_argument("--photos", type=int, default=160)
+    parser.add_argument("--failures", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--workers", type=int, default=2, help="of the table speed")
+    parser.add_argument("--times", type=int, default=3, help="runs of the table speed")
+    args = parser.parse_args()
+    args.out = args.out.resolve()
+    album, expected = choose(args.lfw, args.photos, args.out)
+    print({name: len(there) for name, there in expected.items()}, flush=True)
+    return int(TABLES[args.table](args, album, expected))
 
 
 if __name__ == "__main__":
