@@ -107,7 +107,8 @@ def uri_of(path: Path) -> str:
 def place(text: str) -> Path:
     """Return the path that the engine has for what a user named: a folder, or a URL.
 
-    Raises UsageError: the URL holds credentials or a query.
+    Raises:
+        UsageError: the URL holds credentials or a query.
     """
     found = _URL.match(text)
     if found is None:
@@ -215,7 +216,8 @@ class ObjectStore:
 
         A folder without content has none, as stores know no folders; an object is in none.
 
-        Raises ObjectStoreError: it does not answer, refuses, or has no such bucket.
+        Raises:
+            ObjectStoreError: it does not answer, refuses, or has no such bucket.
         """
         start = self._path(name) + "/"
         for entry in self._listed(self._path(name), flat=False):

@@ -72,7 +72,8 @@ def add_folder(
 def check_folders(args: argparse.Namespace) -> None:
     """Check the folders that a command's arguments name, see `faceops.photos.folders`.
 
-    Raises UsageError: one of them is wrong.
+    Raises:
+        UsageError: one of them is wrong.
     """
     named = []
     for name, kind, use in getattr(args, "folders", ()):
@@ -118,7 +119,8 @@ def add_photo_limits(parser: argparse.ArgumentParser) -> None:
 def photo_limits(args: argparse.Namespace) -> PhotoLimits:
     """Return the limits of the arguments that `add_photo_limits` adds.
 
-    Raises UsageError: one is not a positive number.
+    Raises:
+        UsageError: one is not a positive number.
     """
     given = {}
     for name, field in (("max_megapixels", "max_pixels"), ("max_megabytes", "max_bytes")):
@@ -197,7 +199,8 @@ def choose_precision(
     comparable; a new one gets int8 where the release offers it and it is clearly faster on the CPU,
     and `device` allows no GPU: only then there is a sentence, else "".
 
-    Raises FaceOpsError: for a new gallery, as `int8_gain`.
+    Raises:
+        FaceOpsError: for a new gallery, as `int8_gain`.
     """
     if choice != "auto":
         return choice, ""
@@ -327,7 +330,8 @@ def _with_warning(folder: Path, name: str, note: str) -> str:
 def require_folder(folder: Path, advice: str) -> None:
     """Check that `folder` exists.
 
-    Raises UsageError: it does not; `advice` says what to do.
+    Raises:
+        UsageError: it does not; `advice` says what to do.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; {advice}.")

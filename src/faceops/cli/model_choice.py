@@ -44,7 +44,8 @@ def choose_model(contract_id: str, precision: PrecisionChoice, root: Path) -> Ch
 
     `root`: the folder of the local MLflow store if no server is set.
 
-    Raises FaceOpsError: the registry does not answer, and the cache has no champion of it.
+    Raises:
+        FaceOpsError: the registry does not answer, and the cache has no champion of it.
     """
     is_of_published = is_of(published_statement(), precision, contract_id)
     published = Choice(PUBLISHED, "the gallery was enrolled under it") if is_of_published else None

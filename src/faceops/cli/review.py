@@ -97,7 +97,8 @@ def _review(args: argparse.Namespace) -> int:
 def gallery_of(out: Path) -> "GalleryPlace":
     """Return the gallery that the results in `out` were made with.
 
-    Raises UsageError: there are no results, or they do not say it.
+    Raises:
+        UsageError: there are no results, or they do not say it.
     """
     from faceops.gallery.storage import gallery_place
     from faceops.identification.latest_run import latest_run

@@ -104,7 +104,8 @@ def read_params(path: Path) -> Params:
 def experiment_file(root: Path, name: str) -> Path:
     """Return the override file `name`: a path, or a name in `root`/experiments.
 
-    Raises UsageError: neither exists.
+    Raises:
+        UsageError: neither exists.
     """
     for path in (Path(name), root / "experiments" / f"{name}.yaml"):
         if path.is_file():

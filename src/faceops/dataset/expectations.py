@@ -75,7 +75,8 @@ def run_expectations(
         hard: names of expectations whose failure stops the pipeline.
         docs: folder for the Data Docs (HTML), which is replaced; None writes none.
 
-    Raises FaceOpsError: an expectation could not be evaluated, or `docs` cannot be written.
+    Raises:
+        FaceOpsError: an expectation could not be evaluated, or `docs` cannot be written.
     """
     import great_expectations as gx  # takes seconds
     import great_expectations.expectations as classes
@@ -163,7 +164,8 @@ def stop_on_hard_failures(results: Sequence[ExpectationResult], report: str) -> 
 
     `report`: the files with the details, for the message.
 
-    Raises FaceOpsError: a hard expectation failed.
+    Raises:
+        FaceOpsError: a hard expectation failed.
     """
     failed = [result for result in results if not result.success]
     if hard := [result for result in failed if result.hard]:

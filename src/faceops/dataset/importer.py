@@ -204,7 +204,8 @@ def _read_list(file: Path) -> dict[str, str]:
 def read_sources(data: Path) -> dict[str, dict[str, Any]]:
     """Return name of a source -> places, terms and counts; {} for a folder without sources.json.
 
-    Raises FaceOpsError: the file is not the JSON that FaceOps wrote.
+    Raises:
+        FaceOpsError: the file is not the JSON that FaceOps wrote.
     """
     path = data / _SOURCES_FILE
     try:

@@ -47,7 +47,8 @@ def write_manifest(table: pa.Table, path: Path) -> None:
 def read_manifest(path: Path) -> pa.Table:
     """Return the manifest in the file `path`.
 
-    Raises FaceOpsError: no such file, no Parquet, or columns that are not the manifest's.
+    Raises:
+        FaceOpsError: no such file, no Parquet, or columns that are not the manifest's.
     """
     try:
         table = pq.read_table(path)
@@ -74,7 +75,8 @@ def is_photo_id(text: str) -> bool:
 def read_quarantine(path: Path) -> dict[str, str]:
     """Return photo_id -> the person's reason; empty if the file does not exist.
 
-    Raises FaceOpsError: not such a CSV, or a photo_id that is not a sha256.
+    Raises:
+        FaceOpsError: not such a CSV, or a photo_id that is not a sha256.
     """
     found = {}
     for line, row in enumerate(_read_rows(path), start=2):
@@ -113,7 +115,8 @@ def add_to_quarantine(path: Path, photos: Mapping[str, str]) -> int:
     Returns:
         How many rows were added.
 
-    Raises FaceOpsError: the file is wrong already, or cannot be written.
+    Raises:
+        FaceOpsError: the file is wrong already, or cannot be written.
     """
     listed = read_quarantine(path)
     new = [(photo_id, reason) for photo_id, reason in photos.items() if photo_id not in listed]

@@ -47,7 +47,8 @@ class ReviewedFace:
 def read_reviewed(file: Path) -> list[ReviewedFace]:
     """Return the faces in a file as `REVIEWED_FILE`, in its order; none without the file.
 
-    Raises FaceOpsError: it is not such a file.
+    Raises:
+        FaceOpsError: it is not such a file.
     """
     kinds = {PERSON: PERSON, STRANGER: STRANGER}
     try:
@@ -85,7 +86,8 @@ def write_hard_negatives(file: Path, pairs: Mapping[tuple[str, str], int]) -> No
 def read_hard_negatives(file: Path) -> list[tuple[str, str]]:
     """Return the pairs of people in the file; none without the file.
 
-    Raises FaceOpsError: it is not such a file.
+    Raises:
+        FaceOpsError: it is not such a file.
     """
     try:
         return [(csv_text(row["person"]), csv_text(row["other"])) for row in _rows(file)]

@@ -37,7 +37,8 @@ def split_randomly(
         val, test: shares of the people.
         min_photos: people with fewer are used as negatives only.
 
-    Raises FaceOpsError: fewer than six people with `min_photos`.
+    Raises:
+        FaceOpsError: fewer than six people with `min_photos`.
     """
     draws = {person: draw(seed, person) for person in photos}
     splits = {p: VAL if d < val else TEST if d < val + test else TRAIN for p, d in draws.items()}
@@ -65,7 +66,8 @@ def split_by_lists(
         shares: of validation people, and of test people among those in neither list.
         min_photos: people with fewer are used as negatives only.
 
-    Raises FaceOpsError: a split has fewer than two people with `min_photos`.
+    Raises:
+        FaceOpsError: a split has fewer than two people with `min_photos`.
     """
     train_keys, test_keys = {name_key(p) for p in dev_train}, {name_key(p) for p in dev_test}
     if both := sorted(train_keys & test_keys):

@@ -23,7 +23,8 @@ class InputStage(nn.Module):
     The change of size is antialiased bilinear, as two products with a fixed matrix: the same sums
     on every device and in ONNX, whose antialiased Resize differs between runtimes.
 
-    Raises FaceOpsError: a colour that is not in COLOURS.
+    Raises:
+        FaceOpsError: a colour that is not in COLOURS.
     """
 
     luma: torch.Tensor
@@ -169,7 +170,8 @@ def embed_crops(
 def choose_device(name: str) -> torch.device:
     """Return the device `name`; "auto" is a CUDA GPU when there is one, else the CPU.
 
-    Raises FaceOpsError: "cuda" without a GPU; falling back in silence would cost days.
+    Raises:
+        FaceOpsError: "cuda" without a GPU; falling back in silence would cost days.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -50,7 +50,8 @@ def trained_epochs(folder: Path) -> int:
 def load_model(folder: Path) -> Embedder:
     """Return the embedder that `save_model` wrote to `folder`, on the CPU, in evaluation mode.
 
-    Raises FaceOpsError: a file is missing or damaged, or the two do not belong together.
+    Raises:
+        FaceOpsError: a file is missing or damaged, or the two do not belong together.
     """
     again = "run the train stage again"
     try:

@@ -103,7 +103,8 @@ class CroppedPhoto:
 def crop_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> CroppedPhoto:
     """Return the face in a photo of one person; a photo that cannot be used gives a reason.
 
-    Raises PhotoShortageError: the machine lacks memory or the like.
+    Raises:
+        PhotoShortageError: the machine lacks memory or the like.
     """
     try:
         if settings.mode == "center":

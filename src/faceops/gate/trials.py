@@ -71,7 +71,8 @@ def draw_trials(
         gallery_photos: photos enrolled per person, who has at least one photo more.
         unknown_share: share of the people with so many photos who become strangers.
 
-    Raises FaceOpsError: too few people have so many photos.
+    Raises:
+        FaceOpsError: too few people have so many photos.
     """
     able = np.flatnonzero(np.bincount(person[usable], minlength=person.max() + 1) > gallery_photos)
     enrolled = round(len(able) * (1 - unknown_share))

@@ -48,7 +48,8 @@ class ExcludeRules:
     def of_options(cls, root: Path, exclude: Sequence[str]) -> "ExcludeRules":
         """Return the rules of the option --exclude.
 
-        Raises UsageError: a pattern is wrong.
+        Raises:
+            UsageError: a pattern is wrong.
         """
         if not exclude:
             return cls()

@@ -97,7 +97,8 @@ def check_folders(folders: Sequence[Folder]) -> None:
     another kind, or lie inside a gallery or a release bundle. Its path has to be UTF-8, as have all
     others but those of photos, which are opened by their bytes.
 
-    Raises UsageError: one of them is wrong.
+    Raises:
+        UsageError: one of them is wrong.
     """
     for folder in folders:
         if folder.kind is not PHOTOS and folder.use is not Use.CLEAN:
@@ -116,7 +117,8 @@ def check_folders(folders: Sequence[Folder]) -> None:
 def require_utf8(path: Path, what: str) -> None:
     """Refuse a path that is not UTF-8: Parquet files, JSON and servers cannot name it.
 
-    Raises UsageError: it is not, or a link leads to a path that is not.
+    Raises:
+        UsageError: it is not, or a link leads to a path that is not.
     """
     for name in (str(path), os.path.realpath(path)):
         try:

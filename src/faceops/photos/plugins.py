@@ -125,7 +125,8 @@ def register_jxl(signature: re.Pattern[bytes]) -> None:
 def jxl_size(content: bytes) -> tuple[int, int]:
     """Return the width and height that a JPEG XL file states; the plug-in decodes as it opens.
 
-    Raises ValueError: it is broken.
+    Raises:
+        ValueError: it is broken.
     """
     start = 0 if content[:2] == b"\xff\x0a" else _codestream(content)
     bits = (byte >> place & 1 for byte in content[start + 2 : start + 16] for place in range(8))

@@ -100,7 +100,8 @@ def stored_area(
 class XmpDocument:
     """A packet to be read, changed and written; a new one without `content`.
 
-    Raises ValueError: `content` is not XML, not XMP, or has a document type.
+    Raises:
+        ValueError: `content` is not XML, not XMP, or has a document type.
     """
 
     def __init__(self, content: bytes | None = None) -> None:
@@ -260,7 +261,8 @@ class XmpDocument:
 def read_sidecar(path: Path) -> XmpDocument | None:
     """Return the packet in the sidecar `path`, a file or in a store; None if there is none.
 
-    Raises FaceOpsError: it is damaged, too large, or cannot be read.
+    Raises:
+        FaceOpsError: it is damaged, too large, or cannot be read.
     """
     try:
         if is_url(path):

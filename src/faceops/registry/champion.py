@@ -61,7 +61,8 @@ def champions() -> list[Event]:
 def note_champion(event: Event) -> None:
     """Add to the log, which keeps as many of the latest entries as a tag can hold.
 
-    Raises FaceOpsError: the tag is not readable as a log.
+    Raises:
+        FaceOpsError: the tag is not readable as a log.
     """
     if len(event.because) > _LONGEST:
         event = replace(event, because=f"{event.because[:_LONGEST]}...")
@@ -132,7 +133,8 @@ def previous_champion(
 def promotion_lock() -> AbstractContextManager[None]:
     """Lock the store that MLflow points at, for processes that share its address and this cache.
 
-    Raises FaceOpsError: another process holds the lock.
+    Raises:
+        FaceOpsError: another process holds the lock.
     """
     address = mlflow.get_tracking_uri()
     path = store_cache(address) / "promotion.lock"

@@ -98,7 +98,8 @@ def use_tracking(root: Path, experiment: str = EXPERIMENT) -> str:
     Returns the address, see `point_at_store`. Artifacts of a local store go to `root`/mlartifacts:
     MLflow's default is the working directory of the process that made the experiment.
 
-    Raises StoreError: the store does not answer.
+    Raises:
+        StoreError: the store does not answer.
     """
     address = point_at_store(root)
     with store_errors(f"opening the experiment {experiment}"):

@@ -162,7 +162,8 @@ def find_registered(release: Release, signed_by: str = "") -> Version | None:
 def version_details(version: Version) -> VersionDetails:
     """Read the details of `version`; params and metrics are empty where its run was deleted.
 
-    Raises StoreError: the store does not answer.
+    Raises:
+        StoreError: the store does not answer.
     """
     with store_errors(f"reading version {version.version}"):
         client = mlflow.MlflowClient()

@@ -174,7 +174,8 @@ class Bundle:
     def embed_with_lengths(self, crops: np.ndarray) -> Embedded:
         """Return the embeddings of crops uint8 (N, 112, 112, 3) RGB.
 
-        Raises ValueError: the crops have another shape or type.
+        Raises:
+            ValueError: the crops have another shape or type.
         """
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (112, 112, 3):
             raise ValueError(f"crops are {crops.dtype} {crops.shape}, not uint8 (N, 112, 112, 3)")
@@ -215,7 +216,8 @@ class Bundle:
         It turns photos that lie on their side or head. `detail` above 0 also finds small faces in
         large photos, see `FaceFinder`.
 
-        Raises FaceOpsError: it was trained on crops that were not aligned by landmarks.
+        Raises:
+            FaceOpsError: it was trained on crops that were not aligned by landmarks.
         """
         if self.release.alignment.mode != "aligned":
             raise FaceOpsError(

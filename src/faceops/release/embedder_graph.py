@@ -110,7 +110,8 @@ def export_embedder(embedder: torch.nn.Module, opset: int) -> onnx.ModelProto:
     `embedder` takes float32 (B, 3, 112, 112) RGB 0-255 and is on the CPU. The same model gives
     the same bytes.
 
-    Raises FaceOpsError: the exporter wrote another opset than `opset`.
+    Raises:
+        FaceOpsError: the exporter wrote another opset than `opset`.
     """
     module = CropsToEmbeddings(embedder).eval()
     example = torch.zeros(2, 112, 112, 3, dtype=torch.uint8)

@@ -154,7 +154,8 @@ def assemble(root: Path, target: Path) -> Path:
     not in a stage, whose output would otherwise change with each commit; so is the int8 embedder,
     if offered.
 
-    Raises FaceOpsError: the pipeline has not run to its end.
+    Raises:
+        FaceOpsError: the pipeline has not run to its end.
     """
     sources = [root / "build/export" / name for name in EXPORTED]
     sources += [root / "build/evaluate" / name for name in EVALUATED]
@@ -213,7 +214,8 @@ def verifier_difference(
 
     On all pairs of rows of `embeddings`, float32 (N, D).
 
-    Raises FaceOpsError: it is more than `max_difference`, or NaN.
+    Raises:
+        FaceOpsError: it is more than `max_difference`, or NaN.
     """
     rows = np.arange(len(embeddings))
     first, second = embeddings[np.repeat(rows, len(rows))], embeddings[np.tile(rows, len(rows))]

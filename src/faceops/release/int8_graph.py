@@ -39,7 +39,8 @@ def quantise_embedder(
         float_layers: convolutions at the start, of each network, that stay in float32: they see
             the pixels, are cheap, and lose the most.
 
-    Raises CannotQuantise: the quantiser fails, or writes an invalid graph.
+    Raises:
+        CannotQuantise: the quantiser fails, or writes an invalid graph.
     """
     try:
         ready = equalise(prelu_as_convolution(fold_constants(embedder)), crops)

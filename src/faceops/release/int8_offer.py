@@ -95,7 +95,8 @@ class Offer(BaseModel):
 def write_offer(folder: Path, offer: Offer, embedder: bytes) -> None:
     """Write int8.json to `folder` and, if int8 is offered, the file `embedder`.
 
-    Raises FaceOpsError: it cannot be written.
+    Raises:
+        FaceOpsError: it cannot be written.
     """
     (folder / EMBEDDER_INT8).unlink(missing_ok=True)
     if offer.int8 is not None:
@@ -106,7 +107,8 @@ def write_offer(folder: Path, offer: Offer, embedder: bytes) -> None:
 def with_int8(release: Release, folder: Path) -> Release:
     """Return `release` with the int8 that `folder` offers; unchanged if there is no int8.json.
 
-    Raises FaceOpsError: int8.json is damaged, or was made for another embedder.
+    Raises:
+        FaceOpsError: int8.json is damaged, or was made for another embedder.
     """
     path = folder / OFFER_FILE
     if not path.is_file():
@@ -135,7 +137,8 @@ def int8_gain(bundle: Path) -> float:
     It is measured in half a second and kept in the cache, for the latest processor and version of
     ONNX Runtime.
 
-    Raises FaceOpsError: `bundle` is not a release bundle, or an embedder cannot be run.
+    Raises:
+        FaceOpsError: `bundle` is not a release bundle, or an embedder cannot be run.
     """
     offer = read_release(bundle).int8
     if offer is None:

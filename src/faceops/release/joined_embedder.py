@@ -97,7 +97,8 @@ def dlib_graph(content: bytes, manifest: bytes, opset: int) -> onnx.ModelProto:
         content: `face_recognition_model.bin`.
         manifest: the JSON that names its tensors.
 
-    Raises FaceOpsError: the files do not belong together or are of another network.
+    Raises:
+        FaceOpsError: the files do not belong together or are of another network.
     """
     graph = _Graph("dlib_")
     try:
@@ -192,7 +193,8 @@ def with_dlib(network: onnx.ModelProto, share: float) -> onnx.ModelProto:
         network: "crops" uint8 (batch, 112, 112, 3) -> "embeddings" (batch, D), L2-normalised. Its
             nodes and constants keep their names and order.
 
-    Raises FaceOpsError: the weights of dlib are not available.
+    Raises:
+        FaceOpsError: the weights of dlib are not available.
     """
     if not share:
         return network

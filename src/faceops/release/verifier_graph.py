@@ -91,7 +91,8 @@ def _calibration_nodes() -> list[onnx.NodeProto]:
 def pair_verifier(bundle: Bundle) -> Verifier:
     """Return the verifier that `bundle`'s verifier.onnx computes.
 
-    Raises FaceOpsError: the file is not a verifier of this project, or not for these embeddings.
+    Raises:
+        FaceOpsError: the file is not a verifier of this project, or not for these embeddings.
     """
     path = bundle.folder / VERIFIER
     try:

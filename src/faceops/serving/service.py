@@ -47,7 +47,8 @@ class RequestParams:
     def of(cls, params: Mapping[str, Any] | None) -> "RequestParams":
         """Return `params`, completed with `DEFAULTS`.
 
-        Raises UsageError: a value is wrong.
+        Raises:
+            UsageError: a value is wrong.
         """
         given = {**interface.DEFAULTS, **(params or {})}
         answer, budget, detail = given["answer"], given["budget"], given["detail"]
@@ -81,7 +82,8 @@ class CurrentGallery:
     def get(self) -> Gallery:
         """Return the gallery.
 
-        Raises FaceOpsError: there is none, it is damaged, or has another contract id.
+        Raises:
+            FaceOpsError: there is none, it is damaged, or has another contract id.
         """
         with self._lock:
             try:
@@ -126,7 +128,8 @@ class PhotoService:
 
     `gallery`: the enrolled people; without it nobody can be named.
 
-    Raises FaceOpsError: the release was trained on crops that were not aligned by landmarks.
+    Raises:
+        FaceOpsError: the release was trained on crops that were not aligned by landmarks.
     """
 
     def __init__(

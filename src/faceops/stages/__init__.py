@@ -25,7 +25,8 @@ COSTS = Path("build/costs")
 def read_json(path: Path) -> dict[str, Any]:
     """Return what an earlier stage wrote to `path`.
 
-    Raises FaceOpsError: the file is absent or damaged.
+    Raises:
+        FaceOpsError: the file is absent or damaged.
     """
     try:
         return read_json_object(path)

@@ -37,7 +37,8 @@ def main() -> None:
 def export(params: Params, folder: Path) -> None:
     """Write the bundle `folder` and compare it with the models that it was made of.
 
-    Raises FaceOpsError: an input is absent, or the bundle computes something else.
+    Raises:
+        FaceOpsError: an input is absent, or the bundle computes something else.
     """
     embedder = EMBED / EMBEDDER
     epochs = read_json(EMBED / "embed.json")["epochs"]

@@ -141,7 +141,8 @@ def threshold_in(
 
     `gallery_photos` are the numbers of photos of the enrolled people.
 
-    Raises UsageError: as `Thresholds.require`.
+    Raises:
+        UsageError: as `Thresholds.require`.
     """
     thresholds.require(budget, sum(gallery_photos))
     return album.threshold(budget, effective_people(gallery_photos))

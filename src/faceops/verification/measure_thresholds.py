@@ -47,7 +47,8 @@ def measure_thresholds(
         settings: the budgets. A budget that needs more people gets a row without a threshold.
         populations: text (N,), the calibration set of each face; None for one set.
 
-    Raises FaceOpsError: too few pairs to measure anything, or too few people for `default_budget`.
+    Raises:
+        FaceOpsError: too few pairs to measure anything, or too few people for `default_budget`.
     """
     people = len(np.unique(persons))
     if len(scores.genuine) < 1 or len(scores.impostor) < th.IMPOSTOR_PAIRS * 2:

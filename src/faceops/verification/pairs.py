@@ -71,7 +71,8 @@ def balanced_pairs(
     impostor pairs is hard: a random photo with the nearest of another person in a random pool of
     2,000, by `embeddings` float32 (N, D).
 
-    Raises FaceOpsError: nobody has two photos, or there is only one person.
+    Raises:
+        FaceOpsError: nobody has two photos, or there is only one person.
     """
     person = codes(persons)
     draw = np.random.default_rng(seed)

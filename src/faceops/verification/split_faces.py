@@ -22,7 +22,8 @@ class SplitFaces:
 def read_columns(file: Path, columns: list[str]) -> pa.Table:
     """Return `columns` of the Parquet file that a stage wrote.
 
-    Raises FaceOpsError: the file is absent or damaged.
+    Raises:
+        FaceOpsError: the file is absent or damaged.
     """
     try:
         return pq.read_table(file, columns=columns)
@@ -38,7 +39,8 @@ def read_split(faces: Path, split: str) -> SplitFaces:
 
     People with one photo (negative_only) are included: they serve as impostors.
 
-    Raises FaceOpsError: the file is absent or damaged, or nobody is in `split`.
+    Raises:
+        FaceOpsError: the file is absent or damaged, or nobody is in `split`.
     """
     table = read_columns(faces, ["crop", "path", "person", "split"])
     in_split = np.array(table["split"].to_pylist(), dtype=str) == split
@@ -62,7 +64,8 @@ def photo_sources(manifest: Path, paths: np.ndarray) -> np.ndarray:
 
     `manifest` is that of the stage validate. Photos that no import brought are `UNNAMED_SOURCE`.
 
-    Raises FaceOpsError: the file is absent or damaged.
+    Raises:
+        FaceOpsError: the file is absent or damaged.
     """
     table = read_columns(manifest, ["path", "source"])
     found = dict(zip(*table.to_pydict().values(), strict=True))
@@ -72,7 +75,8 @@ def photo_sources(manifest: Path, paths: np.ndarray) -> np.ndarray:
 def read_rows(file: Path, rows: np.ndarray) -> np.ndarray:
     """Return `rows` int (N,) of the array in `file` (.npy); no other row is read into memory.
 
-    Raises FaceOpsError: the file is absent or damaged, or has too few rows.
+    Raises:
+        FaceOpsError: the file is absent or damaged, or has too few rows.
     """
     try:
         table = np.load(file, mmap_mode="r", allow_pickle=False)

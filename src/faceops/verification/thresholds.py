@@ -131,7 +131,8 @@ class Thresholds(_Frozen):
     def for_search(self, budget: float, gallery_faces: int) -> float:
         """Return the threshold that keeps an FPIR of `budget` in a gallery of `gallery_faces`.
 
-        Raises UsageError: as `require`.
+        Raises:
+            UsageError: as `require`.
         """
         self.require(budget, gallery_faces)
         return as_threshold(search_log_odds(self.search_tails, budget, gallery_faces))
@@ -144,7 +145,8 @@ class Thresholds(_Frozen):
         than in truth where tails fall faster than exponentially. The bound of `for_search` rests on
         the highest scores of all, of which wrong labels have many, and is taken where it is lower.
 
-        Raises UsageError: as `require`.
+        Raises:
+            UsageError: as `require`.
         """
         threshold, tails = self.for_search(budget, faces), self.search_tails
         largest = tails[-1].gallery_faces
@@ -178,7 +180,8 @@ class Thresholds(_Frozen):
     def for_pairs(self, far: float) -> float:
         """Return the threshold at a false accept rate of pairs.
 
-        Raises UsageError: `far` is not between 0 and 1, or the people are too few for it.
+        Raises:
+            UsageError: `far` is not between 0 and 1, or the people are too few for it.
         """
         _check_budget(far)
         if self.people < (needed := people_for_far(far)):

@@ -48,7 +48,8 @@ def catalogue_path() -> Path:
 def read_catalogue(path: Path | None = None) -> dict[str, Weight]:
     """Return name -> weight in the order of the file `path` (default: FaceOps' own).
 
-    Raises FaceOpsError: no such file, no TOML, or a wrong entry.
+    Raises:
+        FaceOpsError: no such file, no TOML, or a wrong entry.
     """
     path = path or catalogue_path()
     try:

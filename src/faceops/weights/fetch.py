@@ -59,7 +59,8 @@ def weights_cache() -> Path:
 def find_or_fetch(weight: Weight, folder: Path | None, cache: Path) -> Path:
     """Return the verified file of `weight`: in `folder`, in `cache`, else fetched into `cache`.
 
-    Raises FaceOpsError: another file has its name in `folder`, or no source gave the right bytes.
+    Raises:
+        FaceOpsError: another file has its name in `folder`, or no source gave the right bytes.
     """
     found = find_local(weight, folder, cache)
     return found.path if found else fetch(weight, cache)
@@ -79,7 +80,8 @@ def find_local(weight: Weight, folder: Path | None, cache: Path) -> LocalWeight 
     In `folder` the file may have any name. A damaged file in the cache counts as absent, since
     fetching replaces it.
 
-    Raises FaceOpsError: `folder` cannot be read, or has other bytes under the name of the weight.
+    Raises:
+        FaceOpsError: `folder` cannot be read, or has other bytes under the name of the weight.
     """
     if folder is not None:
         named = folder / weight.file
@@ -120,7 +122,8 @@ def fetch(weight: Weight, cache: Path) -> Path:
     Each process works in its own folder and renames at the end, so several may fetch at the
     same time and none sees a part of a file. An existing file is replaced.
 
-    Raises FaceOpsError: the cache cannot be written, or no source gave the right bytes.
+    Raises:
+        FaceOpsError: the cache cannot be written, or no source gave the right bytes.
     """
     failures = []
     try:

@@ -84,7 +84,8 @@ class _Layer:
 def load_generator(weights: Path) -> Draw:
     """Return a function from latents, float64 (N, 100), to faces, uint8 (N, 64, 64, 3) RGB.
 
-    Raises FaceOpsError: the file is not the generator's state dict.
+    Raises:
+        FaceOpsError: the file is not the generator's state dict.
     """
     import torch
 

@@ -205,7 +205,8 @@ def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> di
 
     `weights`: the generator's file.
 
-    Raises FaceOpsError: the folder holds something else, or cannot be written.
+    Raises:
+        FaceOpsError: the folder holds something else, or cannot be written.
     """
     _check_or_write_sources(data, settings)
     drawings = list(chain(portraits(settings), album(settings)))

@@ -118,7 +118,8 @@ def check_train_params(train: Train, path: Path) -> None:
 
     Builds the backbone and the head without memory for their weights (torch's meta device).
 
-    Raises UsageError: names the file `path`, the key, its value and the valid ones.
+    Raises:
+        UsageError: names the file `path`, the key, its value and the valid ones.
     """
     miners = (*MINERS, "global")  # which mines over the training set, the others within a batch
     for name in train.miners:

@@ -112,7 +112,8 @@ def build_inception_resnet_v1(embedding_size: int, input_size: int, colour: str)
     normalisation makes the embedding (512-d where it was published). The stem and the reductions
     do not pad: the map is 3 x 3 at 160 pixels, 2 x 2 at 112, 1 x 1 at 80.
 
-    Raises FaceOpsError: `input_size` is below 75.
+    Raises:
+        FaceOpsError: `input_size` is below 75.
     """
     if input_size < SMALLEST_INPUT:
         raise FaceOpsError(

@@ -152,7 +152,8 @@ def _name_in_onnx(name: str) -> str:
 def load_sface(path: Path) -> Embedder:
     """Return SFace with the weights of the ONNX file `path`, in evaluation mode.
 
-    Raises FaceOpsError: the file is not SFace.
+    Raises:
+        FaceOpsError: the file is not SFace.
     """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]

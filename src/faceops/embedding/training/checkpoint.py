@@ -52,7 +52,8 @@ def save_checkpoint(folder: Path, tensors: dict[str, Tensors], state: dict[str, 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]] | None:
     """Return the groups of tensors (on the CPU) and the state in `folder`, or None.
 
-    Raises FaceOpsError: the file is damaged.
+    Raises:
+        FaceOpsError: the file is damaged.
     """
     path = folder / FILE
     if not path.exists():

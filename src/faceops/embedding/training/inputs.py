@@ -223,7 +223,8 @@ def build_inputs(
 ) -> TrainingInputs:
     """Return pixels, or the frozen trunk's features, which are cached in `folder`.
 
-    Raises FaceOpsError: a split has fewer than two people with two or more photos.
+    Raises:
+        FaceOpsError: a split has fewer than two people with two or more photos.
     """
     for name, faces in (("train", train), ("val", val)):
         if faces.people < 2:

@@ -58,7 +58,8 @@ class Processes:
     def join(cls, device: torch.device) -> "Processes":
         """Return the processes that torchrun started (by its environment), or this one alone.
 
-        Raises FaceOpsError: there are more processes than GPUs, or the others do not come.
+        Raises:
+            FaceOpsError: there are more processes than GPUs, or the others do not come.
         """
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:

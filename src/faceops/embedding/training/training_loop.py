@@ -87,7 +87,8 @@ def start_model(settings: Train, sface: Path | None) -> Embedder:
 
     With `settings.start` it is the trained model in that folder.
 
-    Raises FaceOpsError: there is none, or it is of another architecture than the settings say.
+    Raises:
+        FaceOpsError: there is none, or it is of another architecture than the settings say.
     """
     if settings.start:
         model = load_model(Path(settings.start))

@@ -238,7 +238,8 @@ class CroppedPhotos:
 def read_cropped_photos(folder: Path) -> CroppedPhotos:
     """Read the output folder of the crop stage.
 
-    Raises FaceOpsError: it is missing, unreadable or empty, or its two files do not match.
+    Raises:
+        FaceOpsError: it is missing, unreadable or empty, or its two files do not match.
     """
     crops_file, faces_file = folder / "crops.npy", folder / "faces.parquet"
     for file in (crops_file, faces_file):

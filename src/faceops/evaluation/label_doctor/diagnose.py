@@ -238,7 +238,8 @@ def diagnose(
     see `label_doctor.compare`. Time N x G (photos, groups); memory: the inputs, 100 MB per block,
     72 MB for a person with thousands of photos.
 
-    Raises UsageError: `share` is not between 0 and 0.5.
+    Raises:
+        UsageError: `share` is not between 0 and 0.5.
     """
     check_share(share)
     if not len(persons):

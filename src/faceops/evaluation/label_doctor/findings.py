@@ -104,7 +104,8 @@ def write_suspicions(
 def read_verdicts(file: Path) -> list[Row]:
     """Read a suspicions.csv that a person may have edited.
 
-    Raises FaceOpsError: missing file, not such a CSV, or an unknown verdict.
+    Raises:
+        FaceOpsError: missing file, not such a CSV, or an unknown verdict.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
@@ -152,7 +153,8 @@ def write_findings(
 
     Verdicts of an existing suspicions.csv are kept; contact sheets of an earlier run are removed.
 
-    Raises FaceOpsError: a suspect photo is not in `data`, or the existing list is damaged.
+    Raises:
+        FaceOpsError: a suspect photo is not in `data`, or the existing list is damaged.
     """
     suspects = sorted({photo for suspicion in suspicions for photo in suspicion.photos})
     photo_ids = {photo: _photo_id(data / str(faces.paths[photo])) for photo in suspects}
@@ -192,7 +194,8 @@ def confirmed_photos(rows: Sequence[Row], file: Path, data: Path) -> dict[str, s
 
     `rows` are those of suspicions.csv, `file`; their paths are relative to `data`.
 
-    Raises FaceOpsError: a photo has both yes and no, or is no longer in `data`.
+    Raises:
+        FaceOpsError: a photo has both yes and no, or is no longer in `data`.
     """
     refused = {row.photo_id: row.line for row in rows if row.verdict == "no"}
     reasons: dict[str, str] = {}

@@ -72,7 +72,8 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
     The pairs of `faces.missing`, photos without a face, are never accepted, and count neither in
     the histogram nor in the reliability.
 
-    Raises FaceOpsError: there is no genuine pair, or no impostor pair.
+    Raises:
+        FaceOpsError: there is no genuine pair, or no impostor pair.
     """
     whose = codes(np.array([*faces.persons, *faces.missing_persons], dtype=str))
     person = whose[: len(faces)]

@@ -139,7 +139,8 @@ def open_set(
     strangers, and so is a person with fewer. Drawn `draws` times. Without `thresholds` no probe is
     named.
 
-    Raises FaceOpsError: too few people with enough photos.
+    Raises:
+        FaceOpsError: too few people with enough photos.
     """
     person = codes(faces.persons)
     counts = np.bincount(person)

@@ -74,7 +74,8 @@ class AttributesFile:
         People and photos that are not among the faces are counted only: one file may serve
         several sets.
 
-        Raises UsageError: no row matches a face, or the key is not known here.
+        Raises:
+            UsageError: no row matches a face, or the key is not known here.
         """
         if self.key == "photo_id" and photo_ids is None:
             raise UsageError(

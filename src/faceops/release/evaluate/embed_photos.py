@@ -48,7 +48,8 @@ def labelled_photos(data: Path, people: Iterable[str] | None = None) -> list[Lab
     The first folder below names the person; different spellings of a name are one person. With
     `people`, only their photos are returned.
 
-    Raises UsageError: there are photos of fewer than two people, or somebody of `people` has none.
+    Raises:
+        UsageError: there are photos of fewer than two people, or somebody of `people` has none.
     """
     root = data / "photos" if (data / "photos").is_dir() else data
     if (data / "data" / "photos").is_dir():
@@ -226,7 +227,8 @@ def embed_photos(
         duplicates: keep copies of a photo, which pairs lists may name. Otherwise a copy is
             rejected: it would be a trivial genuine pair.
 
-    Raises FaceOpsError: no photo has a usable face, or `work` cannot be used.
+    Raises:
+        FaceOpsError: no photo has a usable face, or `work` cannot be used.
     """
     with PhotoStore(work / model.finder_identity[:16]) as store:
         rows = _find_faces(model, photos, quarantine, store, threads)

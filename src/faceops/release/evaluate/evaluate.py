@@ -42,7 +42,8 @@ _BLOCK = 64  # crops between two reports of progress
 def embed_test_people(model: MeasuredModel, crops_file: Path, faces_file: Path) -> EmbeddedFaces:
     """Return the faces of the test people, with their crops, embedded by `model`.
 
-    Raises FaceOpsError: the files are absent or do not match, or there are no test people.
+    Raises:
+        FaceOpsError: the files are absent or do not match, or there are no test people.
     """
     people = read_split(faces_file, "test")
     crops = read_rows(crops_file, people.rows)

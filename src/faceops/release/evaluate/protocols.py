@@ -132,7 +132,8 @@ LISTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def read_lists(protocol: str, data: Path, folder: Path | None) -> list[lfw.PairsList]:
     """Read the pairs lists of `protocol` from `folder`, or beside the photos of `data`.
 
-    Raises UsageError: one is missing.
+    Raises:
+        UsageError: one is missing.
     """
     beside = [data / "protocols" / "lfw", data / "protocols", data, data.parent]
     found = []

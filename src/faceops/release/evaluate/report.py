@@ -125,7 +125,8 @@ def write_report(
         verify: verify.json of the pipeline that made the model.
         history: history.csv of its training; it may not exist.
 
-    Raises FaceOpsError: `folder` cannot be written, or `verify` or `history` is damaged.
+    Raises:
+        FaceOpsError: `folder` cannot be written, or `verify` or `history` is damaged.
     """
     model, figures = result.model, result.figures
     rows = read_history(history) if history is not None and history.exists() else []
