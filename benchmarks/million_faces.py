@@ -300,9 +300,10 @@ def change_in_postgres(million: Million) -> None:
     server.start()  # with these buffers
     with closing(server):
         storage = server.new_gallery()
-        _, written = clock(gallery_at(million, storage).save)
+        gallery = gallery_at(million, storage)
+        _, written = clock(gallery.save)
         opened, read = clock(partial(Gallery.open, storage))
-        np.testing.assert_array_equal(opened.embeddings, million.gallery.embeddings)
+        np.testing.assert_array_equal(opened.embeddings, gallery.embeddings)
         _, added = clock(opened.with_faces(more_faces(opened)).save)
         now = Gallery.open(storage)
         _, removed = clock(now.without(now.faces.where("person", ["Person 0000500"])).save)

@@ -120,7 +120,7 @@ def static_measures() -> list[Measure]:
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
-            4_393,
+            4_394,
             aim=2_800,
         ),
         Measure("README: bytes", (ROOT / "README.md").stat().st_size, 10_240),
