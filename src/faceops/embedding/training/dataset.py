@@ -89,10 +89,10 @@ class Sampler(Protocol):
 class BalancedSampler:
     """Batches of P people x K photos (Hermans et al. 2017), and some negatives.
 
-    An epoch sees about as many photos as there are, and each person at least once. With
-    `square_root` a person's odds to be drawn are the square root of the number of photos (Mahajan
-    et al. 2018): the network does not overfit the few photos of most people, nor do the people
-    with many photos fill the batches.
+    An epoch sees about as many photos as there are, and each person at least once; with
+    `square_root` not each, since a person's odds to be drawn are the square root of the number of
+    photos (Mahajan et al. 2018): the network does not overfit the few photos of most people, nor
+    do the people with many photos fill the batches.
 
     Args:
         labels: int64 (N,), the person of each photo.

@@ -114,7 +114,6 @@ def validation_figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, 
     _, person, counts = np.unique(labels, return_inverse=True, return_counts=True)
     photos = counts[person]
     weight = 1 / photos
-    weight = 1 / photos
     genuine, impostor = cosines[same], cosines[~same]
     genuine_weight = (weight / (photos - 1).clip(1))[first[same]]
     rising = np.argsort(impostor)
