@@ -116,13 +116,12 @@ def validation_figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, 
     weight = 1 / photos
     genuine, impostor = cosines[same], cosines[~same]
     genuine_weight = (weight / (photos - 1).clip(1))[first[same]]
-    rising = np.argsort(impostor)
-    mass = np.cumsum((weight[first[~same]] * weight[second[~same]])[rising])
+    order = np.argsort(impostor)
+    rising = impostor[order]
+    mass = np.cumsum((weight[first[~same]] * weight[second[~same]])[order])
     mass = np.concatenate([[0], mass / mass[-1]])
     # The share of impostor pairs with a lower score than each genuine pair, and up to it.
-    below, upto = (
-        mass[np.searchsorted(impostor[rising], genuine, side)] for side in ("left", "right")
-    )
+    below, upto = (mass[np.searchsorted(rising, genuine, side)] for side in ("left", "right"))
     tars = [
         float(np.average(1 - below <= far + 1e-9, weights=genuine_weight)) for far in (1e-3, 1e-2)
     ]
