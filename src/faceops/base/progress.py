@@ -20,7 +20,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def progress_to(listener: Listener) -> Iterator[None]:
-    """Report the progress of all work in this context with a known total, in this thread."""
+    """Report to `listener` the progress of all work with a known total, in this thread."""
     token = _listener.set(listener)
     try:
         yield

@@ -223,8 +223,10 @@ class Agreement:
     def contradiction(self, person: str, embeddings: np.ndarray, faces: str = "faces") -> str:
         """Return a sentence if a group of faces seems to show somebody else than `person`, or "".
 
+        It does if the share `DISAGREEING` of them is unlike the person's enrolled faces.
+
         Args:
-            embeddings: float32 (N, D); at least `DISAGREEING` of them are unlike the person's.
+            embeddings: float32 (N, D), of the group.
             faces: what to call them in the sentence.
         """
         if person not in self._gallery.people or not len(embeddings):

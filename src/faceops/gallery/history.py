@@ -25,7 +25,7 @@ class Made:
         by: who decided, "" if not stated.
         sentence: what was decided.
         faces: number of faces concerned.
-        undone: whether none of them is valid any more.
+        undone: whether no entry of the batch is valid any more.
     """
 
     batch: str

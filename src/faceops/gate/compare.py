@@ -186,7 +186,7 @@ def _visible_groups(crops: CropRows) -> dict[str, np.ndarray]:
     return groups
 
 
-PHOTOS = 24  # different ones, in turn
+PHOTOS = 24  # that are timed, in turn
 FIRST_LOOK, LOOK_EVERY, MOST_PAIRS = 24, 12, 240  # pairs of measurements
 CONFIDENCE = 0.99
 

@@ -141,10 +141,8 @@ def forget_person(
         theirs.update(found.confirmed(people.decisions))
         clean = partial(_clean_outputs, locks, is_person, theirs, mark)
         outputs = clean(present)
-        photo_folders, is_mentioned = (
-            _sidecar_folders(known, outputs),
-            traces.mentions(keys | found.ids),
-        )
+        photo_folders = _sidecar_folders(known, outputs)
+        is_mentioned = traces.mentions(keys | found.ids)
         sidecars = forget_in_sidecars(photo_folders, is_shown, is_mentioned)
         absent = [valid_unicode(str(folder)) for folder in folders if folder not in present]
         unreachable = [*absent, *sidecars.unreachable]

@@ -320,9 +320,8 @@ def _remove_drawings(folder: Path, photo_paths: Iterable[str]) -> int:
     if not drawn.is_dir() or drawn.is_symlink():
         return 0
     pictures = [path for name in photo_paths if (path := drawn / drawn_path(name)).is_file()]
-    if not (
-        folder / output_folder.FACES_FILE
-    ).is_file():  # it is not known who is named in the copies
+    records = folder / output_folder.FACES_FILE
+    if not records.is_file():  # it is not known who is named in the copies
         pictures = [path for path in drawn.rglob("*") if path.is_file()]
     for path in pictures:
         path.unlink()
