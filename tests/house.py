@@ -116,7 +116,7 @@ def static_measures() -> list[Measure]:
         Measure(
             "src: import lines in code lines", import_share(source), 0.101, aim=0.09, shown="{:.1%}"
         ),
-        Measure("tests: lines", lines(python_files("tests")), 35_981, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 35_983, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
@@ -172,10 +172,10 @@ def trace(out: Path, module: str, arguments: list[str]) -> None:
 
 IDENTIFY = "faceops.cli identify data/album --gallery gallery --bundle build/export --out found"
 WALKS = {  # limit of files, aim, and the commands
-    "photo to row": (45, 25, [IDENTIFY]),
-    "crop to loss": (30, 18, ["faceops.stages.train"]),
+    "photo to row": (77, 25, [IDENTIFY]),
+    "crop to loss": (28, 18, ["faceops.stages.train"]),
     "export to champion": (
-        64,
+        81,
         30,
         ["faceops.stages.export", "faceops.cli release register", "faceops.cli release promote 2"],
     ),

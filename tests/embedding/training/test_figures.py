@@ -67,6 +67,8 @@ def test_figures_of_a_perfect_and_of_a_blind_embedding() -> None:
     blind = validation_figures(np.tile(np.array([1, 0], np.float32), (30, 1)), labels)
     assert blind["val_tar"] == 0
     assert blind["val_auc"] == pytest.approx(0.5)
+    for people in (np.zeros(30), np.arange(30)):  # no impostor pair, no genuine pair
+        assert np.isnan(validation_figures(perfect, people)["val_score"])
 
 
 def test_each_person_counts_the_same_however_many_photos_they_have() -> None:

@@ -103,7 +103,7 @@ def validation_figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, 
     Returns:
         val_tar (at FAR 1e-3), val_tar_far_1e-2, val_auc, and their mean val_score, by which
         epochs are compared. With few people TAR at 1e-3 depends on a few dozen impostor pairs;
-        TAR at 1e-2 steadies it, and AUC still moves when both are 1.
+        TAR at 1e-2 steadies it, and AUC still moves when both are 1. NaN without pairs of a kind.
     """
     if len(embeddings) > MAX_PHOTOS:
         chosen = _photos_of_drawn_people(labels)
@@ -115,6 +115,8 @@ def validation_figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, 
     photos = counts[person]
     weight = 1 / photos
     genuine, impostor = cosines[same], cosines[~same]
+    if not len(genuine) or not len(impostor):
+        return dict.fromkeys(("val_tar", "val_tar_far_1e-2", "val_auc", "val_score"), math.nan)
     genuine_weight = (weight / (photos - 1).clip(1))[first[same]]
     order = np.argsort(impostor)
     rising = impostor[order]
