@@ -20,12 +20,14 @@ from tests.conftest import copy_album, made_once
 
 @pytest.fixture(scope="session")
 def known_photos(
-    synthetic_set: Path, gallery: Gallery, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+    synthetic_set: Path, gallery_dir: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A state with the faces and crops of the photos of `album`, found under no path."""
 
     def make(folder: Path) -> None:
         album = copy_album(synthetic_set, folder / "album")
+        # A copy notes the output folder: forgetting somebody of the gallery would clean it.
+        gallery = Gallery.open(shutil.copytree(gallery_dir, folder / "gallery"))
         identify(album, gallery, bundle, folder / "out", IdentifySettings(keep_crops=True))
         with contextlib.closing(sqlite3.connect(folder / "out" / "state.sqlite")) as db, db:
             for table in ("files", "unknown_faces", "unknown_given"):
