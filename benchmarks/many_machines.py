@@ -306,7 +306,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--lfw", type=Path, required=True, help="the folder lfw-deepfunneled")
-    text = "a folder; that of an earlier call has the photos and the gallery already"
+    text = "a new folder; for the table failures also that of an earlier call, which has the photos"
     parser.add_argument("--out", type=Path, required=True, help=text)
     parser.add_argument("--table", choices=TABLES, required=True)
     parser.add_argument("--photos", type=int, default=160)
