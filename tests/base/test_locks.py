@@ -6,7 +6,6 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,42 +21,26 @@ with file_lock(Path(sys.argv[1]), "it is in use"):
 """
 
 
-@pytest.fixture
-def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the lock `tmp_path`/new/.lock."""
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "new/.lock"), "60"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "locked\n"
-    yield process
-    process.kill()
-    process.wait()
-
-
-def test_the_error_names_the_process_that_holds_the_lock(
-    tmp_path: Path, holder: subprocess.Popen[str]
+def test_the_error_names_the_process_that_holds_the_lock_and_its_end_frees_it(
+    tmp_path: Path,
 ) -> None:
-    host = re.escape(socket.gethostname())
-    who = rf"\(pid {holder.pid} on {host}, since \d{{4}}-\d\d-\d\dT[\d:]+\+00:00\)"
-    busy = f"{re.escape(str(tmp_path / 'new'))} is in use by another faceops process {who}; wait"
-    for _ in range(2):  # the first attempt must not erase the holder's note
-        with pytest.raises(FaceOpsError, match=busy) as caught, folder_lock(tmp_path / "new"):
-            pytest.fail("two processes hold the lock")
-    assert caught.value.exit_code == 1
-
-
-def test_the_lock_of_a_killed_process_is_free(
-    tmp_path: Path, holder: subprocess.Popen[str]
-) -> None:
-    holder.kill()
-    holder.wait()
-    file = tmp_path / "new/.lock"
-    assert str(holder.pid) in file.read_text()
-    with folder_lock(tmp_path / "new"):
-        assert f'"pid": {os.getpid()},' in file.read_text()
-    assert file.read_text() == ""
-    with folder_lock(tmp_path / "new"):
-        pass
+    folder, note = tmp_path / "new", tmp_path / "new/.lock"
+    command = [sys.executable, "-c", HOLD, str(note), "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout and holder.stdout.readline() == "locked\n"
+        host = re.escape(socket.gethostname())
+        who = rf"\(pid {holder.pid} on {host}, since \d{{4}}-\d\d-\d\dT[\d:]+\+00:00\)"
+        busy = f"{re.escape(str(folder))} is in use by another faceops process {who}; wait"
+        for _ in range(2):  # the first attempt must not erase the holder's note
+            with pytest.raises(FaceOpsError, match=busy) as caught, folder_lock(folder):
+                pytest.fail("two processes hold the lock")
+        assert caught.value.exit_code == 1
+        holder.kill()
+    assert str(holder.pid) in note.read_text()
+    for _ in range(2):
+        with folder_lock(folder):
+            assert f'"pid": {os.getpid()},' in note.read_text()
+        assert note.read_text() == ""
 
 
 def test_a_folder_is_locked_without_a_file(tmp_path: Path) -> None:
@@ -76,13 +59,11 @@ def test_the_lock_works_on_a_full_disk(tmp_path: Path) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
         capture_output=True,
         text=True,
-        check=False,
     )
     assert (done.returncode, done.stdout) == (0, "locked\n"), done.stderr
 
 
 def test_a_lock_file_that_cannot_be_created_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    file = tmp_path / "file"
+    (file := tmp_path / "file").touch()
     with pytest.raises(FaceOpsError, match=r"lock cannot be written \("), folder_lock(file):
         pytest.fail("locked")

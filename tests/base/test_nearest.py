@@ -57,14 +57,11 @@ def test_empty_inputs_give_empty_results(queries: int, gallery: int, k: int) -> 
     assert gallery > 0 or (indices == -1).all()
 
 
-def test_the_number_of_openmp_threads_stays_as_it_was() -> None:
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(before + 1)
-    try:
-        nearest(np.eye(3), np.eye(3), 1, threads=1)
-        assert faiss.omp_get_max_threads() == before + 1
-    finally:
-        faiss.omp_set_num_threads(before)
+def test_the_number_of_openmp_threads_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to = []
+    monkeypatch.setattr(faiss, "omp_set_num_threads", set_to.append)
+    nearest(np.eye(3), np.eye(3), 1, threads=1)
+    assert set_to == [1, faiss.omp_get_max_threads()]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +77,6 @@ def test_an_index_finds_nearly_all_and_its_similarities_are_exact(
     lists: bool, faces: np.ndarray
 ) -> None:
     index = Index(faces, exact_rows=100, lists=lists)
-    assert not index.is_exact
     expected, _ = nearest(faces[::7], faces, 5)
     found, similarities = index.search(faces[::7], 5, 60)
     shared = [len({*a} & {*b}) / 5 for a, b in zip(expected, found.tolist(), strict=True)]
@@ -94,23 +90,17 @@ def test_an_index_finds_nearly_all_and_its_similarities_are_exact(
     assert all(len({*row}) == np.count_nonzero(row >= 0) + 1 for row in found)
 
 
-def test_up_to_a_size_an_index_is_exact(faces: np.ndarray) -> None:
-    index = Index(faces, exact_rows=len(faces))
-    assert index.is_exact
-    for one, other in zip(index.search(faces[:9], 4), nearest(faces[:9], faces, 4), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("lists", [False, True])
-def test_the_same_vectors_give_the_same_index_by_any_number_of_threads(
-    lists: bool, faces: np.ndarray
+@pytest.mark.parametrize(("exact_rows", "lists"), [(3000, False), (0, False), (0, True)])
+def test_up_to_a_size_an_index_is_exact_and_always_the_same_by_any_number_of_threads(
+    exact_rows: int, lists: bool, faces: np.ndarray
 ) -> None:
-    found = [
-        Index(faces, exact_rows=0, lists=lists, threads=threads).search(faces[:99], 9)
-        for threads in (1, 2)
-    ]
-    np.testing.assert_array_equal(found[0][0], found[1][0])
-    np.testing.assert_array_equal(found[0][1], found[1][1])
+    one, two = (Index(faces, "x", exact_rows, lists, threads) for threads in (1, 2))
+    found, again = one.search(faces[:99], 9), two.search(faces[:99], 9)
+    expected = nearest(faces[:99], faces, 9) if one.is_exact else again
+    assert one.is_exact == (exact_rows == 3000)
+    for part in range(2):
+        np.testing.assert_array_equal(found[part], again[part])
+        np.testing.assert_array_equal(found[part], expected[part])
 
 
 def test_making_a_large_index_is_told(

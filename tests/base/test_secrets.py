@@ -5,19 +5,17 @@ import io
 import json
 import logging
 import shutil
-import tarfile
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import zipfile
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError, without_secrets
 from faceops.cli import main
+from tests.http_server import send, serving
 
 Capture = pytest.CaptureFixture[str]
 SECRET = "sekret"
@@ -72,66 +70,40 @@ def test_a_long_text_takes_no_longer_a_character() -> None:
     assert time.process_time() - start < 1
 
 
-class Handler(BaseHTTPRequestHandler):
-    """An archive of one photo for the user `user` with the password `sekret`."""
-
-    def log_message(self, *args: object) -> None:
-        """Stay silent."""
-
-    def do_GET(self) -> None:
-        expected = f"Basic {base64.b64encode(b'user:sekret').decode()}"
-        if self.headers["Authorization"] != expected:
-            self.send_error(401)
-            return
-        photo, archive = io.BytesIO(), io.BytesIO()
-        Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photo, "PNG")
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            member = tarfile.TarInfo("Ann/1.png")
-            member.size = len(photo.getvalue())
-            tar.addfile(member, io.BytesIO(photo.getvalue()))
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(archive.getvalue())))
-        self.end_headers()
-        self.wfile.write(archive.getvalue())
+def archive_for_the_user(request: BaseHTTPRequestHandler) -> None:
+    """Answer with an archive of one photo, for the user `user` with the password `sekret`."""
+    if request.headers["Authorization"] != f"Basic {base64.b64encode(b'user:sekret').decode()}":
+        request.send_error(401)
+        return
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file, file.open("Ann/1.png", "w") as photo:
+        Image.new("RGB", (9, 9)).save(photo, "PNG")
+    send(request, archive.getvalue(), **{"Content-Length": str(len(archive.getvalue()))})
 
 
-@pytest.fixture
-def port() -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
-
-
-def test_an_import_with_credentials_works_and_records_none(
-    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+def test_an_import_with_credentials_or_those_of_netrc_works_and_records_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    place = f"127.0.0.1:{port}/photos.tar?token={SECRET}"
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
     data = ["--out", str(tmp_path / "work" / "data")]
-    assert main(["data", "import", "tree", f"http://user:{SECRET}@{place}", *data, "--json"]) == 0
-    outputs = capfd.readouterr()
-    assert json.loads(outputs.out)["photos"] == 1
-    assert_no_secret(tmp_path, *outputs)
-    # The message names the host and path only, and nothing that is kept for the resumption does.
-    assert main(["data", "import", "tree", f"http://user:wrong{SECRET}@{place}", *data]) == 1
-    outputs = capfd.readouterr()
-    assert (
-        f"http://***@127.0.0.1:{port}/photos.tar?*** was refused by the server (401" in outputs.err
-    )
-    assert_no_secret(tmp_path, *outputs)
-
-
-def test_credentials_may_stand_in_netrc(
-    port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login user password sekret\n")
-    (tmp_path / ".netrc").chmod(0o600)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    place = f"http://127.0.0.1:{port}/photos.tar"
-    assert main(["data", "import", "tree", place, "--out", str(tmp_path / "data")]) == 0
+    with serving(archive_for_the_user) as address:
+        place = f"{address.removeprefix('http://')}/photos.zip"
+        own = f"http://user:{SECRET}@{place}?token={SECRET}"
+        assert main(["data", "import", "tree", own, *data, "--json"]) == 0
+        outputs = capfd.readouterr()
+        assert json.loads(outputs.out)["photos"] == 1
+        assert_no_secret(tmp_path, *outputs)
+        # The message names the host and path only, and nothing kept for the resumption does.
+        wrong = own.replace("user:", "user:wrong")
+        assert main(["data", "import", "tree", wrong, *data]) == 1
+        outputs = capfd.readouterr()
+        assert f"http://***@{place}?*** was refused by the server (401" in outputs.err
+        assert_no_secret(tmp_path, *outputs)
+        (home / ".netrc").write_text("machine 127.0.0.1 login user password sekret\n")
+        (home / ".netrc").chmod(0o600)
+        assert main(["data", "import", "tree", f"http://{place}", *data]) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,14 @@
-"""Small sets of crops of people with a colour pattern each, with noise per photo."""
+"""Small sets of crops of people with a colour pattern each, with noise per photo; a network."""
 
 import numpy as np
+import torch
+from torch import nn
 
 from faceops.config.sections import Train
+from faceops.embedding.embedder import Embedder, InputStage
+from faceops.embedding.training.augmentation import Augmentation
 from faceops.embedding.training.dataset import FaceDataset
+from faceops.embedding.training.inputs import PixelInputs
 
 
 def coloured_people(
@@ -37,3 +42,19 @@ def tiny_training(**changes: object) -> Train:
         "device": "cpu",
     }
     return Train.model_validate(small | changes)
+
+
+def small_network(
+    middle: nn.Module | None = None, channels: int = 4, dropout: float = 0
+) -> Embedder:
+    """Return a network that trains and compiles in little time, without batch normalisation."""
+    torch.manual_seed(0)
+    stem = nn.Conv2d(1, channels, 4, stride=4)
+    trunk = nn.Sequential(InputStage(32, "grey"), stem, middle or nn.Identity())
+    layers = [nn.ReLU(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels * 64, 16)]
+    return Embedder("small", 16, trunk, nn.Sequential(*layers), 32, "grey")
+
+
+def pixel_inputs(train: FaceDataset, val: FaceDataset, settings: Train) -> PixelInputs:
+    """Return the inputs of a run that trains all layers on the CPU."""
+    return PixelInputs(train, val, torch.device("cpu"), Augmentation.of(settings))

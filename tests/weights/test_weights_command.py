@@ -18,35 +18,26 @@ def run(*argv: str) -> int:
     return int(args.run(args))
 
 
-def test_list_shows_terms_and_place(
+def test_list_shows_terms_and_place_and_goes_on_past_a_wrong_file(
     weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    (tmp_path / "onet.onnx").symlink_to((weights_dir / "onet.onnx").resolve())
+    own = tmp_path / "onet.onnx"
+    own.symlink_to((weights_dir / own.name).resolve())
     monkeypatch.setenv("FACEOPS_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
     assert run("list", "--json") == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows["onet"]["found"] == "folder"
-    assert rows["onet"]["path"] == str(tmp_path / "onet.onnx")
-    assert rows["sface"]["found"] == "not yet fetched"
-    assert rows["sface"]["path"] is None
+    assert (rows["onet"]["found"], rows["onet"]["path"]) == ("folder", str(own))
+    assert (rows["sface"]["found"], rows["sface"]["path"]) == ("not yet fetched", None)
     assert run("list") == 0
     text = capsys.readouterr().out
-    assert f"found:   folder {tmp_path / 'onet.onnx'}" in text
-    assert "licence: Apache-2.0" in text
-    assert "does not clear the rights" in text
-
-
-def test_list_reports_a_wrong_file_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
-    (tmp_path / "onet.onnx").write_bytes(b"something else")
-    monkeypatch.setenv("FACEOPS_WEIGHTS", str(tmp_path))
-    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
+    for part in (f"found:   folder {own}", "licence: Apache-2.0", "does not clear the rights"):
+        assert part in text
+    own.unlink()
+    own.write_bytes(b"something else")
     assert run("list") == 1
     text = capsys.readouterr().out
-    assert "onet.onnx is not the weight onet" in text
-    assert "synthetic_people: " in text
+    assert "onet.onnx is not the weight onet" in text and "synthetic_people: " in text
 
 
 def test_fetch_and_path_print_the_path_of_the_verified_file(
@@ -54,10 +45,9 @@ def test_fetch_and_path_print_the_path_of_the_verified_file(
 ) -> None:
     monkeypatch.setenv("FACEOPS_WEIGHTS", str(weights_dir))
     path = str(weights_dir / "onet.onnx")
-    assert run("fetch", "onet", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"onet": path}
-    assert run("path", "onet") == 0
-    assert capsys.readouterr().out == path + "\n"
+    assert run("fetch", "onet", "--json") == run("path", "onet") == 0
+    fetched, _, printed = capsys.readouterr().out.rstrip().rpartition("\n")
+    assert (json.loads(fetched), printed) == ({"onet": path}, path)
 
 
 def test_a_misspelt_name_is_refused_before_anything_is_fetched(

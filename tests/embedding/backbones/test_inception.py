@@ -19,10 +19,6 @@ TABLE_2 = [
 ]
 
 
-def rounding(printed: int) -> int:
-    return 50_000 if printed >= 1_000_000 else 600
-
-
 def as_the_paper_counts(layer: nn.Module) -> int:
     """Return the weights, and one bias per output, which is in the normalisation here."""
     total = 0
@@ -41,24 +37,15 @@ def test_layers_and_parameters_are_those_of_table_2() -> None:
         for name, side, channels, printed in TABLE_2:
             features = layers[name](features)
             assert features.shape == (2, channels, side, side), name
-            assert as_the_paper_counts(layers[name]) == pytest.approx(
-                printed, abs=rounding(printed)
-            ), name
+            rounding = 50_000 if printed >= 1_000_000 else 600
+            found = as_the_paper_counts(layers[name])
+            assert found == pytest.approx(printed, abs=rounding), name
         assert model.head[0](features).shape == (2, 1024, 1, 1)
         assert model.head(features).shape == (2, 128)
     assert as_the_paper_counts(model.head) == pytest.approx(131_000, abs=600)
     assert as_the_paper_counts(model) == pytest.approx(7_500_000, abs=50_000)
-
-
-def test_l2_pooling_is_where_table_2_has_it() -> None:
-    with torch.device("meta"):
-        model = build_backbone("facenet_nn2", 128)
-    found = {
-        name
-        for name, layer in model.trunk.named_children()
-        if any(isinstance(part, L2Pool) for part in layer.modules())
-    }
-    assert found == {f"inception{row}" for row in ("3b", "4a", "4b", "4c", "4d", "5a")}
+    pools = {name for name, layer in layers.items() if L2Pool in map(type, layer.modules())}
+    assert pools == {f"inception{row}" for row in ("3b", "4a", "4b", "4c", "4d", "5a")}
 
 
 def test_l2_pooling_is_the_norm_of_each_window() -> None:
@@ -78,9 +65,3 @@ def test_gradients_of_l2_pooling_at_zero_are_zero() -> None:
     L2Pool()(features).sum().backward()
     assert features.grad is not None
     assert torch.equal(features.grad, torch.zeros(1, 1, 4, 4))
-
-
-def test_gradients_of_l2_pooling_are_those_of_the_formula() -> None:
-    draw = torch.Generator().manual_seed(1)
-    features = torch.randn(1, 2, 3, 3, generator=draw, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(L2Pool(), features)

@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from faceops.embedding.training.dataset import (
-    BalancedSampler,
-    Epochs,
-    FaceDataset,
-    UniformSampler,
-)
+from faceops.embedding.training.dataset import BalancedSampler, Epochs, FaceDataset, UniformSampler
 from tests.embedding.faces_for_training import tiny_training
 
 # Ten people: 0 has 2 photos, 9 has 11; after them 6 singles.

@@ -46,14 +46,11 @@ def test_figures_of_a_batch_are_those_of_the_loop() -> None:
     assert math.isnan(epoch_means([alone])["positive_distance"])
 
 
-def test_a_run_that_learns_goes_on() -> None:
+def test_only_a_loss_stuck_at_the_margin_for_two_epochs_is_an_error() -> None:
     check_collapse([row(1), row(2)])
     check_collapse([{"epoch": 0, "phase": "start"}, row(1, **STUCK)])
     check_collapse([row(1, **STUCK), row(2), row(3, **STUCK)])
     check_collapse([row(1, phase="warmup", **STUCK), row(2, phase="warmup", **STUCK)])
-
-
-def test_a_loss_stuck_at_the_margin_is_an_error_after_two_epochs() -> None:
     message = r"since epoch 4 the loss is stuck at the margin .* raise train.warmup_epochs"
     with pytest.raises(FaceOpsError, match=message):
         check_collapse([row(3), row(4, **STUCK), row(5, **STUCK)])

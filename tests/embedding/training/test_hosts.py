@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from faceops.embedding.embedder import Embedder, InputStage
-from faceops.embedding.training.augmentation import Augmentation
-from faceops.embedding.training.inputs import PixelInputs
 from faceops.embedding.training.processes import Processes
 from faceops.embedding.training.training_loop import Trainer, TrainingLog
-from tests.embedding.faces_for_training import coloured_people, tiny_training
+from tests.embedding.faces_for_training import (
+    coloured_people,
+    pixel_inputs,
+    small_network,
+    tiny_training,
+)
 from tests.embedding.training.hosts import ADDRESSES, WIRE, ip, two_hosts
 
 ROOT = Path(__file__).parents[3]
@@ -37,12 +38,9 @@ def train(folder: Path, processes: Processes, log: TrainingLog) -> list[dict[str
     """Train a network without batch normalisation, which on a CPU sees a process's share only."""
     people = coloured_people(8, 4, seed=1, noise=90), coloured_people(6, 3, seed=2, noise=150)
     settings = tiny_training(learning_rate=0.001, warmup_epochs=2, miners={"batch_hard": 1.0})
-    torch.manual_seed(0)
-    trunk = torch.nn.Sequential(InputStage(32, "grey"), torch.nn.Conv2d(1, 4, 4, stride=4))
-    head = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 64, 16))
-    model = Embedder("small", 16, trunk, head, 32, "grey")
-    inputs = PixelInputs(*people, torch.device("cpu"), Augmentation.of(settings))
-    return Trainer(model, inputs, settings, folder / "checkpoints", processes, log).fit().history
+    inputs = pixel_inputs(*people, settings)
+    checkpoints = folder / "checkpoints"
+    return Trainer(small_network(), inputs, settings, checkpoints, processes, log).fit().history
 
 
 def losses(folder: Path) -> dict[int, float]:

@@ -25,19 +25,14 @@ def test_the_rate_rises_linearly_and_falls_by_a_cosine() -> None:
     assert schedule.get_last_lr() == [0]
 
 
-def fill(module: torch.nn.Linear, value: float) -> None:
-    with torch.no_grad():
-        module.weight.fill_(value)
-
-
 def test_the_average_is_the_recurrence_with_a_rising_decay() -> None:
+    assert build_average(torch.nn.Linear(1, 1), 0.0) is None
     module = torch.nn.Linear(1, 1, bias=False)
-    fill(module, 1.0)
+    module.weight.data.fill_(expected := 1.0)
     average = build_average(module, 0.5)
     assert average is not None
-    expected = 1.0
     for step, value in enumerate([2.0, 5.0, -3.0, 7.0, 4.0, 9.0, 1.0, 2.0, 8.0, 6.0]):
-        fill(module, value)
+        module.weight.data.fill_(value)
         average.update_parameters(module)
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
@@ -54,7 +49,3 @@ def test_running_statistics_are_averaged_and_counts_of_batches_copied() -> None:
     assert average.module.num_batches_tracked == 1
     # The decay of the first update is 1 / 10.
     assert torch.allclose(average.module.running_mean, 0.9 * norm.running_mean)
-
-
-def test_without_decay_there_is_no_average() -> None:
-    assert build_average(torch.nn.Linear(1, 1), 0.0) is None

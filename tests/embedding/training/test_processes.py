@@ -9,14 +9,15 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.embedder import Embedder, InputStage
-from faceops.embedding.training.augmentation import Augmentation
-from faceops.embedding.training.inputs import PixelInputs
+from faceops.embedding.embedder import Embedder
 from faceops.embedding.training.processes import Processes
 from faceops.embedding.training.training_loop import Trainer
-from tests.embedding.faces_for_training import coloured_people, tiny_training
-
-CPU = torch.device("cpu")
+from tests.embedding.faces_for_training import (
+    coloured_people,
+    pixel_inputs,
+    small_network,
+    tiny_training,
+)
 
 
 def train_small_network(normalised: bool, processes: Processes, folder: Path) -> Embedder:
@@ -30,12 +31,8 @@ def train_small_network(normalised: bool, processes: Processes, folder: Path) ->
         triplet_margin=2.0,
         ema_decay=0.5,
     )
-    torch.manual_seed(0)
-    middle = torch.nn.BatchNorm2d(4) if normalised else torch.nn.Identity()
-    trunk = torch.nn.Sequential(InputStage(32, "grey"), torch.nn.Conv2d(1, 4, 4, stride=4), middle)
-    head = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 64, 16))
-    model = Embedder("small", 16, trunk, head, 32, "grey")
-    inputs = PixelInputs(train, val, CPU, Augmentation.of(settings))
+    model = small_network(torch.nn.BatchNorm2d(4) if normalised else None)
+    inputs = pixel_inputs(train, val, settings)
     result = Trainer(model, inputs, settings, folder, processes).fit()
     assert result.best_epoch > 1  # whose weights, those of a triplet epoch, are returned
     return model
