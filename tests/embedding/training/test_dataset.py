@@ -43,6 +43,18 @@ def test_people_are_drawn_by_the_square_root_of_their_photos() -> None:
     assert share == pytest.approx(4 / (4 + 2), abs=0.03)
 
 
+def test_square_root_all_adds_people_with_one_photo_who_have_a_class() -> None:
+    settings = tiny_training(
+        warmup_sampler="square_root_all", people_per_batch=4, photos_per_person=3,
+        negatives_per_batch=2,
+    )  # fmt: skip
+    faces = FaceDataset(np.zeros((len(LABELS), 1, 1, 3)), np.arange(len(LABELS)), LABELS, SINGLES)
+    assert faces.num_classes(settings) == LABELS.max() + 1
+    for batch in Epochs(faces, settings).batches(1):
+        assert SINGLES[batch.positions].sum() == 2
+        assert len(np.unique(batch.labels[~SINGLES[batch.positions]])) == 4
+
+
 def test_people_who_were_taken_for_each_other_are_drawn_into_one_batch() -> None:
     pairs = ((0, 7), (3, 8), (1, 9))
 

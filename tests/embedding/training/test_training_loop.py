@@ -256,9 +256,14 @@ def test_a_warm_up_that_stops_early_is_followed_by_triplets_also_after_a_kill(
     assert_resumes(eager, tmp_path / "step", whole, KillAt(step=step))  # the second of triplets
 
 
-def test_a_pretrained_model_starts_its_classes_at_the_mean_embeddings(tmp_path: Path) -> None:
-    (model := network()).backbone = "pretrained"
-    started = trainer(tiny_training(warmup_sampler="uniform_all"), tmp_path, model)
+@pytest.mark.parametrize(
+    ("start", "backbone"), [("", "pretrained"), ("a trained model", "resnet18")]
+)
+def test_a_trained_start_begins_its_classes_at_the_mean_embeddings(
+    start: str, backbone: str, tmp_path: Path
+) -> None:
+    (model := network()).backbone = backbone
+    started = trainer(tiny_training(warmup_sampler="uniform_all", start=start), tmp_path, model)
     started.init_classes()
     centres = class_centres(started.inputs.embed_plain(model, "train"), TRAIN.labels)
     assert started.head.weight.shape == (4 + 3, 16)

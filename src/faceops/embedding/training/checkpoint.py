@@ -21,7 +21,7 @@ from faceops.config.sections import Train
 FILE = "last.safetensors"
 # Raise it with a change of the code below embedding/ after which a run would end with other
 # weights; checkpoints of the version before are then left unused.
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 
 Tensors = dict[str, torch.Tensor]
 

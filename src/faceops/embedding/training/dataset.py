@@ -70,7 +70,7 @@ class FaceDataset:
         teaches nothing about two photos of a person, but what distinguishes its person from
         others; the more people, the better an embedding generalises to new ones.
         """
-        if settings.warmup_sampler == "uniform_all":
+        if settings.warmup_sampler.endswith("_all"):
             return int(self.labels.max()) + 1
         return self.people
 
@@ -252,7 +252,8 @@ class Epochs:
         generator = np.random.default_rng([self.settings.seed, epoch])
         phase = self.phase(epoch)
         if negatives is None:
-            sampler = self._sampler(phase, added if phase == "triplet" else 0)
+            adds = phase == "triplet" or self.settings.warmup_sampler == "square_root_all"
+            sampler = self._sampler(phase, added if adds else 0)
             return [Batch(rows, labels[rows]) for rows in sampler.epoch(generator)]
         drawn = list(self._sampler(phase).epoch(generator))
         mined = global_batches(drawn, labels, negatives, added, generator)
@@ -286,7 +287,7 @@ class Epochs:
     def _sampler(self, phase: str, negatives: int = 0) -> Sampler:
         train, settings = self.train, self.settings
         people, photos = settings.people_per_batch, settings.photos_per_person
-        square_root = phase == "warmup" and settings.warmup_sampler == "square_root"
+        square_root = phase == "warmup" and settings.warmup_sampler.startswith("square_root")
         if phase == "warmup" and settings.warmup_sampler.startswith("uniform"):
             classified = np.flatnonzero(train.labels < train.num_classes(settings))
             return UniformSampler(classified, people * photos)

@@ -217,11 +217,12 @@ class Trainer:
         return TrainingResult(self.history, self.best_epoch, stopped)
 
     def init_classes(self) -> None:
-        """Begin each class of the head at the mean embedding of its person, if pretrained."""
+        """Begin each class of the head at the mean embedding of its person, if trained before."""
         settings, train = self.settings, self.train
         beside_triplets = settings.head_loss_weight > 0 and settings.triplet_epochs > 0
         classifies = (settings.warmup_epochs > 0 and not self.distils) or beside_triplets
-        if self.model.backbone == "pretrained" and classifies:
+        trained = self.model.backbone == "pretrained" or settings.start != ""
+        if trained and classifies:
             self.model.eval()
             classified = np.flatnonzero(train.labels < train.num_classes(settings))
             embeddings = self.inputs.embed_plain(self.model, "train", classified)
