@@ -15,7 +15,14 @@ from faceops.photos.open_photo import open_photo
 from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.export import serialise
 from faceops.release.int8_graph import fold_constants, quantise_embedder
-from faceops.release.joined_embedder import dlib_graph, embedding_size, raw_embedding, with_dlib
+from faceops.release.joined_embedder import (
+    centre_embeddings,
+    centre_of,
+    dlib_graph,
+    embedding_size,
+    raw_embedding,
+    with_dlib,
+)
 from faceops.release.onnx_metadata import raw_output
 from faceops.weights.catalogue import read_catalogue
 from tests.release.test_int8_graph import small_net
@@ -53,6 +60,17 @@ def test_cosines_are_averaged_by_the_shares(sface: onnx.ModelProto, files: list[
     together, first = session.run(None, {"crops": CROPS})
     assert np.array_equal(together, found)
     np.testing.assert_allclose(first / np.linalg.norm(first, axis=1)[:, None], one, atol=1e-6)
+
+
+def test_the_mean_embedding_is_subtracted(sface: onnx.ModelProto) -> None:
+    plain = embed(sface, CROPS)
+    mean = plain.mean(axis=0)
+    centred = centre_embeddings(sface, mean)
+    expected = (plain - mean) / np.linalg.norm(plain - mean, axis=1, keepdims=True)
+    np.testing.assert_allclose(embed(centred, CROPS), expected, atol=1e-5)
+    assert centre_of(sface) is None
+    np.testing.assert_array_equal(centre_of(with_dlib(centred, 0.3)), mean)
+    assert raw_embedding(with_dlib(centred, 0.3)) == raw_embedding(sface)
 
 
 def test_a_share_of_0_is_the_network_itself(sface: onnx.ModelProto) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,11 +17,13 @@ from faceops.cli import main as faceops
 from faceops.config.params_file import read_params, write_params
 from faceops.config.sections import Params
 from faceops.embedding.backbones.build import build_backbone
-from faceops.embedding.model_file import save_model
+from faceops.embedding.embedder import embed_crops
+from faceops.embedding.model_file import load_model, save_model
 from faceops.faces.quality import LengthScale
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, read_release
 from faceops.release.export import assemble
+from faceops.release.joined_embedder import centre_of
 from faceops.release.onnx_metadata import read_metadata
 from faceops.release.release_file import PRECISIONS
 from faceops.stages import embed, evaluate, export, quantise, run_stage, verify
@@ -158,7 +161,10 @@ def test_every_stage_uses_the_embeddings_of_the_released_embedder(
     released = bundle.embed_with_lengths(crops[:16])
     np.testing.assert_allclose(embeddings[:16], released.embeddings, atol=1e-6)
     np.testing.assert_allclose(lengths[:16], released.lengths, rtol=1e-5)
-    val = read_split(Path("build/split/faces.parquet"), "val").rows
+    train, val = (read_split(Path("build/split/faces.parquet"), s).rows for s in ("train", "val"))
+    trained = embed_crops(load_model(Path("build/train")), crops[np.concatenate([train, val])])
+    centre = centre_of(onnx.load("build/export/embedder.onnx"))
+    np.testing.assert_allclose(centre, trained.mean(axis=0), atol=1e-5)  # without test people
     assert bundle.release.thresholds.length_scale == LengthScale.of(lengths[val])
     (copy / "build/embed/embedder.onnx").write_bytes(b"another")
     with pytest.raises(FaceOpsError, match=r"build/embed is not of the embedder in build/export"):

@@ -141,11 +141,13 @@ class Train(Section):
         "distillation: the augmented crop gets the embedding that the start gives to the crop as"
         " it is; needs freeze: false",
     )
-    warmup_sampler: Literal["balanced", "square_root", "uniform", "uniform_all"] = param(
+    warmup_sampler: Literal[
+        "balanced", "square_root", "square_root_all", "uniform", "uniform_all"
+    ] = param(
         "balanced",
         "balanced: P x K; square_root: P x K, people drawn by the root of their photos; uniform:"
-        " each photo once per epoch, except those of people below validate.min_photos; uniform_all:"
-        " every photo",
+        " each photo once per epoch; the two with _all also draw people below validate.min_photos,"
+        " square_root_all negatives_per_batch of their photos",
     )
     triplet_epochs: int = param(2, "epochs of mined triplets after the warm-up", ge=0)
     head: str = param("cosface", "classification head, a name in embedding/heads")
@@ -292,6 +294,9 @@ class Export(Section):
     opset: int = param(18, "ONNX opset, asserted on the written file", ge=17, le=21)
     parity_crops: int = param(64, "real crops on which torch and ONNX Runtime are compared", ge=1)
     max_difference: float = param(1e-4, "maximum absolute difference of an embedding value", gt=0)
+    centred: bool = param(
+        True, "subtract the mean embedding of training and validation faces from each embedding"
+    )
     dlib_share: float = param(
         0.3, "share of dlib's ResNet in the score of two faces; 0: the trained network alone",
         ge=0, lt=1,

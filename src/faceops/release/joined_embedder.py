@@ -1,4 +1,4 @@
-"""An embedder of two networks, SFace and dlib's ResNet, whose cosines are averaged.
+"""An embedder of two networks, SFace and dlib's ResNet, whose cosines are averaged; centring.
 
 Two networks that were trained on different photos err on different faces. Each normalises its
 embedding; side by side, scaled by the square roots of their shares, they are one embedding of
@@ -184,6 +184,37 @@ def _chip_samples() -> tuple[np.ndarray, np.ndarray]:
     return across, down
 
 
+CENTRE = "centre"  # the initialiser with the mean embedding
+
+
+def centre_embeddings(model: onnx.ModelProto, mean: np.ndarray) -> onnx.ModelProto:
+    """Return `model` with `mean` subtracted from its embeddings, which are L2-normalised again.
+
+    A face that shows little, dark, blurred or covered, is embedded near the mean of all faces, and
+    so near everybody. Without the mean, cosines count what distinguishes a face (Suzuki et al.
+    2013, "Centering similarity measures to reduce hubs").
+
+    Args:
+        model: "crops" in, L2-normalised "embeddings" (batch, D) out.
+        mean: (D,), the mean embedding of many people.
+    """
+    centred = deepcopy(model)
+    graph, plain, shifted = centred.graph, "embeddings_plain", "embeddings_shifted"
+    for node in graph.node:
+        node.output[:] = [plain if name == "embeddings" else name for name in node.output]
+    graph.initializer.append(numpy_helper.from_array(mean.astype(np.float32), CENTRE))
+    graph.node.append(helper.make_node("Sub", [plain, CENTRE], [shifted]))
+    graph.node.append(helper.make_node("LpNormalization", [shifted], ["embeddings"], axis=1, p=2))
+    onnx.checker.check_model(centred, full_check=True)
+    return centred
+
+
+def centre_of(model: onnx.ModelProto) -> np.ndarray | None:
+    """Return the mean embedding (D,) that `model` subtracts; None if it subtracts none."""
+    centres = [tensor for tensor in model.graph.initializer if tensor.name == CENTRE]
+    return numpy_helper.to_array(centres[0]) if centres else None
+
+
 def with_dlib(network: onnx.ModelProto, share: float) -> onnx.ModelProto:
     """Return `network` joined with dlib's ResNet, whose share in the cosine is `share`, 0 to 1.
 
@@ -215,6 +246,9 @@ def embedding_size(model: onnx.ModelProto) -> int:
     return model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
 
 
+_NORMALISES = ("LpNormalization", "Div")
+
+
 def raw_embedding(model: onnx.ModelProto) -> str | None:
     """Return the value that the first network of `model` normalises; None where it is not found.
 
@@ -224,8 +258,13 @@ def raw_embedding(model: onnx.ModelProto) -> str | None:
     node = producers.get("embeddings")
     while node is not None and node.op_type in ("Concat", "Mul"):  # of `join_embedders`
         node = producers.get(node.input[0])
-    if node is None or node.op_type not in ("LpNormalization", "Div"):
+    if node is None or node.op_type not in _NORMALISES:
         return None
+    shift = producers.get(node.input[0])
+    if shift is not None and shift.op_type == "Sub":  # of `centre_embeddings`
+        plain = producers.get(shift.input[0])
+        if plain is not None and plain.op_type in _NORMALISES:
+            node = plain
     return node.input[0]
 
 

@@ -1,16 +1,19 @@
 """Stage embed: export the embedder to ONNX, and embed every crop once with ONNX Runtime.
 
-With `export.dlib_share` the trained network is joined with dlib's ResNet.
+With `export.centred` the mean embedding of training and validation faces is subtracted, with
+`export.dlib_share` the trained network is joined with dlib's ResNet.
 """
 
 import hashlib
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path, write_file, write_json
 from faceops.base.parallel import usable_cpus
+from faceops.base.progress import track
 from faceops.config.params_file import read_params
 from faceops.embedding.embedder import embed_crops
 from faceops.embedding.model_file import load_model, trained_epochs
@@ -18,12 +21,33 @@ from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Embedded, resumable_embeddings, run_embedder
 from faceops.release.embedder_graph import export_embedder
 from faceops.release.export import embedder_file, measure_parity, require_parity, serialise
-from faceops.release.joined_embedder import embedding_size, parts_of, with_dlib
+from faceops.release.joined_embedder import (
+    centre_embeddings,
+    embedding_size,
+    parts_of,
+    with_dlib,
+)
 from faceops.stages import run_stage
-from faceops.verification.split_faces import evenly_spread
+from faceops.verification.split_faces import evenly_spread, read_columns
 
 MODEL, CROPS, OUT = Path("build/train"), Path("build/crop/crops.npy"), Path("build/embed")
+FACES = Path("build/split/faces.parquet")
 PARTIAL = Path("build/checkpoints")  # DVC removes OUT before each run of the stage
+CENTRE_FACES, BLOCK = 1000, 100  # that the mean embedding is taken of, at most
+
+
+def mean_embedding(network: onnx.ModelProto, crops: np.ndarray) -> np.ndarray:
+    """Return the mean embedding float32 (D,) of `crops` of people of training and validation."""
+    faces = read_columns(FACES, ["crop", "split"])
+    seen = np.array(faces["split"].to_pylist()) != "test"
+    chosen = evenly_spread(np.sort(faces["crop"].to_numpy()[seen]), CENTRE_FACES)
+    session, size = open_session(serialise(network), threads=1), embedding_size(network)
+    blocks = np.array_split(chosen, -(-len(chosen) // BLOCK))
+    sums = [
+        run_embedder(session, crops[block], size, usable_cpus()).embeddings.sum(axis=0)
+        for block in track(blocks, "mean embedding")
+    ]
+    return (np.sum(sums, axis=0) / len(chosen)).astype(np.float32)
 
 
 def main() -> None:
@@ -40,6 +64,8 @@ def main() -> None:
     )
     parity = measure_parity(embed_crops(model, sample), found.embeddings)
     require_parity(parity, settings.max_difference)
+    if settings.centred:
+        network = centre_embeddings(network, mean_embedding(network, crops))
     joined = with_dlib(network, settings.dlib_share)
     embedder, size = embedder_file(joined)[0], embedding_size(joined)
     session = open_session(embedder, threads=1)

@@ -24,7 +24,7 @@ from faceops.release.bundle import run_embedder
 from faceops.release.contract import Release
 from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.evaluate.report import model_card
-from faceops.release.joined_embedder import with_dlib
+from faceops.release.joined_embedder import centre_embeddings, centre_of, with_dlib
 from faceops.release.onnx_metadata import add_metadata
 from faceops.release.release_file import is_synthetic
 from faceops.verification.split_faces import evenly_spread
@@ -85,8 +85,11 @@ def write_published(root: Path, folder: Path = FILES) -> Release:
 
 def _write_models(root: Path, folder: Path, release: Release) -> Release:
     """Write the model files; return `release` with their sha256 and contract id."""
-    share = release.params["export"]["dlib_share"]
-    joined = with_dlib(adapt_embedder(onnx.load(weight_path("sface"))), share)
+    network = adapt_embedder(onnx.load(weight_path("sface")))
+    centre = centre_of(onnx.load(root / "build/export" / contract.EMBEDDER))
+    if centre is not None:
+        network = centre_embeddings(network, centre)
+    joined = with_dlib(network, release.params["export"]["dlib_share"])
     embedder, stated = export.embedder_file(joined)
     _require_same_embeddings(root, embedder, release.params["export"])
     (folder / contract.EMBEDDER).write_bytes(embedder)
