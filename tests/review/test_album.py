@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,22 +45,19 @@ def named(album: Album) -> list[ReviewedFace]:
     return [face for card in album.people_cards() for face in album.person(card.person)]
 
 
-def test_an_album_shows_what_the_run_decided(opened: Album, work: Path) -> None:
+def test_every_list_shows_what_the_run_decided(opened: Album, work: Path, identified: Path) -> None:
+    assert gallery_of(identified / "found") == (identified / "gallery").resolve()
     decided, written = rows_of(opened, work)
     assert decided == written
     groups = {face.key for group in opened.groups() for face in opened.group(group.name)}
     assert len(groups) == 4
-
-
-def test_every_list_of_the_album_can_be_read(opened: Album) -> None:
     cards = [card for card in opened.people_cards() if card.photos]
     assert len(cards) == 6
     for card in cards:
         faces = opened.person(card.person)
         assert {face.person for face in faces} == {card.shown}
         assert [face.sure for face in faces] == sorted(face.sure for face in faces)
-        photo = opened.photo(faces[0].photo_id)
-        assert faces[0] in photo.faces
+        assert faces[0] in opened.photo(faces[0].photo_id).faces
         assert opened.enrolled_picture(card.crop_id)[:4] == b"\x89PNG"
     assert opened.search(cards[0].shown[1:4].upper()).people[0][0] == cards[0].person
     assert opened.search("SCENE").photos
@@ -93,9 +91,13 @@ def test_decisions_show_at_once_and_the_next_run_agrees(opened: Album, work: Pat
     assert read_summary(work / "found").run_id == opened.status.run_id
 
 
-def test_a_decision_can_be_undone_and_the_undoing_too(opened: Album) -> None:
+def test_a_decision_can_be_undone_and_the_undoing_too(opened: Album, work: Path) -> None:
     face = named(opened)[0]
+    for wrong in ("", "x", "0" * 64 + ".0", face.photo_id + ".99"):
+        with pytest.raises(UsageError, match="load the page again"):
+            opened.confirm([wrong], "Zoë")
     batch = opened.ignore([face.key], "not_a_face")
+    assert batch in {entry.batch for entry in Journal(work / "gallery").entries()}
     undone = opened.undo(batch)
     assert opened.face(face.key).person == face.person
     opened.undo(undone)
@@ -238,24 +240,18 @@ def test_why_a_face_has_its_name(opened: Album) -> None:
     assert opened.why(face.key).decided_by == "Ada"
 
 
-def test_an_enrolled_face_is_dropped_and_taken_back(opened: Album) -> None:
-    card = opened.people_cards()[0]
-    face = next(face for face in opened.decided().gallery.faces if face.person == card.person)
-    batch = opened.drop_enrolled(face.crop_id)
-    assert opened.wait()
-    assert opened.people_cards()[0].enrolled == card.enrolled - 1
-    opened.undo(batch)
-    assert opened.wait()
-    assert opened.people_cards()[0].enrolled == card.enrolled
-
-
 def test_a_dropped_face_leaves_the_gallery_and_enrolling_does_not_bring_it_back(
     opened: Album, work: Path, bundle: Bundle, synthetic_set: Path
 ) -> None:
-    face = opened.decided().gallery.faces[0]
-    batch = opened.drop_enrolled(face.crop_id)
-    opened.publish(wait=True)
+    card = opened.people_cards()[0]
+    face = next(face for face in opened.decided().gallery.faces if face.person == card.person)
     place = face.photo_id, face.box
+    batch = opened.drop_enrolled(face.crop_id)
+    for left in (card.enrolled - 1, card.enrolled):
+        assert opened.wait()
+        assert opened.people_cards()[0].enrolled == left
+        batch = opened.undo(batch)
+    opened.publish(wait=True)
 
     def places() -> set[tuple[str, tuple[float, ...]]]:
         return {(face.photo_id, face.box) for face in Gallery.open(work / "gallery").faces}
@@ -288,16 +284,10 @@ def test_a_chosen_picture_stands_for_the_person(opened: Album) -> None:
     refused = opened.refuse([face.key], face.person)
     assert opened.people_cards()[0].key == ""
     opened.undo(refused)
-    opened.confirm([face.key], "Zoë")
-    assert opened.people_cards()[0].key == ""
-
-
-def test_a_name_is_offered_while_a_decision_about_the_person_holds(opened: Album) -> None:
-    face = named(opened)[0]
-    batch = opened.confirm([face.key], "Adaa")
-    assert "Adaa" in opened.people
-    opened.undo(batch)
-    assert opened.people and "Adaa" not in opened.people
+    batch = opened.confirm([face.key], "Zoë")
+    assert opened.people_cards()[0].key == "" and "Zoë" in opened.people
+    opened.undo(batch)  # a name is offered while a decision about the person holds
+    assert opened.people and "Zoë" not in opened.people
 
 
 def test_a_picture_that_was_chosen_at_another_detail_stands_for_the_person(
@@ -317,17 +307,13 @@ def test_a_picture_that_was_chosen_at_another_detail_stands_for_the_person(
         assert key in [card.key for card in album.people_cards()]
 
 
-@pytest.mark.parametrize("size", [96, 300])
-def test_pictures_of_faces(opened: Album, size: int) -> None:
-    with Image.open(io.BytesIO(opened.face_picture(named(opened)[0].key, size))) as image:
-        assert image.format == "WEBP"
-        assert max(image.size) <= size
-
-
 def test_pictures_are_of_photos_of_the_run_only(opened: Album, work: Path) -> None:
-    photo_id = named(opened)[0].photo_id
-    with Image.open(io.BytesIO(opened.photo_picture(photo_id, 200))) as image:
+    face = named(opened)[0]
+    with Image.open(io.BytesIO(opened.photo_picture(face.photo_id, 200))) as image:
         assert (image.format, max(image.size)) == ("JPEG", 200)
+    for size in (96, 300):
+        with Image.open(io.BytesIO(opened.face_picture(face.key, size))) as image:
+            assert image.format == "WEBP" and max(image.size) <= size
     for wrong in ("0" * 64, "../../etc/passwd", ""):
         with pytest.raises(UsageError):
             opened.photo_picture(wrong, 200)
@@ -427,15 +413,8 @@ def test_decisions_that_the_results_lack_show_after_a_restart_and_are_counted(
         assert album.status.unpublished == 1
         album.publish(wait=True)
         assert (album.status.unpublished, album.status.error) == (0, "")
-        imported = Entry(
-            Action.IGNORE,
-            other.photo_id,
-            other.box,
-            other.size,
-            detail="stranger",
-            batch="0" * 16,
-            time="2020-01-31T12:00:00.000000Z",
-        )
+        place, time = (other.photo_id, other.box, other.size), "2020-01-31T12:00:00.000000Z"
+        imported = Entry(Action.IGNORE, *place, detail="stranger", batch="0" * 16, time=time)
         Journal(work / "gallery").merge([imported])  # made before the run, on another machine
         until(lambda: album.face(other.key).reason == "ignored")
         assert album.status.unpublished > 0
@@ -443,51 +422,22 @@ def test_decisions_that_the_results_lack_show_after_a_restart_and_are_counted(
         assert (album.status.unpublished, album.status.error) == (0, "")
 
 
-def test_a_key_of_another_album_is_refused(opened: Album) -> None:
-    for wrong in ("", "x", "0" * 64 + ".0", named(opened)[0].photo_id + ".99"):
-        with pytest.raises(UsageError, match="load the page again"):
-            opened.confirm([wrong], "Zoë")
-    assert opened.history() == []
-
-
-def test_decisions_are_in_the_journal_before_the_answer(opened: Album, work: Path) -> None:
-    face = named(opened)[0]
-    batch = opened.confirm([face.key], face.person)
-    assert batch in {entry.batch for entry in Journal(work / "gallery").entries()}
-
-
 def test_threads_decide_and_read_at_the_same_time(opened: Album) -> None:
     faces = named(opened)
-    errors: list[Exception] = []
-
-    def read() -> None:
-        try:
-            while not done.is_set():
-                for card in opened.people_cards():
-                    opened.person(card.person)
-                for group in opened.groups():
-                    opened.group(group.name)
-        except Exception as error:  # noqa: BLE001
-            errors.append(error)
 
     def decide(some: list[ReviewedFace]) -> None:
-        try:
-            for face in some:
-                opened.confirm([face.key], face.person)
-                opened.undo(opened.ignore([face.key]))
-        except Exception as error:  # noqa: BLE001
-            errors.append(error)
+        for face in some:
+            opened.confirm([face.key], face.person)
+            opened.undo(opened.ignore([face.key]))
 
-    done = threading.Event()
-    reader = threading.Thread(target=read)
-    deciding = [threading.Thread(target=decide, args=(faces[start::3],)) for start in range(3)]
-    for thread in (reader, *deciding):
-        thread.start()
-    for thread in deciding:
-        thread.join()
-    done.set()
-    reader.join()
-    assert errors == []
+    with ThreadPoolExecutor() as pool:
+        deciding = [pool.submit(decide, faces[start::3]) for start in range(3)]
+        while not all(one.done() for one in deciding):
+            named(opened)
+            for group in opened.groups():
+                opened.group(group.name)
+    for one in deciding:
+        one.result()
     assert opened.wait()
     for face in faces:
         now = opened.face(face.key)
@@ -500,7 +450,3 @@ def until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
     while not is_so():
         assert time.monotonic() < end, "it took too long"
         time.sleep(0.05)
-
-
-def test_the_gallery_is_that_of_the_results(identified: Path) -> None:
-    assert gallery_of(identified / "found") == (identified / "gallery").resolve()
