@@ -6,7 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from faceops.faces.quality import LengthScale, Quality
 from faceops.gallery import faces_file
 from faceops.gallery.agreement import PlainComparison, choose_faces, dissimilar_photos
 from faceops.gallery.check import check_gallery
-from faceops.gallery.enrol import enrol
+from faceops.gallery.enrol import EnrolReport, enrol
 from faceops.gallery.faces_file import UNSAVED
 from faceops.gallery.people import rename, unalias
 from faceops.gallery.people_folder import (
@@ -54,6 +54,22 @@ def people(synthetic_set: Path, tmp_path: Path) -> Path:
     return folder
 
 
+class Enrolment(NamedTuple):
+    """A folder of people, and where they are enrolled by a release."""
+
+    people: Path
+    gallery: Path
+    bundle: Bundle
+
+    def __call__(self, **given: Any) -> EnrolReport:
+        return enrol(self.people, self.gallery, self.bundle, **given)
+
+
+@pytest.fixture
+def enrolment(people: Path, tmp_path: Path, bundle: Bundle) -> Enrolment:
+    return Enrolment(people, tmp_path / "g", bundle)
+
+
 def folders_in(people: Path) -> list[Path]:
     """The folders of the two people with two photos."""
     return sorted(path for path in people.iterdir() if path.is_dir())
@@ -71,15 +87,20 @@ def test_people_are_enrolled_once(people: Path, place: GalleryPlace, bundle: Bun
     assert gallery.people == names and check_gallery(place) == []
     again = enrol(people, place, bundle)
     assert (again.enrolled, again.unchanged, again.photos_opened) == (0, 5, 0)
+    gone = folders_in(people)[0]
+    shutil.rmtree(gone)
+    assert sum(enrol(people, place, bundle).people.values()) == 5
+    pruned = enrol(people, place, bundle, prune=True)
+    assert pruned.pruned == 2 and gone.name.replace("_", " ") not in pruned.people
 
 
 def test_enrolling_known_photos_reads_no_embeddings_of_other_people(
-    people: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    enrolment: Enrolment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("faceops.gallery.folder.SEGMENT_FACES", 1)
-    enrol(people, tmp_path / "g", bundle)
-    one = folders_in(people)[0]
-    for other in (path for path in people.iterdir() if path != one):
+    enrolment()
+    one = folders_in(enrolment.people)[0]
+    for other in (path for path in enrolment.people.iterdir() if path != one):
         other.rename(tmp_path / other.name)
     read, parse = [], faces_file.parse_embeddings
 
@@ -88,7 +109,7 @@ def test_enrolling_known_photos_reads_no_embeddings_of_other_people(
         return parse(path, count, size)
 
     monkeypatch.setattr(faces_file, "parse_embeddings", noted)
-    unchanged = enrol(people, tmp_path / "g", bundle).unchanged
+    unchanged = enrolment().unchanged
     assert 0 < unchanged == len(read) < 5
 
 
@@ -112,15 +133,13 @@ def test_a_folder_that_cannot_be_a_name_is_skipped_and_its_earlier_face_stays(
     assert all(folder.lacks(face) for face in gallery.faces)
 
 
-def test_a_photo_replaced_in_place_with_its_size_and_time_is_enrolled(
-    people: Path, tmp_path: Path, bundle: Bundle
-) -> None:
-    enrol(people, tmp_path / "g", bundle)
-    photo = file_in(folders_in(people)[0])
-    before, other = photo.stat(), file_in(folders_in(people)[0] / "deeper").read_bytes()
+def test_a_photo_replaced_in_place_with_its_size_and_time_is_enrolled(enrolment: Enrolment) -> None:
+    enrolment()
+    photo = file_in(folders_in(enrolment.people)[0])
+    before, other = photo.stat(), file_in(folders_in(enrolment.people)[0] / "deeper").read_bytes()
     photo.write_bytes(other.ljust(before.st_size, b"\0")[: before.st_size])
     os.utime(photo, ns=(before.st_atime_ns, before.st_mtime_ns))
-    again = enrol(people, tmp_path / "g", bundle)
+    again = enrolment()
     assert (again.photos_opened, again.unchanged) == (1, 4)
 
 
@@ -142,22 +161,20 @@ def test_a_save_in_between_writes_the_new_faces_alone(
     assert [new for _, new in faces] == [0, *np.diff(counts).tolist()]
 
 
-def test_what_cannot_be_enrolled_is_flagged(
-    people: Path, synthetic_set: Path, tmp_path: Path, bundle: Bundle
-) -> None:
-    odd = people / "Odd_One"
+def test_what_cannot_be_enrolled_is_flagged(enrolment: Enrolment, synthetic_set: Path) -> None:
+    odd = enrolment.people / "Odd_One"
     odd.mkdir()
     (odd / "empty.jpg").touch()
     (odd / "text.jpg").write_text("no photo")
     for name in ("truncated.jpg", "orientation_1.jpg"):
         shutil.copy(synthetic_set / "album" / "odd" / name, odd)
-    person = folders_in(people)[0]
+    person = folders_in(enrolment.people)[0]
     photo = file_in(person)
     shutil.copy(photo, person / "copy.jpg")
     shutil.copy(photo, odd / "stolen.jpg")
     with (odd / "film.mp4").open("wb") as file:
         file.truncate(10 * 1024**4)  # sparse: to read it would take hours
-    report = enrol(people, tmp_path / "g", bundle)
+    report = enrolment()
     reasons = {Path(flag.photo).name: flag.reason for flag in report.flags}
     # Of the copies, the file that comes first by its path is the one that is enrolled.
     doubled = reasons.keys() & {"copy.jpg", photo.name}
@@ -175,25 +192,17 @@ def test_what_cannot_be_enrolled_is_flagged(
     assert report.enrolled == 5
 
 
-def test_removed_photos_stay_until_pruned(people: Path, tmp_path: Path, bundle: Bundle) -> None:
-    enrol(people, tmp_path / "g", bundle)
-    gone = folders_in(people)[0]
-    shutil.rmtree(gone)
-    assert sum(enrol(people, tmp_path / "g", bundle).people.values()) == 5
-    pruned = enrol(people, tmp_path / "g", bundle, prune=True)
-    assert pruned.pruned == 2
-    assert gone.name.replace("_", " ") not in pruned.people
-
-
 def test_pruning_keeps_what_cannot_be_read_just_now(
-    people: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    enrolment: Enrolment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder that cannot be listed, a photo that cannot be read, a disk that is not mounted."""
-    first, second, third = sorted(people.iterdir(), key=lambda path: (path.is_file(), path.name))
+    first, second, third = sorted(
+        enrolment.people.iterdir(), key=lambda path: (path.is_file(), path.name)
+    )
     (disk := tmp_path / "disk").mkdir()
     second.rename(disk / second.name)
     second.symlink_to(disk / second.name)
-    enrol(people, tmp_path / "g", bundle)
+    enrolment()
     disk.rename(tmp_path / "unmounted")
     closed, real_list, real_open = first / "deeper", os.scandir, os.open
 
@@ -211,28 +220,30 @@ def test_pruning_keeps_what_cannot_be_read_just_now(
     monkeypatch.setattr(os, "open", open_file)
     gone = file_in(first)
     gone.unlink()
-    report = enrol(people, tmp_path / "g", bundle, prune=True)
+    report = enrolment(prune=True)
     assert report.pruned == 1  # what is truly gone
     names = [path.stem.replace("_", " ") for path in (first, second, third)]
     assert report.people == dict(sorted(zip(names, (1, 2, 1), strict=True)))
-    unread = {path.relative_to(people).as_posix() for path in (closed, second, third)}
+    unread = {path.relative_to(enrolment.people).as_posix() for path in (closed, second, third)}
     assert {flag.photo for flag in report.flags} == unread
 
 
-def test_excluding_a_folder_is_no_deletion(people: Path, tmp_path: Path, bundle: Bundle) -> None:
-    enrol(people, tmp_path / "g", bundle)
-    first, second = folders_in(people)
-    (people / "@eaDir").mkdir()
-    shutil.copy(file_in(first), people / "@eaDir" / "thumbnail.jpg")  # no person of that name
-    (people / ".faceopsignore").write_text(f"{first.name}/\n")
+def test_excluding_a_folder_is_no_deletion(enrolment: Enrolment) -> None:
+    enrolment()
+    first, second = folders_in(enrolment.people)
+    (enrolment.people / "@eaDir").mkdir()
+    shutil.copy(
+        file_in(first), enrolment.people / "@eaDir" / "thumbnail.jpg"
+    )  # no person of that name
+    (enrolment.people / ".faceopsignore").write_text(f"{first.name}/\n")
     patterns = [f"/{second.name}/deeper"]
-    report = enrol(people, tmp_path / "g", bundle, prune=True, exclude=patterns)
+    report = enrolment(prune=True, exclude=patterns)
     assert report.pruned == 0 and sum(report.people.values()) == 5 and report.flags == []
     ignored = f".faceopsignore: {first.name}/"
     assert report.skipped == {"@eaDir": 1, patterns[0]: 1, ignored: 1}
-    (people / ".faceopsignore").unlink()
+    (enrolment.people / ".faceopsignore").unlink()
     shutil.rmtree(first)
-    assert enrol(people, tmp_path / "g", bundle, prune=True, exclude=patterns).pruned == 2
+    assert enrolment(prune=True, exclude=patterns).pruned == 2
 
 
 def test_spellings_of_one_name_are_one_person(
@@ -252,14 +263,12 @@ def test_spellings_of_one_name_are_one_person(
     assert (report.unchanged, report.pruned) == (2, 0)
 
 
-def test_a_gallery_of_another_contract_is_left_alone(
-    people: Path, tmp_path: Path, bundle: Bundle
-) -> None:
-    open_or_create(tmp_path / "g", "d" * 64, bundle.release.embedding_size)
-    before = (tmp_path / "g" / "gallery.json").read_bytes()
+def test_a_gallery_of_another_contract_is_left_alone(enrolment: Enrolment) -> None:
+    open_or_create(enrolment.gallery, "d" * 64, enrolment.bundle.release.embedding_size)
+    before = (enrolment.gallery / "gallery.json").read_bytes()
     with pytest.raises(FaceOpsError, match="contract dddddddddddd"):
-        enrol(people, tmp_path / "g", bundle)
-    assert (tmp_path / "g" / "gallery.json").read_bytes() == before
+        enrolment()
+    assert (enrolment.gallery / "gallery.json").read_bytes() == before
 
 
 def test_a_folder_without_files_is_refused(tmp_path: Path, bundle: Bundle) -> None:
@@ -269,60 +278,56 @@ def test_a_folder_without_files_is_refused(tmp_path: Path, bundle: Bundle) -> No
     assert not (tmp_path / "g").exists()
 
 
-def test_a_photo_of_somebody_else_is_not_enrolled_unless_trusted(
-    people: Path, tmp_path: Path, bundle: Bundle
-) -> None:
-    one, other = folders_in(people)
+def test_a_photo_of_somebody_else_is_not_enrolled_unless_trusted(enrolment: Enrolment) -> None:
+    one, other = folders_in(enrolment.people)
     shutil.copyfile(sorted(other.iterdir())[0], one / "zz_somebody_else.jpg")
     shutil.rmtree(other)
-    report = enrol(people, tmp_path / "gallery", bundle)
+    report = enrolment()
     (flag,) = [flag for flag in report.flags if flag.reason is Reason.NO_AGREEMENT]
     assert flag.photo == f"{one.name}/zz_somebody_else.jpg"
     assert "--trust" in flag.note
-    photos = {face.photo for face in Gallery.open(tmp_path / "gallery").faces}
+    photos = {face.photo for face in Gallery.open(enrolment.gallery).faces}
     assert flag.photo not in photos
-    trusted = enrol(people, tmp_path / "gallery", bundle, trust=True)
+    trusted = enrolment(trust=True)
     assert trusted.enrolled == 1
     assert trusted.photos_opened == 1
 
 
 def test_a_reused_name_of_a_renamed_person_is_reported_and_its_faces_flagged(
-    people: Path, tmp_path: Path, bundle: Bundle
+    enrolment: Enrolment, tmp_path: Path
 ) -> None:
     """The new faces agree with each other; those that are enrolled are what counts."""
-    one, other = folders_in(people)
+    one, other = folders_in(enrolment.people)
     put_away = other.rename(tmp_path / "other")
-    enrol(people, tmp_path / "g", bundle)
+    enrolment()
     old_name = one.name.replace("_", " ")
-    rename(tmp_path / "g", old_name, "A Rod")
+    rename(enrolment.gallery, old_name, "A Rod")
     shutil.rmtree(one)
     put_away.rename(one)
-    report = enrol(people, tmp_path / "g", bundle)
+    report = enrolment()
     assert report.aliases == {old_name: "A Rod"}
     assert report.enrolled == 0
     assert [flag.reason for flag in report.flags] == [Reason.NO_AGREEMENT] * 2
-    unalias(tmp_path / "g", one.name)
-    apart = enrol(people, tmp_path / "g", bundle)
+    unalias(enrolment.gallery, one.name)
+    apart = enrolment()
     assert (apart.aliases, apart.flags) == ({}, [])
     assert (apart.people["A Rod"], apart.people[old_name]) == (2, 2)
 
 
-def test_a_photo_moved_to_another_persons_folder_moves_its_face(
-    people: Path, tmp_path: Path, bundle: Bundle
-) -> None:
-    wrong, right = folders_in(people)
+def test_a_photo_moved_to_another_persons_folder_moves_its_face(enrolment: Enrolment) -> None:
+    wrong, right = folders_in(enrolment.people)
     photo = file_in(right)
     photo = photo.rename(wrong / "zz_moved.jpg")
-    enrol(people, tmp_path / "g", bundle, trust=True)
+    enrolment(trust=True)
     photo.rename(right / photo.name)
-    report = enrol(people, tmp_path / "g", bundle)
+    report = enrolment()
     names = [folder.name.replace("_", " ") for folder in (wrong, right)]
     assert [(move.photo, move.before, move.person) for move in report.moved] == [
         (f"{right.name}/zz_moved.jpg", *names)
     ]
     assert report.flags == []
     assert [report.people[name] for name in names] == [2, 2]
-    again = enrol(people, tmp_path / "g", bundle)
+    again = enrolment()
     assert (again.unchanged, again.photos_opened, again.moved) == (5, 0, [])
 
 
@@ -340,37 +345,26 @@ def normalised(bundle: Bundle, embeddings: np.ndarray) -> Bundle:
 
 
 def test_with_normalised_scores_a_wrong_photo_is_refused_and_a_moved_or_copied_one_is_not(
-    people: Path, synthetic_set: Path, tmp_path: Path, bundle: Bundle, gallery: Gallery
+    enrolment: Enrolment, synthetic_set: Path, gallery: Gallery
 ) -> None:
-    release = normalised(bundle, gallery.embeddings)
-    one, other = folders_in(people)
+    release = normalised(enrolment.bundle, gallery.embeddings)
+    one, other = folders_in(enrolment.people)
     wrong = file_in(other)
     wrong = wrong.rename(one / "zz_moved.jpg")
-    enrol(people, tmp_path / "g", release, trust=True)
+    enrol(enrolment.people, enrolment.gallery, release, trust=True)
     wrong.rename(other / wrong.name)
-    report = enrol(people, tmp_path / "g", release)
+    report = enrol(enrolment.people, enrolment.gallery, release)
     assert (len(report.moved), report.flags) == (1, [])
     shutil.copy(other / wrong.name, one / "copy.jpg")
     third = sorted((synthetic_set / "enrol" / other.name).iterdir())[2]
     shutil.copy(third, one / "wrong.jpg")
-    report = enrol(people, tmp_path / "g", release)
+    report = enrol(enrolment.people, enrolment.gallery, release)
+    assert report.moved == []  # a photo that lies in two folders stays where it was
     reasons = {Path(flag.photo).name: flag.reason for flag in report.flags}
     assert reasons == {
         "copy.jpg": Reason.DUPLICATE_OTHER_PERSON,
         "wrong.jpg": Reason.NO_AGREEMENT,
     }
-
-
-def test_a_photo_that_lies_in_two_folders_stays_where_it_was(
-    people: Path, tmp_path: Path, bundle: Bundle
-) -> None:
-    one, other = folders_in(people)
-    enrol(people, tmp_path / "g", bundle)
-    photo = file_in(other)
-    shutil.copy(photo, one / "zz_copy.jpg")
-    report = enrol(people, tmp_path / "g", bundle, trust=True)
-    assert [flag.reason for flag in report.flags] == [Reason.DUPLICATE_OTHER_PERSON]
-    assert report.moved == []
 
 
 @pytest.mark.parametrize(
@@ -474,9 +468,9 @@ def test_a_bystander_who_looks_into_the_camera_is_not_enrolled_for_a_person_in_p
 
 
 def test_a_photo_over_the_limits_is_flagged_with_the_option_that_raises_them(
-    people: Path, bundle: Bundle, tmp_path: Path
+    enrolment: Enrolment,
 ) -> None:
-    report = enrol(people, tmp_path / "g", bundle, limits=PhotoLimits(max_bytes=1000))
+    report = enrolment(limits=PhotoLimits(max_bytes=1000))
     assert report.enrolled == 0 and len(report.flags) == 5
     assert all("--max-megabytes" in flag.note for flag in report.flags)
 
