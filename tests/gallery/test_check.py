@@ -242,9 +242,8 @@ def test_a_gallery_that_changes_meanwhile_is_not_reported_as_damaged(
     load_crop = check.load_crop
 
     def forget_first(png: Callable[[str], bytes], crop_id: str) -> np.ndarray:
-        Gallery.open(folder).without(
-            np.array([face.crop_id == crop_id for face in Gallery.open(folder).faces], bool)
-        ).save()
+        gallery = Gallery.open(folder)
+        gallery.without(np.array([face.crop_id == crop_id for face in gallery.faces], bool)).save()
         return load_crop(png, crop_id)
 
     monkeypatch.setattr(check, "load_crop", forget_first)

@@ -60,16 +60,14 @@ def test_contradicting_sides_are_listed_and_the_later_one_holds(
 ) -> None:
     here, there = both
     ignored = {"detail": Ignored.STRANGER}
-    decide(here, Action.CONFIRM, "Ann", photo=1)
+    for number in (1, 3, 4):
+        decide(here, Action.CONFIRM, "Ann", photo=number)
     decide(here, Action.IGNORE, photo=2, **ignored)
-    decide(here, Action.CONFIRM, "Ann", photo=3)
-    decide(here, Action.CONFIRM, "Ann", photo=4)
     decide(here, Action.REFUSE, "Ann", photo=5)
-    decide(there, Action.CONFIRM, "Ben", photo=1)
-    decide(there, Action.CONFIRM, "Ben", photo=2)
+    for number in (1, 2, 5):
+        decide(there, Action.CONFIRM, "Ben", photo=number)
     decide(there, Action.REFUSE, "Ann", photo=3)
     decide(there, Action.CONFIRM, "Ann", photo=4)
-    decide(there, Action.CONFIRM, "Ben", photo=5)
     decide(there, Action.REFUSE, "Ann", photo=9)  # the common one is of neither side
     decide(here, Action.CONFIRM, "Ann", photo=3)  # again, later
     done = import_decisions(here, export(there))
@@ -127,9 +125,8 @@ def test_faces_that_the_other_machine_did_not_have_are_split_off_too(
     both: tuple[GalleryPlace, Path],
 ) -> None:
     here, there = both
-    Gallery.open(there).without(
-        np.array([face.photo == "3.jpg" for face in Gallery.open(there).faces], bool)
-    ).save()
+    gallery = Gallery.open(there)
+    gallery.without(np.array([face.photo == "3.jpg" for face in gallery.faces], bool)).save()
     merge(there, "Ben", "Ann")
     import_decisions(here, export(there))
     assert names(here) == ["Ann"] * 3

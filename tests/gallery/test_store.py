@@ -9,7 +9,6 @@ import pytest
 
 from faceops.base.errors import DamageError, FaceOpsError, UsageError
 from faceops.gallery import faces_file, folder
-from faceops.gallery.crops import load_crop
 from faceops.gallery.faces_file import parse_embeddings
 from faceops.gallery.folder import CROPS_FOLDER, GALLERY_FILE, FolderStorage, crop_path
 from faceops.gallery.people import merge, portraits, rename
@@ -48,17 +47,6 @@ def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return sizes
 
 
-def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
-    saved = make_gallery(tmp_path, PEOPLE)
-    read = Gallery.open(tmp_path, CONTRACT)
-    assert read.people == ["Ann Lee", "Zoë"]
-    assert read.persons == ["Ann Lee", "Ann Lee", "Zoë"]
-    np.testing.assert_array_equal(read.embeddings, saved.embeddings)
-    for before, after in zip(saved.faces, read.faces, strict=True):
-        assert {**vars(before), "embedding": 0} == {**vars(after), "embedding": 0}
-        assert load_crop(read.storage.png, after.crop_id).shape == (112, 112, 3)
-
-
 def test_a_change_reads_only_embeddings_that_it_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,7 +60,7 @@ def test_a_change_reads_only_embeddings_that_it_writes(
 
     monkeypatch.setattr(faces_file, "parse_embeddings", parse)
     with locked_gallery(tmp_path) as gallery:
-        assert read == []
+        assert read == [] and gallery.persons == sorted(before.persons)
         kept = gallery.without(np.arange(6) == 3).save()
         assert len(read) == 1 and not read[0].exists()
         kept = kept.with_faces([make_face(tmp_path, "Person 9", 9)]).save()
