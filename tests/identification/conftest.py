@@ -3,8 +3,9 @@
 import contextlib
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.found_photo import FACE
+from faceops.identification.summary import Summary
 from faceops.release.bundle import Bundle
 from tests.conftest import copy_album, made_once
 
@@ -29,9 +31,8 @@ def known_photos(
         # A copy notes the output folder: forgetting somebody of the gallery would clean it.
         gallery = Gallery.open(shutil.copytree(gallery_dir, folder / "gallery"))
         identify(album, gallery, bundle, folder / "out", IdentifySettings(keep_crops=True))
-        with contextlib.closing(sqlite3.connect(folder / "out" / "state.sqlite")) as db, db:
-            for table in ("files", "unknown_faces", "unknown_given"):
-                db.execute(f"DELETE FROM {table}")
+        tables = ("files", "unknown_faces", "unknown_given")
+        change_state(folder / "out", *(f"DELETE FROM {table}" for table in tables))
 
     return made_once(tmp_path_factory, "known_photos", make) / "out" / "state.sqlite"
 
@@ -62,6 +63,38 @@ def photos(synthetic_set: Path, tmp_path: Path) -> Path:
     return folder
 
 
+class Run(NamedTuple):
+    """An album, who is enrolled, a release, and an output folder whose state knows the photos."""
+
+    album: Path
+    gallery: Gallery
+    bundle: Bundle
+    out: Path
+    settings: IdentifySettings = IdentifySettings()
+
+    def __call__(
+        self, settings: IdentifySettings | None = None, photos: Path | None = None, **given: Any
+    ) -> Summary:
+        """Identify the album or other photos, with other settings or some changed."""
+        settings = settings or replace(self.settings, **given)
+        return identify(photos or self.album, self.gallery, self.bundle, self.out, settings)
+
+    def anew(self, *settings: IdentifySettings, **given: Any) -> Summary:
+        """Identify although nothing has changed."""
+        results_missing(self.out)
+        return self(*settings, **given)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the records without their run."""
+        return rows_of(self.out)
+
+
+@pytest.fixture
+def run(album: Path, gallery: Gallery, bundle: Bundle, out: Path) -> Run:
+    """Runs over the album."""
+    return Run(album, gallery, bundle, out)
+
+
 def rows_of(out: Path) -> list[dict[str, Any]]:
     """Return the records in `out` without their run."""
     return list(pq.read_table(out / "faces.parquet").drop_columns("run_id").to_pylist())
@@ -86,8 +119,15 @@ def stored_faces(out: Path, *, forgotten: bool) -> int:
     return int(sum((faces["forgotten"] == forgotten).sum() for faces in arrays))
 
 
-def as_of_schema_5(out: Path) -> None:
-    """Bring the state back to the tables of the version before, with a row for each face."""
+def change_state(out: Path, *statements: str) -> None:
+    """Execute statements on the state."""
+    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def as_of_schema_4(out: Path) -> None:
+    """Bring the state back to the tables of an earlier version, with a row for each face."""
     with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
         photos = db.execute("SELECT id, photo_id, finder, faces FROM photos").fetchall()
         embedded = db.execute("SELECT photo, contract, embeddings FROM embeddings").fetchall()
@@ -128,4 +168,6 @@ def as_of_schema_5(out: Path) -> None:
         db.execute(f"CREATE TABLE kept AS SELECT {columns} FROM photos")
         db.execute("DROP TABLE photos")
         db.execute("ALTER TABLE kept RENAME TO photos")
-        db.execute("PRAGMA user_version=5")
+        for column in ("photos DROP turned", "files DROP ctime_ns", "files DROP inode"):
+            db.execute(f"ALTER TABLE {column}")
+        db.execute("PRAGMA user_version=4")

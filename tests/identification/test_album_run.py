@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,10 @@ import pytest
 from faceops.base.reasons import Reason
 from faceops.cli.identify import result_lines
 from faceops.gallery.store import Gallery
-from faceops.identification import run
 from faceops.identification.engine.album_search import AlbumSearch
 from faceops.identification.engine.decide import rank_people
 from faceops.identification.forget.output_folder import ForgottenOutput, forget_in_files
-from faceops.identification.run import identify
+from faceops.identification.run import identify, naming_rule
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.identification.summary import AlbumEstimate, promise, read_summary
@@ -24,7 +24,7 @@ from faceops.serving.service import PhotoService, RequestParams
 from faceops.verification.album import FEWEST_PEOPLE, measure_album, threshold_in
 from faceops.verification.verifier import sigmoid
 from tests.identification import simulated_album as sim
-from tests.identification.conftest import results_missing, rows_of
+from tests.identification.conftest import Run, rows_of
 from tests.release.tiny_release import write_tiny
 from tests.serving.posted import posted
 
@@ -61,6 +61,12 @@ def photos(tmp_path: Path) -> Path:
     return sim.write_album(tmp_path / "photos", PHOTOS)
 
 
+@pytest.fixture
+def run(photos: Path, people: Gallery, release: Bundle, tmp_path: Path) -> Run:
+    """Runs over the album."""
+    return Run(photos, people, release, tmp_path / "out")
+
+
 def decided(out: Path) -> dict[tuple[str, int], tuple[Any, ...]]:
     """Name, reason and share of each face, by photo and place."""
     columns = ("decision", "person", "runner_up", "reason", "stranger_share")
@@ -70,17 +76,15 @@ def decided(out: Path) -> dict[tuple[str, int], tuple[Any, ...]]:
     }
 
 
-def test_the_rows_are_those_of_a_direct_computation(
-    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
-) -> None:
-    summary = identify(photos, people, release, tmp_path / "out")
+def test_the_rows_are_those_of_a_direct_computation(run: Run) -> None:
+    summary = run()
     faces = [tuple(map(int, one.split(":"))) for photo in PHOTOS for one in photo.split()]
     codes = [number for number, photo in enumerate(PHOTOS) for _ in photo.split()]
-    thresholds = release.release.thresholds
+    thresholds = run.bundle.release.thresholds
     assert thresholds.normalisation is not None
     rows = sim.embeddings(faces)  # type: ignore[arg-type]
     known = thresholds.normalisation
-    templates = known.templates(people.embeddings, np.repeat(np.arange(len(ENROLLED)), 2))
+    templates = known.templates(run.gallery.embeddings, np.repeat(np.arange(len(ENROLLED)), 2))
     album = measure_album(thresholds.normalisation, rows, templates, np.array(codes))
     found = threshold_in(album, thresholds, sim.BUDGET, [2] * len(ENROLLED))
     described = (album.cohort.describe(part) for part in (rows, templates))
@@ -91,7 +95,7 @@ def test_the_rows_are_those_of_a_direct_computation(
     assert summary.threshold_measured
     assert (summary.album.people, summary.album.faces) == (album.people, len(faces))
     assert (summary.album.low, summary.album.high) == (found.low, found.high)
-    for row, scores, share in zip(rows_of(tmp_path / "out"), best, shares, strict=True):
+    for row, scores, share in zip(run.rows(), best, shares, strict=True):
         order = np.argsort(-scores)
         top, next_ = scores[order[:2]]
         assert row["probability"] == pytest.approx(float(sigmoid(top)), abs=1e-5)
@@ -104,78 +108,70 @@ def test_the_rows_are_those_of_a_direct_computation(
         assert not row["person"] or row["stranger_share"] <= sim.BUDGET * 1.001
     known = sum(person in ENROLLED for person, _ in faces)
     assert summary.identified >= 0.9 * known
-    assert read_summary(tmp_path / "out") == summary
-    file = tmp_path / "out/summary.json"  # of an earlier version: it had no album
+    assert read_summary(run.out) == summary
+    file = run.out / "summary.json"  # of an earlier version: it had no album
     content = json.loads(file.read_text("utf-8"))
     del content["album"]
     file.write_text(json.dumps(content), "utf-8")
-    assert read_summary(tmp_path / "out").album is None
+    assert read_summary(run.out).album is None
 
 
-def test_a_larger_budget_takes_no_name_away(
-    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
-) -> None:
+def test_a_larger_budget_takes_no_name_away(run: Run) -> None:
     before: set[tuple[str, int, str]] = set()
     for budget in (0.03, sim.BUDGET, 0.2, 0.6):
-        identify(photos, people, release, tmp_path / "out", IdentifySettings(budget=budget))
-        rows = rows_of(tmp_path / "out")
+        run(budget=budget)
+        rows = run.rows()
         named = {(row["photo_id"], row["face_index"], row["person"]) for row in rows}
         named = {key for key in named if key[2] is not None}
         assert named >= before
         before = named
 
 
-def test_the_album_is_the_same_in_any_order_and_read_again(
-    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
-) -> None:
-    first = identify(photos, people, release, tmp_path / "out")
-    rows = rows_of(tmp_path / "out")
-    again = identify(photos, people, release, tmp_path / "out", IdentifySettings(recheck=True))
+def test_the_album_is_the_same_in_any_order_and_read_again(run: Run, tmp_path: Path) -> None:
+    first = run()
+    rows = run.rows()
+    again = run(recheck=True)
     assert not again.unchanged and again.photos_opened == 0
     assert (again.threshold, again.album) == (first.threshold, first.album)
-    assert rows_of(tmp_path / "out") == rows
+    assert run.rows() == rows
     turned = sim.write_album(tmp_path / "turned", PHOTOS[::-1])
-    other = identify(turned, people, release, tmp_path / "other", IdentifySettings(threads=3))
+    other = identify(
+        turned, run.gallery, run.bundle, tmp_path / "other", IdentifySettings(threads=3)
+    )
     assert other.threshold == pytest.approx(first.threshold, rel=1e-6)
-    expected = decided(tmp_path / "out")
+    expected = decided(run.out)
     for key, (*named, share) in decided(tmp_path / "other").items():
         assert named == list(expected[key][:-1])
         assert share == pytest.approx(expected[key][-1], rel=1e-3)
-
-
-def test_copies_of_photos_do_not_change_the_album(
-    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
-) -> None:
-    once = identify(photos, people, release, tmp_path / "out")
-    for number, path in enumerate(sorted(photos.iterdir())):
-        (photos / f"copy {number}.jpg").write_bytes(path.read_bytes())
-    twice = identify(photos, people, release, tmp_path / "out")
-    assert (twice.faces, twice.photos_opened) == (2 * once.faces, 0)
-    assert (twice.threshold, twice.album) == (once.threshold, once.album)
+    for number, path in enumerate(sorted(run.album.iterdir())):
+        (run.album / f"copy {number}.jpg").write_bytes(path.read_bytes())
+    twice = run()
+    assert (twice.faces, twice.photos_opened) == (2 * first.faces, 0)
+    assert (twice.threshold, twice.album) == (first.threshold, first.album)
 
 
 def test_new_photos_change_the_album_and_all_faces_are_decided_again(
-    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
+    run: Run, tmp_path: Path
 ) -> None:
-    first = identify(photos, people, release, tmp_path / "out")
-    before = decided(tmp_path / "out")
+    first = run()
+    before = decided(run.out)
     for person in range(300, 340):
-        (photos / f"new {person}.jpg").write_text(f"{person}:0", "utf-8")
-    second = identify(photos, people, release, tmp_path / "out")
+        (run.album / f"new {person}.jpg").write_text(f"{person}:0", "utf-8")
+    second = run()
     assert second.photos_opened == 40
     assert first.album is not None and second.album is not None
     assert second.album.people > first.album.people + 30
     assert second.threshold != first.threshold
-    after = decided(tmp_path / "out")
+    after = decided(run.out)
     assert any(after[key] != row for key, row in before.items())
-    fresh = identify(photos, people, release, tmp_path / "fresh")
+    fresh = identify(run.album, run.gallery, run.bundle, tmp_path / "fresh")
     assert fresh.threshold == second.threshold
     assert decided(tmp_path / "fresh") == after
 
 
 @pytest.mark.parametrize("where", ["embed_with_lengths", "rank"])
 def test_an_interrupted_run_continues_with_the_rows_of_an_undisturbed_one(
-    where: str, photos: Path, people: Gallery, release: Bundle, tmp_path: Path
+    where: str, run: Run, tmp_path: Path
 ) -> None:
     place = AlbumSearch if where == "rank" else Bundle
     whole = getattr(place, where)
@@ -186,17 +182,17 @@ def test_an_interrupted_run_continues_with_the_rows_of_an_undisturbed_one(
             raise KeyboardInterrupt
         return whole(*given)
 
-    out, settings = tmp_path / "out", IdentifySettings(threads=1)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(place, where, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            identify(photos, people, release, out, settings)
-    assert not (out / "faces.csv").exists()
-    summary = identify(photos, people, release, out, settings)
+            run(threads=1)
+    assert not (run.out / "faces.csv").exists()
+    summary = run(threads=1)
     assert 64 <= summary.photos_reused <= len(PHOTOS)
     assert (summary.photos_opened == 0) == (where == "rank")
-    undisturbed = identify(photos, people, release, tmp_path / "undisturbed", settings)
-    assert rows_of(out) == rows_of(tmp_path / "undisturbed")
+    other = run._replace(out=tmp_path / "undisturbed")
+    undisturbed = other(threads=1)
+    assert run.rows() == other.rows()
     assert (summary.threshold, summary.album) == (undisturbed.threshold, undisturbed.album)
 
 
@@ -214,103 +210,84 @@ def test_a_small_album_says_so_and_uses_the_threshold_of_the_calibration(
     assert "threshold for simulated people" in sentence
     assert sentence in result_lines(summary, tmp_path / "out")
     assert "too small to measure" in (tmp_path / "out/report.html").read_text("utf-8")
-
-
-def test_the_sentence_counts_one_person_and_writes_whole_shares_plainly(
-    people: Gallery, release: Bundle, tmp_path: Path
-) -> None:
-    photo = sim.write_album(tmp_path / "one", PHOTOS[:1])
-    summary = identify(photo, people, release, tmp_path / "out")
+    summary.album = replace(album, people=1)
     assert ": 1 person can be told apart, " in promise(summary)
     summary.album = AlbumEstimate(50, 60, low=0.0296, high=0.999, population="")
     assert "an estimated 3 to 100 % do" in promise(summary)
-
-
-def test_few_faces_do_not_make_an_album_however_many_people_are_enrolled(
-    release: Bundle, tmp_path: Path
-) -> None:
-    many = sim.enrolled(tmp_path / "many", range(60))
-    photos = sim.write_album(tmp_path / "few", PHOTOS[:12])
+    many = sim.enrolled(tmp_path / "many", range(60))  # people who are enrolled make no album
+    photos = sim.write_album(tmp_path / "fewer", PHOTOS[:12])
     album = identify(photos, many, release, tmp_path / "out").album
     assert album is not None and album.low is None and album.people <= 12
 
 
-def test_the_summary_and_the_report_say_what_was_measured(
-    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
-) -> None:
-    summary = identify(photos, people, release, tmp_path / "out")
+def test_the_summary_and_the_report_say_what_was_measured(run: Run) -> None:
+    summary = run()
     assert summary.album is not None and summary.album.high is not None
     sentence = promise(summary)
     assert sentence.startswith("At most 5 % of strangers' faces shall get a name. In this album")
     assert f"to {100 * summary.album.high:.2g} % do (95 % interval)" in sentence
-    page = (tmp_path / "out/report.html").read_text("utf-8")
+    page = (run.out / "report.html").read_text("utf-8")
     assert "do (95 % interval), measured without labels" in page
-    near = {row["person"] for row in rows_of(tmp_path / "out")
+    near = {row["person"] for row in run.rows()
             if row["person"] and row["stranger_share"] >= sim.BUDGET / 10}  # fmt: skip
     assert near
     marked = page.split("marked <strong>check</strong> of")[1].split("</p>")[0]
     assert all(f">{person}</a>" in marked for person in near)
     assert page.count(" class=check>") >= len(near)
-    stored = json.loads((tmp_path / "out/summary.json").read_text("utf-8"))
+    stored = json.loads((run.out / "summary.json").read_text("utf-8"))
     assert stored["album"]["people"] == summary.album.people
-    metrics = (tmp_path / "out/metrics.prom").read_text("utf-8")
+    metrics = (run.out / "metrics.prom").read_text("utf-8")
     assert "strangers_named{photos_folder=" in metrics and 'bound="high"' in metrics
 
 
-def test_a_release_without_normalisation_decides_as_before(
-    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
-) -> None:
-    old = sim.without_normalisation(release)
-    summary = identify(photos, people, old, tmp_path / "out")
+def test_a_release_without_normalisation_decides_as_before(run: Run) -> None:
+    old = sim.without_normalisation(run.bundle)
+    summary = run._replace(bundle=old)()
     threshold = old.release.thresholds.for_search(sim.BUDGET, 2 * len(ENROLLED))
     assert (summary.album, summary.threshold, promise(summary)) == (None, threshold, "")
     faces = [tuple(map(int, one.split(":"))) for photo in PHOTOS for one in photo.split()]
     ranked = rank_people(
         sim.embeddings(faces),  # type: ignore[arg-type]
-        people.embeddings, people.person_rows, sim.VERIFIER.probability,
+        run.gallery.embeddings, run.gallery.person_rows, sim.VERIFIER.probability,
     )  # fmt: skip
-    rows = rows_of(tmp_path / "out")
+    rows = run.rows()
     bests = zip(ranked.people[:, 0].tolist(), ranked.scores[:, 0].tolist(), strict=True)
     for row, (best, probability) in zip(rows, bests, strict=True):
         assert row["probability"] == pytest.approx(probability, abs=1e-6)
         assert row["stranger_share"] is None
         assert row["reason"] != Reason.BELOW_THRESHOLD or probability < threshold
-        assert row["person"] in (None, people.people[best])
-    adapted = identify(photos, people, release, results_missing(tmp_path / "out"))
+        assert row["person"] in (None, run.gallery.people[best])
+    adapted = run.anew()
     assert adapted.photos_opened == 0 and adapted.album is not None
 
 
-def test_of_a_forgotten_person_no_share_of_strangers_is_left(
-    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
-) -> None:
-    identify(photos, people, release, tmp_path / "out")
-    named = [row["person"] == "P000" for row in rows_of(tmp_path / "out")]
-    forget_in_files(ForgottenOutput(tmp_path / "out"), "P000".__eq__, [])
-    rows = rows_of(tmp_path / "out")
+def test_of_a_forgotten_person_no_share_of_strangers_is_left(run: Run) -> None:
+    run()
+    named = [row["person"] == "P000" for row in run.rows()]
+    forget_in_files(ForgottenOutput(run.out), "P000".__eq__, [])
+    rows = run.rows()
     left = [row["stranger_share"] for row, was in zip(rows, named, strict=True) if was]
     assert left and set(left) == {None}
 
 
 def test_what_waits_for_its_name_holds_no_embeddings(
-    photos: Path, people: Gallery, release: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[PhotoBlock] = []
-    whole = run.naming_rule
-    monkeypatch.setattr(run, "naming_rule", lambda *given: kept.extend(given[0]) or whole(*given))
-    run.identify(photos, people, release, tmp_path / "out")
+    rule = "faceops.identification.run.naming_rule"
+    monkeypatch.setattr(rule, lambda *given: kept.extend(given[0]) or naming_rule(*given))
+    run()
     assert sum(map(len, kept)) == len(PHOTOS)
     assert not any(block.embeddings.size for block in kept)
-    assert (tmp_path / "out/report.html").read_text("utf-8").count("data:image/webp") > 20
+    assert (run.out / "report.html").read_text("utf-8").count("data:image/webp") > 20
 
 
-def test_nothing_is_measured_without_anybody_enrolled_or_any_face(
-    photos: Path, people: Gallery, release: Bundle, tmp_path: Path
-) -> None:
-    nobody = people.without(np.ones(len(people.faces), bool))
-    summary = identify(photos, nobody, release, tmp_path / "out")
+def test_nothing_is_measured_without_anybody_enrolled_or_any_face(run: Run, tmp_path: Path) -> None:
+    nobody = run.gallery.without(np.ones(len(run.gallery.faces), bool))
+    summary = run._replace(gallery=nobody)()
     assert (summary.album, summary.threshold, summary.identified) == (None, None, 0)
     empty = sim.write_album(tmp_path / "empty", ["", ""])
-    summary = identify(empty, people, release, tmp_path / "other")
+    summary = run._replace(out=tmp_path / "other")(photos=empty)
     assert (summary.album, summary.faces) == (None, 0)
 
 

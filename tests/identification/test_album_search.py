@@ -214,11 +214,3 @@ def test_scores_are_compared_in_log_odds_where_all_probabilities_are_1(
     limits = NamingLimits(1.0, 1.0, log_odds=18.0, usual_log_odds=18.0)
     one = np.zeros(1, int), np.full(1, -1, np.int8)
     assert reasons(decide(ranked([odds], log_odds=True), *one, limits)) == [expected]
-
-
-def test_of_two_faces_the_one_with_the_higher_log_odds_gets_the_name() -> None:
-    limits = NamingLimits(1.0, 1.0, log_odds=18.0)
-    found = ranked([[19.0], [20.0]], log_odds=True)
-    decisions = decide(found, np.zeros(2, int), np.full(2, -1, np.int8), limits)
-    assert reasons(decisions) == [Reason.AMBIGUOUS, None]
-    assert decisions.person.tolist() == [-1, 0]

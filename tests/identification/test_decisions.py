@@ -118,10 +118,8 @@ def test_confirmed_faces_are_named_and_enter_the_gallery_once(world: World) -> N
     lines = result_lines(done, world.out)
     assert f"{len(photos)} faces have the name that a person confirmed" in lines
     assert not any("confirmed" in line for line in lines if line.startswith("without a name"))
-    again = world.run()
-    assert again.unchanged
-    # What did not pass was noted: a further run does not try it.
-    (world.out / "faces.csv").unlink()
+    assert world.run().unchanged
+    (world.out / "faces.csv").unlink()  # what did not pass was noted and is not tried again
     again = world.run()
     assert (again.admitted, again.not_admitted, again.photos_opened) == (0, [], 0)
 
@@ -164,11 +162,9 @@ def test_a_face_enters_once_it_is_nobody_elses_in_the_gallery(world: World) -> N
     (refused,) = world.run().not_admitted
     assert f"{photo} (duplicate_other_person)" in refused
     assert (world.run(budget=0.3).not_admitted, world.enrolled(NEW)) == ([], [])
-    Gallery.open(world.gallery).without(
-        np.array(
-            [face.photo_id == row["photo_id"] for face in Gallery.open(world.gallery).faces], bool
-        )
-    ).save()
+    gallery = Gallery.open(world.gallery)
+    there = [face.photo_id == row["photo_id"] for face in gallery.faces]
+    gallery.without(np.array(there, bool)).save()
     assert (world.run().admitted, world.enrolled(NEW)) == (1, [photo])
 
 
@@ -209,33 +205,28 @@ def test_a_face_from_before_the_journal_stays_unless_it_is_refused(world: World)
     assert world.run().withdrawn == 1
 
 
-def test_refused_and_ignored_faces_have_their_reason_and_no_name(world: World) -> None:
+def test_sidecars_drawings_and_report_show_what_was_confirmed_refused_and_ignored(
+    world: World,
+) -> None:
+    photo = world.photos_of(people_of(world)[0])[0]
+    world.confirm([photo], NEW)
     enrolled = Gallery.open(world.gallery).people[0]
     one, other = [path for path, row in world.rows().items() if row["person"] == enrolled][:2]
     person, naming = Decisions().naming(enrolled)
-    world.decide(
-        *naming,
-        world.about(Action.REFUSE, one, person),
-        world.about(Action.IGNORE, other, detail=Ignored.NEVER_ASK),
-    )
+    refused = world.about(Action.REFUSE, one, person)
+    world.decide(*naming, refused, world.about(Action.IGNORE, other, detail=Ignored.NEVER_ASK))
     done = world.run(xmp=True, annotate=True)
     rows = world.rows()
     assert (rows[one]["person"], rows[one]["reason"]) == (None, "refused_by_person")
     assert (rows[other]["decision"], rows[other]["reason"]) == ("rejected", "ignored")
     assert "1 ignored" in "\n".join(result_lines(done, world.out))
-    assert '<section id="ignored">' in (world.out / "report.html").read_text("utf-8")
+    report = (world.out / "report.html").read_text("utf-8")
+    assert '<section id="ignored">' in report and ">confirmed<" in report.replace("</", "<")
+    assert NEW in (world.album / f"{photo}.xmp").read_text("utf-8")
+    assert (world.out / "annotated" / f"{photo}.jpg").is_file()
     for photo in (one, other):
         sidecar = world.album / f"{photo}.xmp"
         assert not sidecar.exists() or enrolled not in sidecar.read_text("utf-8")
-
-
-def test_confirmed_names_are_in_sidecars_drawings_and_report(world: World) -> None:
-    photo = world.photos_of(people_of(world)[0])[0]
-    world.confirm([photo], NEW)
-    world.run(xmp=True, annotate=True)
-    assert NEW in (world.album / f"{photo}.xmp").read_text("utf-8")
-    assert (world.out / "annotated" / f"{photo}.jpg").is_file()
-    assert ">confirmed<" in (world.out / "report.html").read_text("utf-8").replace("</", "<")
 
 
 def test_a_gallery_in_use_is_tried_again_and_the_names_hold(world: World) -> None:

@@ -18,7 +18,7 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary
 from faceops.release.bundle import Bundle
-from tests.identification.conftest import results_missing, rows_of
+from tests.identification.conftest import Run, rows_of
 
 SHM = Path("/dev/shm")
 ANNOTATE = IdentifySettings(budget=0.3, annotate=True)
@@ -56,9 +56,10 @@ def out(known_faces: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def draw(photos: Path, gallery: Gallery, bundle: Bundle, out: Path) -> Summary:
-    """Run although nothing has changed."""
-    return identify(photos, gallery, bundle, results_missing(out), ANNOTATE)
+@pytest.fixture
+def run(photos: Path, gallery: Gallery, bundle: Bundle, out: Path) -> Run:
+    """Runs that draw the photos."""
+    return Run(photos, gallery, bundle, out, ANNOTATE)
 
 
 def inodes(folder: Path) -> dict[str, int]:
@@ -96,94 +97,82 @@ def test_every_photo_with_faces_gets_an_upright_copy(
     assert not (out / "annotated").exists()
 
 
-def test_an_unchanged_copy_is_linked(
-    photos: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
-    first = draw(photos, gallery, bundle, out)
-    before = inodes(out / "annotated")
+def test_an_unchanged_copy_is_linked(run: Run) -> None:
+    first = run.anew()
+    before = inodes(run.out / "annotated")
     assert set(before) == {"0.jpg.jpg", "more/1.jpg.jpg", "more/2.jpg.jpg"}
-    second = draw(photos, gallery, bundle, out)
+    second = run.anew()
     assert second.run_id != first.run_id
-    assert inodes(out / "annotated") == before
-    assert stated(out, second) == stated(out, first)
-    # A run without copies in between.
-    identify(photos, gallery, bundle, out, IdentifySettings(budget=0.3))
-    third = draw(photos, gallery, bundle, out)
-    assert inodes(out / "annotated") == before
-    assert stated(out, third) == stated(out, first)
+    assert inodes(run.out / "annotated") == before
+    assert stated(run.out, second) == stated(run.out, first)
+    run(annotate=False)  # a run without copies in between
+    third = run.anew()
+    assert inodes(run.out / "annotated") == before
+    assert stated(run.out, third) == stated(run.out, first)
 
 
-def test_another_photo_or_another_name_is_drawn_again(
-    photos: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
-    first = draw(photos, gallery, bundle, out)
-    before, kept = inodes(out / "annotated"), stated(out, first)
-    with Image.open(photos / "0.jpg") as image:
+def test_another_photo_or_another_name_is_drawn_again(run: Run) -> None:
+    first = run.anew()
+    before, kept = inodes(run.out / "annotated"), stated(run.out, first)
+    with Image.open(run.album / "0.jpg") as image:
         turned = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    turned.save(photos / "0.jpg", quality=95)
-    second = draw(photos, gallery, bundle, out)
-    after = inodes(out / "annotated")
+    turned.save(run.album / "0.jpg", quality=95)
+    second = run.anew()
+    after = inodes(run.out / "annotated")
     assert {name for name in after if after[name] != before[name]} == {"0.jpg.jpg"}
-    nobody = gallery.without(np.ones(len(gallery.faces), bool))
-    third = draw(photos, nobody, bundle, out)
-    assert not set(inodes(out / "annotated").values()) & set(after.values())
-    assert stated(out, first) == kept  # nothing was written into a file that runs share
-    assert len({*kept.values(), *stated(out, second).values(), *stated(out, third).values()}) == 7
+    nobody = run.gallery.without(np.ones(len(run.gallery.faces), bool))
+    third = run._replace(gallery=nobody).anew()
+    assert not set(inodes(run.out / "annotated").values()) & set(after.values())
+    assert stated(run.out, first) == kept  # nothing was written into a file that runs share
+    assert (
+        len({*kept.values(), *stated(run.out, second).values(), *stated(run.out, third).values()})
+        == 7
+    )
 
 
 @pytest.mark.parametrize("damage", ["a missing copy", "a truncated copy", "a missing link"])
-def test_a_damaged_copy_is_drawn_again(
-    photos: Path, gallery: Gallery, bundle: Bundle, out: Path, damage: str
-) -> None:
-    def again() -> Summary:
-        return identify(photos, gallery, bundle, out, ANNOTATE)
-
-    first = again()
-    kept = stated(out, first)
-    assert again().unchanged
-    copy = out / "annotated" / "more" / "1.jpg.jpg"
+def test_a_damaged_copy_is_drawn_again(run: Run, damage: str) -> None:
+    kept = stated(run.out, run())
+    assert run().unchanged
+    copy = run.out / "annotated" / "more" / "1.jpg.jpg"
     if damage == "a missing copy":
         copy.unlink()
     elif damage == "a truncated copy":
         os.truncate(copy, 2000)
     else:
-        (out / "annotated").unlink()
-    second = again()
+        (run.out / "annotated").unlink()
+    second = run()
     assert not second.unchanged
-    assert stated(out, second) == kept
-    assert again().unchanged
+    assert stated(run.out, second) == kept
+    assert run().unchanged
 
 
 @pytest.mark.skipif(not SHM.is_dir(), reason="there is no /dev/shm, a second file system")
-def test_without_hard_links_copies_are_copied(
-    photos: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
-    first = draw(photos, gallery, bundle, out)
-    drawn, elsewhere = out / "runs" / first.run_id / "annotated", SHM / f"faceops-{os.getpid()}"
-    if out.stat().st_dev == SHM.stat().st_dev:
+def test_without_hard_links_copies_are_copied(run: Run) -> None:
+    first = run.anew()
+    drawn, elsewhere = run.out / "runs" / first.run_id / "annotated", SHM / f"faceops-{os.getpid()}"
+    if run.out.stat().st_dev == SHM.stat().st_dev:
         pytest.skip("the temporary folder is on the same file system")
     shutil.move(drawn, elsewhere)
     try:
         drawn.symlink_to(elsewhere)
-        kept = stated(out, first)
-        second = draw(photos, gallery, bundle, out)
-        assert stated(out, second) == kept
-        assert not set(inodes(out / "annotated").values()) & set(inodes(elsewhere).values())
+        kept = stated(run.out, first)
+        second = run.anew()
+        assert stated(run.out, second) == kept
+        assert not set(inodes(run.out / "annotated").values()) & set(inodes(elsewhere).values())
     finally:
         shutil.rmtree(elsewhere)
 
 
-def test_forgetting_everybody_leaves_no_broken_link(
-    photos: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
-    (photos / "0.jpg").rename(photos / ("a" * 251 + ".jpg"))
-    summary = draw(photos, gallery, bundle, out)
-    draw(photos, gallery, bundle, out)
-    assert len(inodes(out / "annotated")) == 3
-    done = ForgottenOutput(out)
+def test_forgetting_everybody_leaves_no_broken_link(run: Run) -> None:
+    (run.album / "0.jpg").rename(run.album / ("a" * 251 + ".jpg"))
+    summary = run.anew()
+    run.anew()
+    assert len(inodes(run.out / "annotated")) == 3
+    done = ForgottenOutput(run.out)
     forget_in_files(done, lambda name: name in summary.people, [])
     assert done.pictures == 6  # three in each of two runs
-    assert (out / "annotated").is_dir() and not inodes(out / "annotated")
+    assert (run.out / "annotated").is_dir() and not inodes(run.out / "annotated")
 
 
 def test_boxes_are_drawn_on_a_copy_that_is_reduced(

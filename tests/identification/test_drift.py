@@ -79,11 +79,14 @@ def test_faces_like_those_of_the_calibration_are_not_drift(thresholds: Threshold
         assert sum(drift.seen) == pytest.approx(1, abs=1e-3)
 
 
-def test_lower_face_quality_is_reported_with_advice(thresholds: Thresholds) -> None:
-    photos = [(f"p{number}", 0.5 * draw.random(), 0.001) for number in range(300)]
-    drift = measured(thresholds, photos, set())[QUALITY]
-    assert drift.level == "major"
-    assert "poorer" in drift.advice
+def test_lower_face_quality_is_reported_with_advice_and_better_is_no_reason_to_doubt_thresholds(
+    thresholds: Thresholds,
+) -> None:
+    for least, advice in ((0.0, "poorer"), (0.5, "better")):
+        photos = [(f"p{number}", least + 0.5 * draw.random(), 0.001) for number in range(300)]
+        drift = measured(thresholds, photos, set())[QUALITY]
+        assert drift.level == "major" and advice in drift.advice
+    assert "stricter" not in drift.advice
 
 
 def test_small_faces_of_bystanders_are_not_poorer_photos(thresholds: Thresholds) -> None:
@@ -95,12 +98,6 @@ def test_small_faces_of_bystanders_are_not_poorer_photos(thresholds: Thresholds)
         meter.add(NamedBlock(photos, [""], Decisions.without_names(2), ["Ann"]))
     found = {drift.what: drift for drift in meter.result()}
     assert (found[QUALITY].faces, found[QUALITY].level) == (300, "none")
-
-
-def test_better_faces_are_no_reason_to_doubt_thresholds(thresholds: Thresholds) -> None:
-    photos = [(f"p{number}", 0.5 + 0.5 * draw.random(), 0.001) for number in range(300)]
-    drift = measured(thresholds, photos, set())[QUALITY]
-    assert "better" in drift.advice and "stricter" not in drift.advice
 
 
 def test_thresholds_that_adapt_are_only_compared_with_poorer_faces(thresholds: Thresholds) -> None:

@@ -37,7 +37,14 @@ from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
 from tests.conftest import copy_album
 from tests.identification.columns import number_groups, photo
-from tests.identification.conftest import as_of_schema_5, count, results_missing, rows_of
+from tests.identification.conftest import (
+    Run,
+    as_of_schema_4,
+    change_state,
+    count,
+    results_missing,
+    rows_of,
+)
 from tests.photos.tiny_dng import dng
 from tests.releases import without_raw_embedding
 
@@ -51,6 +58,14 @@ def extraction(number: int) -> Extraction:
     found = photo(f"photo {number}", [0.9], np.ones((1, 128), np.float32))
     path = f"/photos/{number}.jpg"
     return Extraction(path, SourceFile(path, 1, 1, 1, 1), found, opened=True, crops={0: crop})
+
+
+@pytest.fixture
+def few(run: Run) -> Run:
+    """Runs over three scenes and the other photos of the album."""
+    for path in sorted((run.album / "scenes").iterdir())[3:]:
+        path.unlink()
+    return run
 
 
 @pytest.fixture
@@ -118,46 +133,26 @@ def test_only_a_damaged_state_is_to_be_repaired(tmp_path: Path) -> None:
     assert "repair" not in str(caught.value)
 
 
-def test_a_state_of_schema_5_is_migrated_and_no_photo_is_opened(
-    album: Path, own_gallery: Path, bundle: Bundle, out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = identify(album, Gallery.open(own_gallery), bundle, out)
-    forget_person(own_gallery, first.people.most_common(1)[0][0])
-    identify(album, Gallery.open(own_gallery), bundle, out)
-    rows, pictures = rows_of(out), count(out, "pictures")
-    assert {"forgotten", None} < {row["reason"] for row in rows}
-    as_of_schema_5(out)
-    again = identify(album, Gallery.open(own_gallery), bundle, results_missing(out))
-    for row in (*rows, *(migrated := rows_of(out))):  # lengths are not in schema 5
-        del row["quality"]
-    assert again.photos_opened == 0 and migrated == rows
-    assert count(out, "pictures") == pictures == count(out, "pictures WHERE crop NOT NULL")
-    assert "another version" not in capsys.readouterr().err
-
-
 def test_a_state_of_schema_4_is_migrated_and_only_photos_without_a_clear_face_are_opened(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = identify(album, gallery, bundle, out)
-    as_of_schema_5(out)
-    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
-        for column in ("ctime_ns", "inode"):
-            db.execute(f"ALTER TABLE files DROP COLUMN {column}")
-        db.execute("ALTER TABLE photos DROP COLUMN turned")
-        db.execute("PRAGMA user_version=4")
-    again = identify(album, gallery, bundle, results_missing(out))
+    first = run()
+    rows, pictures = run.rows(), count(run.out, "pictures")
+    as_of_schema_4(run.out)
+    again = run.anew()
     scores: dict[str, float] = {}
-    for row in rows_of(out):
-        if row["detector_score"]:
-            best = scores.get(row["photo_path"], 0)
-            scores[row["photo_path"]] = max(best, row["detector_score"])
-    weak = sum(score < 0.9 for score in scores.values())
-    assert weak < len(scores) / 2 and not first.photos_turned
+    for row in (*rows, *(migrated := run.rows())):  # lengths are not in these versions
+        del row["quality"]
+        score = row["detector_score"] or 0
+        scores[row["photo_path"]] = max(scores.get(row["photo_path"], 0), score)
+    assert migrated == rows and count(run.out, "pictures") == pictures
+    weak = sum(0 < score < 0.9 for score in scores.values())
+    assert weak < len(with_faces(rows)) / 2 and not first.photos_turned
     weak += 1  # one was unreadable, perhaps for lack of memory
     assert (again.photos_opened, again.photos_reused) == (weak, first.photos_reused - weak)
-    assert count(out, "files WHERE ctime_ns IS NOT NULL") == first.photos
+    assert count(run.out, "files WHERE ctime_ns IS NOT NULL") == first.photos
     assert "another version" not in capsys.readouterr().err
-    assert identify(album, gallery, bundle, out).unchanged
+    assert run().unchanged
 
 
 def test_a_time_or_inode_beyond_the_range_of_sqlite_is_stored(
@@ -288,55 +283,57 @@ def test_a_photo_that_was_missing_at_first_is_stored_by_its_bytes(
         assert (second.file(0) is None, *second.opened) == (False, False)
 
 
-def test_quality_is_that_after_embedding_by_the_release_of_the_run(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
+def test_quality_is_that_after_embedding_by_the_release_of_the_run(run: Run) -> None:
     def qualities(release: Bundle) -> np.ndarray:
-        assert identify(album, gallery, release, results_missing(out)).photos_opened == 0
-        return np.array([row["quality"] for row in rows_of(out) if row["quality"] is not None])
+        assert (
+            identify(run.album, run.gallery, release, results_missing(run.out)).photos_opened == 0
+        )
+        return np.array([row["quality"] for row in run.rows() if row["quality"] is not None])
 
     def with_scale(scale: LengthScale | None) -> Bundle:
-        thresholds = bundle.release.thresholds.model_copy(update={"length_scale": scale})
-        return replace(bundle, release=bundle.release.model_copy(update={"thresholds": thresholds}))
+        thresholds = run.bundle.release.thresholds.model_copy(update={"length_scale": scale})
+        return replace(
+            run.bundle, release=run.bundle.release.model_copy(update={"thresholds": thresholds})
+        )
 
-    scale = bundle.release.thresholds.length_scale
+    scale = run.bundle.release.thresholds.length_scale
     assert scale is not None
     other = LengthScale(low=1.2 * scale.low, median=1.2 * scale.median)
-    of_photos, after, lower = map(qualities, (with_scale(None), bundle, with_scale(other)))
+    of_photos, after, lower = map(qualities, (with_scale(None), run.bundle, with_scale(other)))
     share = after**2 / of_photos
     assert (share > 0).all() and (share < 1).all() and share.std() > 0.05
     assert (lower < after).all()
-    np.testing.assert_array_equal(qualities(bundle), after)
+    np.testing.assert_array_equal(qualities(run.bundle), after)
 
 
 def test_embeddings_without_lengths_are_made_again_by_a_release_that_tells_them(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path, tmp_path: Path
+    few: Run, tmp_path: Path
 ) -> None:
     """The contract is the same, and a run has one measure of quality."""
-    older = Bundle.load(without_raw_embedding(bundle.folder, tmp_path / "older"))
-    assert older.release.contract_id == bundle.release.contract_id
+    older = Bundle.load(without_raw_embedding(few.bundle.folder, tmp_path / "older"))
+    assert older.release.contract_id == few.bundle.release.contract_id
 
     def qualities(release: Bundle) -> list[float | None]:
-        assert identify(album, gallery, release, results_missing(out)).photos_opened == 0
-        return [row["quality"] for row in rows_of(out)]
+        assert (
+            identify(few.album, few.gallery, release, results_missing(few.out)).photos_opened == 0
+        )
+        return [row["quality"] for row in few.rows()]
 
-    after = qualities(bundle)
-    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
-        for table in ("embeddings", "lengths"):
-            db.execute(f"DELETE FROM {table}")
+    after = qualities(few.bundle)
+    change_state(few.out, "DELETE FROM embeddings", "DELETE FROM lengths")
     assert qualities(older) != after  # crops are embedded, of which no lengths are told
-    assert qualities(bundle) == after
+    assert qualities(few.bundle) == after
 
 
 def test_photos_whose_quality_was_measured_otherwise_are_opened_again(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path, monkeypatch: pytest.MonkeyPatch
+    few: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = identify(album, gallery, bundle, out)
-    rows = rows_of(out)
+    first = few()
+    rows = few.rows()
     monkeypatch.setattr("faceops.identification.state.schema.QUALITY_VERSION", 1)
-    again = identify(album, gallery, bundle, results_missing(out))
-    assert first.photos_opened == 0 < again.photos_opened and rows_of(out) == rows
-    assert identify(album, gallery, bundle, results_missing(out)).photos_opened == 0
+    again = few.anew()
+    assert first.photos_opened == 0 < again.photos_opened and few.rows() == rows
+    assert few.anew().photos_opened == 0
 
 
 def test_a_raised_limit_opens_photos_that_were_too_large_and_no_others(
@@ -365,8 +362,7 @@ def test_panoramas_of_a_state_that_was_searched_without_segments_are_opened_agai
     Image.new("RGB", (400, 300)).save(tmp_path / "usual.png")
     paths, out = walk_photos(tmp_path), tmp_path / "out"
     assert [extract_shard(paths, bundle, out), extract_shard(paths, bundle, out)] == [2, 0]
-    with sqlite3.connect(out / "state.sqlite") as db:
-        db.execute("UPDATE photos SET decoder=NULL")  # as earlier versions stored them
+    change_state(out, "UPDATE photos SET decoder=NULL")  # as earlier versions stored them
     assert [extract_shard(paths, bundle, out), extract_shard(paths, bundle, out)] == [1, 0]
 
 
@@ -377,9 +373,9 @@ def test_raw_photos_of_a_state_that_has_the_faces_of_their_thumbnails_are_opened
     (tmp_path / "photo.dng").write_bytes(dng(np.zeros((40, 60, 3), np.uint8)))
     paths, out = walk_photos(tmp_path), tmp_path / "out"
     assert extract_shard(paths, bundle, out) == 1
-    with sqlite3.connect(out / "state.sqlite") as db:  # as a migrated state of schema 4
-        db.execute("UPDATE photos SET orientation=NULL, width=6, height=4")
-        db.execute("UPDATE files SET ctime_ns=NULL")
+    # As a migrated state of schema 4.
+    change_state(out, "UPDATE photos SET orientation=NULL, width=6, height=4")
+    change_state(out, "UPDATE files SET ctime_ns=NULL")
     assert [extract_shard(paths, bundle, out), extract_shard(paths, bundle, out)] == [1, 0]
     assert count(out, "photos WHERE width=60") == 1
 
@@ -401,6 +397,12 @@ def new_gallery(gallery_dir: Path, new: Bundle, tmp_path_factory: Any) -> Galler
     return Gallery.open(folder)
 
 
+@pytest.fixture
+def next_run(run: Run, new_gallery: Gallery, new: Bundle) -> Run:
+    """Runs of the next release with that gallery."""
+    return run._replace(gallery=new_gallery, bundle=new)
+
+
 @pytest.fixture(scope="session")
 def new_rows(
     synthetic_set: Path, new_gallery: Gallery, new: Bundle, tmp_path_factory: Any
@@ -420,69 +422,45 @@ def set_crops(out: Path, crop: bytes | None, where: str = "TRUE") -> None:
         db.execute(f"UPDATE pictures SET crop=? WHERE {where}", (crop,))
 
 
-def test_the_next_release_embeds_stored_crops_and_going_back_embeds_nothing(
-    album: Path,
-    gallery: Gallery,
-    bundle: Bundle,
-    new_gallery: Gallery,
-    new: Bundle,
-    new_rows: list[dict[str, Any]],
-    out: Path,
+def test_stored_crops_are_embedded_by_the_next_release_and_going_back_embeds_nothing(
+    run: Run, next_run: Run, new_rows: list[dict[str, Any]]
 ) -> None:
-    identify(album, gallery, bundle, out)
-    rows = rows_of(out)
-    again = identify(album, new_gallery, new, out)
+    run()
+    rows = run.rows()
+    again = next_run()
     assert (again.photos_opened, again.photos_reused) == (0, 11)
     assert again.photos_reembedded == len(with_faces(new_rows)) > 5
-    assert rows_of(out) == new_rows
-    assert identify(album, new_gallery, new, results_missing(out)).photos_reembedded == 0
-    back = identify(album, gallery, bundle, out)
+    assert run.rows() == new_rows
+    assert next_run.anew().photos_reembedded == 0
+    back = run()
     assert (back.photos_opened, back.photos_reembedded) == (0, 0)
-    assert rows_of(out) == rows
+    assert run.rows() == rows
 
 
 def test_without_stored_crops_only_photos_with_faces_are_opened(
-    album: Path,
-    gallery: Gallery,
-    bundle: Bundle,
-    new_gallery: Gallery,
-    new: Bundle,
-    new_rows: list[dict[str, Any]],
-    out: Path,
+    run: Run, next_run: Run, new_rows: list[dict[str, Any]]
 ) -> None:
-    set_crops(out, None)
-    again = identify(album, new_gallery, new, out, KEEP_CROPS)
+    set_crops(run.out, None)
+    again = next_run(KEEP_CROPS)
     assert (again.photos_opened, again.photos_reembedded) == (len(with_faces(new_rows)), 0)
-    assert rows_of(out) == new_rows
-    assert count(out, "pictures WHERE crop IS NULL") == 0
-    back = identify(album, gallery, bundle, out)
+    assert run.rows() == new_rows
+    assert count(run.out, "pictures WHERE crop IS NULL") == 0
+    back = run()
     assert (back.photos_opened, back.photos_reembedded) == (0, 0)
 
 
 @pytest.mark.parametrize("crop", [None, b"RIFFhalf"])
 def test_a_photo_that_lacks_a_crop_is_opened(
-    album: Path,
-    new_gallery: Gallery,
-    new: Bundle,
-    new_rows: list[dict[str, Any]],
-    out: Path,
-    crop: bytes | None,
+    next_run: Run, new_rows: list[dict[str, Any]], crop: bytes | None
 ) -> None:
     photo = next(row["photo_id"] for row in new_rows if row["face_index"] == 1)
     set_crops(
-        out, crop, f"photo IN (SELECT id FROM photos WHERE photo_id='{photo}') AND face_index=1"
+        next_run.out,
+        crop,
+        f"photo IN (SELECT id FROM photos WHERE photo_id='{photo}') AND face_index=1",
     )
-    assert identify(album, new_gallery, new, out).photos_opened == 1
-    assert rows_of(out) == new_rows
-
-
-def test_another_finder_opens_the_photos_again(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
-    photo, whole = album / "orientation_6.jpg", IdentifySettings(detail=0)
-    assert identify(photo, gallery, bundle, out).photos_opened == 0
-    again = identify(photo, gallery, bundle, out, whole)
-    assert (again.photos_opened, again.photos_reembedded) == (1, 0)
+    assert next_run().photos_opened == 1
+    assert next_run.rows() == new_rows
 
 
 class Killed(BaseException):
@@ -490,12 +468,7 @@ class Killed(BaseException):
 
 
 def test_an_interrupted_run_continues_to_embed(
-    album: Path,
-    new_gallery: Gallery,
-    new: Bundle,
-    new_rows: list[dict[str, Any]],
-    out: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    next_run: Run, new_rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("faceops.identification.engine.extract.GROUP", 4)
     groups, extract = [], FaceExtractor.extract
@@ -509,22 +482,23 @@ def test_an_interrupted_run_continues_to_embed(
     with monkeypatch.context() as patched:
         patched.setattr(FaceExtractor, "extract", killed)
         with pytest.raises(Killed):
-            identify(album, new_gallery, new, out, IdentifySettings(threads=1))
-    assert count(out, "(SELECT DISTINCT contract FROM embeddings)") == 2
-    again = identify(album, new_gallery, new, out)
+            next_run(threads=1)
+    assert count(next_run.out, "(SELECT DISTINCT contract FROM embeddings)") == 2
+    again = next_run()
     assert again.photos_opened == 0
     assert 0 < again.photos_reembedded < len(with_faces(new_rows))
-    assert rows_of(out) == new_rows
+    assert next_run.rows() == new_rows
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("crops", [True, False])
 def test_a_forgotten_person_stays_forgotten_under_the_next_release(
-    album: Path, own_gallery: Path, bundle: Bundle, new: Bundle, out: Path, crops: bool
+    few: Run, own_gallery: Path, new: Bundle, crops: bool
 ) -> None:
+    out, few = few.out, few._replace(gallery=Gallery.open(own_gallery))
     if not crops:
         set_crops(out, None)
-    first = identify(album, Gallery.open(own_gallery), bundle, out)
+    first = few()
     person = first.people.most_common(1)[0][0]
     with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
         before = {crop for (crop,) in db.execute("SELECT crop FROM pictures")}
@@ -535,12 +509,13 @@ def test_a_forgotten_person_stays_forgotten_under_the_next_release(
     content = (out / "state.sqlite").read_bytes()
     assert not [crop for crop in removed if crop[:40] in content or crop[-40:] in content]
     reembed(own_gallery, new)
+    later = few._replace(gallery=Gallery.open(own_gallery), bundle=new)
     forgotten = count(out, "forgotten_places")
-    again = identify(album, Gallery.open(own_gallery), new, out)
+    again = later()
     assert again.reasons["forgotten"] == forgotten > 0 and person not in again.people
     assert (again.photos_opened == 0) == crops
     # Not even if another finder finds them.
-    other = identify(album, Gallery.open(own_gallery), new, out, IdentifySettings(detail=0))
+    other = later(detail=0)
     assert other.photos_opened > 0 and other.reasons["forgotten"] == forgotten
     with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
         found = db.execute("SELECT id, faces FROM photos").fetchall()
@@ -557,9 +532,7 @@ def test_a_forgotten_person_stays_forgotten_under_the_next_release(
         assert np.isnan(rows[gone[number]]).all()
 
 
-def test_shards_embed_stored_crops_too(
-    album: Path, new_gallery: Gallery, new: Bundle, out: Path
-) -> None:
-    assert extract_shard(walk_photos(album.resolve()), new, out) == 0
-    summary = identify(album, new_gallery, new, out)
+def test_shards_embed_stored_crops_too(next_run: Run) -> None:
+    assert extract_shard(walk_photos(next_run.album.resolve()), next_run.bundle, next_run.out) == 0
+    summary = next_run()
     assert (summary.photos_opened, summary.photos_reembedded) == (0, 0)

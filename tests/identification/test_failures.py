@@ -19,7 +19,7 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import read_summary
 from faceops.release.bundle import Bundle, Embedded
-from tests.identification.conftest import results_missing, rows_of
+from tests.identification.conftest import Run, rows_of
 
 # In children of one process with the release loaded, whose address space may grow by so many MiB.
 WITH_LITTLE_MEMORY = """
@@ -53,26 +53,26 @@ LIMITS = ("0", "140", "1500")
 
 @pytest.mark.slow
 def test_with_little_memory_a_run_ends_with_its_results_or_one_sentence_and_keeps_better_ones(
-    album: Path, gallery_dir: Path, gallery: Gallery, sface_bundle: Path, bundle: Bundle, out: Path
+    run: Run, gallery_dir: Path, sface_bundle: Path
 ) -> None:
-    before = identify(album, gallery, bundle, out)
+    before = run()
     for limit in LIMITS:  # of another detail: the run has to open every photo again
-        shutil.copytree(out, out.parent / "limited" / limit, symlinks=True)
-    paths = map(str, (album, gallery_dir, sface_bundle, out.parent / "limited"))
+        shutil.copytree(run.out, run.out.parent / "limited" / limit, symlinks=True)
+    paths = map(str, (run.album, gallery_dir, sface_bundle, run.out.parent / "limited"))
     command = [sys.executable, "-c", WITH_LITTLE_MEMORY, *paths, *LIMITS]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     codes = dict(line.split() for line in done.stdout.splitlines())
     assert "Traceback" not in done.stderr
     assert (codes["0"], codes["1500"]) == ("1", "0") and codes["140"] in ("0", "1"), done.stderr
-    whole = rows_of(out.parent / "limited" / "1500")
+    whole = rows_of(run.out.parent / "limited" / "1500")
     without_faces = {row["photo_path"]: row["reason"] for row in whole if row["face_index"] is None}
     for limit, code in codes.items():
-        result = read_summary(out.parent / "limited" / limit)
+        result = read_summary(run.out.parent / "limited" / limit)
         if code == "1":
             assert result == before
             continue
         assert len(result.failures) <= (0 if limit == "1500" else 4)
-        rows = rows_of(out.parent / "limited" / limit)
+        rows = rows_of(run.out.parent / "limited" / limit)
         assert without_faces == {
             row["photo_path"]: row["reason"] for row in rows if row["face_index"] is None
         }
@@ -83,16 +83,11 @@ def no_memory(*_: object, **options: object) -> None:
 
 
 def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
-    album: Path,
-    gallery: Gallery,
-    bundle: Bundle,
-    out: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for path in sorted((album / "scenes").iterdir())[4:]:
+    for path in sorted((run.album / "scenes").iterdir())[4:]:
         path.unlink()
-    identify(album / "scenes", gallery, bundle, out)
+    run(photos=run.album / "scenes")
     embed, sizes = Bundle.embed_with_lengths, []
 
     def only_small(self: Bundle, crops: np.ndarray) -> Embedded:
@@ -102,20 +97,20 @@ def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
         return embed(self, crops)
 
     monkeypatch.setattr(Bundle, "embed_with_lengths", only_small)
-    summary = identify(album / "scenes", gallery, bundle, tmp_path / "short")
+    summary = identify(run.album / "scenes", run.gallery, run.bundle, tmp_path / "short")
     assert sizes[0] > 5 >= max(sizes[1:])
     assert summary.failures == []
-    usual, short = rows_of(out), rows_of(tmp_path / "short")
+    usual, short = run.rows(), rows_of(tmp_path / "short")
     for column in ("photo_path", "face_index", "person", "decision", "x", "quality"):
         assert [row[column] for row in short] == [row[column] for row in usual]
 
 
 def test_photos_that_fail_keep_their_rows_are_counted_and_tried_again(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    identify(album, gallery, bundle, out)
-    before = rows_of(out)
-    scenes = sorted((album.resolve() / "scenes").iterdir())
+    run()
+    before = run.rows()
+    scenes = sorted((run.album.resolve() / "scenes").iterdir())
     real, away = os.stat, set(map(str, scenes[:3]))
 
     def stat(path: Any, **options: Any) -> os.stat_result:
@@ -124,28 +119,23 @@ def test_photos_that_fail_keep_their_rows_are_counted_and_tried_again(
         return real(path, **options)
 
     monkeypatch.setattr(os, "stat", stat)
-    summary = identify(album, gallery, bundle, out)
-    assert rows_of(out) == before
+    summary = run()
+    assert run.rows() == before
     assert len(summary.failures) == 3 and "Input/output error" in summary.failures[0]
     assert (summary.vanished, summary.moved) == (0, 0)
     away.clear()
-    again = identify(album, gallery, bundle, out)
+    again = run()
     assert (again.unchanged, again.failures, again.photos_opened) == (False, [], 0)
-    assert identify(album, gallery, bundle, out).unchanged
+    assert run().unchanged
 
 
 @pytest.mark.parametrize("error", [errno.ENOENT, errno.EIO, errno.ESTALE])
 def test_a_share_that_vanishes_during_a_run_ends_it_and_keeps_the_results(
-    error: int,
-    album: Path,
-    gallery: Gallery,
-    bundle: Bundle,
-    out: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run: Run, error: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    identify(album, gallery, bundle, out)
-    kept = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-    real, seen, photos = os.stat, set(), set(map(str, album.resolve().rglob("*.jpg")))
+    run()
+    kept = {path.name: path.read_bytes() for path in run.out.iterdir() if path.is_file()}
+    real, seen, photos = os.stat, set(), set(map(str, run.album.resolve().rglob("*.jpg")))
 
     def stat(path: Any, **options: Any) -> os.stat_result:
         if str(path) in photos:
@@ -158,10 +148,10 @@ def test_a_share_that_vanishes_during_a_run_ends_it_and_keeps_the_results(
     with monkeypatch.context() as patched:
         patched.setattr(os, "stat", stat)
         with pytest.raises(FaceOpsError, match=r"7 of the first 12 .* such as: .*stay as they are"):
-            identify(album, gallery, bundle, out, settings)
+            run(settings)
     for name in kept.keys() - {"state.sqlite"}:
-        assert (out / name).read_bytes() == kept[name]
-    assert identify(album, gallery, bundle, out).unchanged
+        assert (run.out / name).read_bytes() == kept[name]
+    assert run().unchanged
 
 
 def test_the_first_run_too_ends_when_no_photo_can_be_opened(
@@ -177,16 +167,16 @@ def test_the_first_run_too_ends_when_no_photo_can_be_opened(
 
 
 def test_the_faces_of_another_finder_are_kept_for_a_photo_that_fails(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = identify(album, gallery, bundle, out)
-    photos = sorted(path for path in (album / "scenes").iterdir())
+    first = run()
+    photos = sorted(path for path in (run.album / "scenes").iterdir())
     for path in photos[4:]:
         path.unlink()
     monkeypatch.setattr(Detector, "search_at", no_memory)
     settings = IdentifySettings(detail=0, max_failed_share=1)
-    summary = identify(album / "scenes", gallery, bundle, results_missing(out), settings)
+    summary = run.anew(settings, photos=run.album / "scenes")
     assert len(summary.failures) == 4 and 0 < summary.faces < first.faces
     assert summary.reasons.keys().isdisjoint({"unreadable", "vanished"})
-    stored = json.loads((out / "summary.json").read_text("utf-8"))
+    stored = json.loads((run.out / "summary.json").read_text("utf-8"))
     assert stored["failures"] == summary.failures

@@ -33,9 +33,10 @@ from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.forget.traces import mentions, search_traces
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
+from faceops.identification.summary import Summary
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle, Embedded
-from tests.gallery.gallery_files import segment_of
+from tests.gallery.gallery_files import decide, segment_of
 from tests.identification.conftest import count, stored_faces
 
 LENIENT = IdentifySettings(budget=0.3)
@@ -51,11 +52,21 @@ class Named(NamedTuple):
     person: str
     second: str
 
+    bundle: Bundle
+
     def open(self) -> Gallery:
         return Gallery.open(self.gallery)
 
+    def run(self, *settings: IdentifySettings) -> Summary:
+        return identify(self.album, self.open(), self.bundle, self.out, *settings)
+
     def names(self) -> set[str | None]:
         return names_in(self.out)
+
+    def forget(self, *more: Path) -> ForgetResult:
+        done = forget_person(self.gallery, self.person, more)
+        assert done.complete, (done.proof.found, done.unreachable)
+        return done
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +84,13 @@ def template(
     # Outputs of other tests are not this gallery's.
     shutil.copytree(gallery_dir, own, ignore=shutil.ignore_patterns("outputs.jsonl"))
     gallery = Gallery.open(own)
-    identify(
-        album, gallery.without(np.ones(len(gallery.faces), bool)), bundle, out
-    )  # everybody is unknown
+    nobody = gallery.without(np.ones(len(gallery.faces), bool))
+    identify(album, nobody, bundle, out)
     identify(album, gallery, bundle, out, IdentifySettings(annotate=True, xmp=True))
     summary = identify(album, gallery, bundle, out, LENIENT)
     (person, _), (second, _) = summary.people.most_common(2)
     shutil.copytree(folder, folder.with_name("template"), symlinks=True)
-    return folder.with_name("template"), Named(album, own, out, person, second)
+    return folder.with_name("template"), Named(album, own, out, person, second, bundle)
 
 
 @pytest.fixture
@@ -90,12 +100,6 @@ def named(template: tuple[Path, Named]) -> Named:
     shutil.rmtree(named.out.parent, ignore_errors=True)
     shutil.copytree(saved, named.out.parent, symlinks=True)
     return named
-
-
-def forget_completely(named: Named, *more: Path) -> ForgetResult:
-    done = forget_person(named.gallery, named.person, more)
-    assert done.complete, (done.proof.found, done.unreachable)
-    return done
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -149,30 +153,15 @@ def test_nothing_of_the_person_is_left_anywhere(named: Named) -> None:
                 assert {k: new[k] for k in kept} == kept
         assert_same_rows(folder)
     assert others <= {row["person"] for row in rows_of(named.out)}
-
-
-def test_the_next_run_does_not_embed_the_face_again(named: Named, bundle: Bundle) -> None:
-    forget_completely(named)
-    summary = identify(named.album, named.open(), bundle, named.out)
+    summary = named.run()  # does not embed the face again
     assert summary.photos_opened == 0 and not summary.unchanged
-    assert summary.reasons["forgotten"] > 0 and named.person not in summary.people
+    assert summary.reasons["forgotten"] > 0 and person not in summary.people
     marked = stored_faces(named.out, forgotten=True)
     blank = marked + stored_faces(named.out, forgotten=False) - count(named.out, "pictures")
     assert blank == marked == summary.reasons["forgotten"]
     assert (named.out / "report.html").is_file()
-
-
-def test_an_interrupted_forgetting_can_be_repeated(named: Named) -> None:
-    records = named.out / "faces.jsonl"
-    content = records.read_text("utf-8")
-    records.write_text("{broken", "utf-8")
-    with pytest.raises(FaceOpsError, match="forget the person again"):
-        forget_person(named.gallery, named.person)
-    assert named.person in named.open().people
-    records.write_text(content, "utf-8")
-    forget_completely(named)
     with pytest.raises(FaceOpsError, match="is not in the gallery"):
-        forget_person(named.gallery, named.person)
+        forget_person(named.gallery, person)
 
 
 def test_a_face_that_was_confirmed_at_another_detail_is_removed(named: Named) -> None:
@@ -184,20 +173,23 @@ def test_a_face_that_was_confirmed_at_another_detail_is_removed(named: Named) ->
     assert [output.cached_faces for output in forget_person(named.gallery, "Eve").outputs] == [1]
 
 
-def test_a_face_without_a_name_in_another_output_is_removed_there_too(
-    named: Named, bundle: Bundle
-) -> None:
+def test_a_face_without_a_name_in_another_output_is_removed_there_too(named: Named) -> None:
     nobody = named.open().without(np.ones(len(named.open().faces), bool))
     other = named.out.parent / "other"
-    identify(named.album, nobody, bundle, other)  # everybody is unknown
-    done = forget_completely(named, other)
+    other.mkdir()
+    shutil.copy(named.out / "state.sqlite", other)
+    identify(named.album, nobody, named.bundle, other)  # everybody is unknown
+    done = named.forget(other)
     assert {output.folder for output in done.outputs} == {named.out, other}
     assert len({output.cached_faces for output in done.outputs}) == 1
 
 
 @pytest.mark.parametrize(
     ("file", "content"),
-    [("state.sqlite", "no database"), ("summary.json", "null"), ("summary.json", '{"people": 1}')],
+    [
+        *(("state.sqlite", "no database"), ("faces.jsonl", "{broken")),
+        *(("summary.json", "null"), ("summary.json", '{"people": 1}')),
+    ],
 )
 def test_a_damaged_output_does_not_prevent_cleaning_the_others(
     file: str, content: str, named: Named, tmp_path: Path
@@ -206,9 +198,9 @@ def test_a_damaged_output_does_not_prevent_cleaning_the_others(
     (damaged / file).write_text(content, "utf-8")
     with pytest.raises(FaceOpsError, match=r"a_damaged_one(?s:.*)keeps the person"):
         forget_person(named.gallery, named.person, (damaged,))
-    assert named.person not in named.names()
+    assert named.person not in named.names() and named.person in named.open().people
     (damaged / file).unlink()
-    forget_completely(named, damaged)
+    named.forget(damaged)
 
 
 def test_the_search_finds_what_was_not_removed(named: Named) -> None:
@@ -235,13 +227,11 @@ def test_the_search_finds_what_was_not_removed(named: Named) -> None:
 
 
 @pytest.mark.parametrize("by", ["the old name", "the new name"])
-def test_all_names_that_a_person_has_had_are_forgotten(
-    named: Named, bundle: Bundle, by: str
-) -> None:
+def test_all_names_that_a_person_has_had_are_forgotten(named: Named, by: str) -> None:
     rename(named.gallery, named.person, "In Between")
     merge(named.gallery, "In Between", named.second)
     rename(named.gallery, named.second, "A Rod")
-    identify(named.album, named.open(), bundle, named.out, IdentifySettings(budget=0.3, xmp=True))
+    named.run(IdentifySettings(budget=0.3, xmp=True))
     done = forget_person(named.gallery, named.person if by == "the old name" else "A Rod")
     assert done.person == "A Rod" and done.gallery_faces > 2 and done.complete
     assert_no_text(named, named.person, named.second, "A Rod")
@@ -288,7 +278,7 @@ def test_absent_folders_are_reported_until_they_are_declared_gone(
 
 
 def test_a_run_that_is_walking_does_not_name_the_person(
-    named: Named, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    named: Named, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow_walk(photos: Path, exclude: Sequence[str]) -> latest_run.PhotoList:
         forget_person(named.gallery, named.person)
@@ -296,11 +286,11 @@ def test_a_run_that_is_walking_does_not_name_the_person(
 
     list_photos = latest_run.list_photos
     monkeypatch.setattr(latest_run, "list_photos", slow_walk)
-    summary = identify(named.album, named.open(), bundle, named.out, OTHER)
+    summary = named.run(OTHER)
     assert summary.gallery_people == 5 and named.person not in summary.people
     assert named.person not in named.names()
     monkeypatch.undo()
-    assert identify(named.album, named.open(), bundle, named.out, OTHER).unchanged
+    assert named.run(OTHER).unchanged
 
 
 def test_a_run_that_starts_during_forgetting_stops_it(
@@ -308,6 +298,8 @@ def test_a_run_that_starts_during_forgetting_stops_it(
 ) -> None:
     late = tmp_path / "late"
     save, enrolled = Gallery.save, named.open().persons.count(named.person)
+    decide(named.gallery, Action.CONFIRM, named.person)
+    decided = Journal(named.gallery).entries()
 
     def started(gallery: Gallery) -> Gallery:
         remember_output(named.gallery, late)
@@ -320,14 +312,14 @@ def test_a_run_that_starts_during_forgetting_stops_it(
         forget_person(named.gallery, named.person)
     monkeypatch.undo()
     faces = [face for face in named.open().faces if face.person == named.person]
-    assert len(faces) == enrolled
+    assert len(faces) == enrolled and Journal(named.gallery).entries() == decided
     assert all(crop_path(named.gallery, face.crop_id).is_file() for face in faces)
     shutil.copytree(named.out, late, dirs_exist_ok=True)  # what that run named
-    forget_completely(named)
+    named.forget()
     assert named.person not in names_in(late) | named.names()
 
 
-def test_file_names_that_are_not_utf_8(named: Named, bundle: Bundle, tmp_path: Path) -> None:
+def test_file_names_that_are_not_utf_8(named: Named, tmp_path: Path) -> None:
     odd = named.album.rename(tmp_path / "alb\udcfcm")
     (odd / "scenes").rename(odd / "sc\udce8nes")
     for number, path in enumerate(sorted((odd / "sc\udce8nes").glob("*.jpg"))):
@@ -335,11 +327,13 @@ def test_file_names_that_are_not_utf_8(named: Named, bundle: Bundle, tmp_path: P
     for path in odd.rglob("*.xmp"):
         path.unlink()
     out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(named.out / "state.sqlite", out)
     settings = IdentifySettings(budget=0.3, annotate=True, xmp=True)
-    identify(odd, named.open(), bundle, out, settings)
+    identify(odd, named.open(), named.bundle, out, settings)
     before = len(list((out / "annotated").rglob("*.jpg")))
     (named.gallery / "outputs.jsonl").unlink()  # as of a version that did not note the photos
-    done = forget_completely(named, out)
+    done = named.forget(out)
     assert done.outputs[0].pictures > 0 and done.sidecars.entries > 0
     for path in odd.rglob("*.xmp"):
         assert named.person.encode() not in path.read_bytes(), path
@@ -351,7 +345,7 @@ def test_sidecars_that_were_moved_with_their_photos(named: Named) -> None:
     inner = named.album / "sorted" / ".hidden"
     inner.mkdir()
     (inner / ".half.jpg.xmp.faceops-tmp").write_text(named.person)  # a run was killed here
-    assert forget_completely(named).sidecars.entries > 0 and not list(inner.iterdir())
+    assert named.forget().sidecars.entries > 0 and not list(inner.iterdir())
     assert_no_text(named, named.person)
 
 
@@ -363,7 +357,7 @@ def test_a_sidecar_that_cannot_be_read_is_reported_and_fails(named: Named) -> No
     done = forget_person(named.gallery, named.person)
     assert not done.complete and any(str(damaged) in line for line in done.proof.found)
     damaged.write_bytes(content)
-    assert forget_completely(named).sidecars.entries > 0
+    assert named.forget().sidecars.entries > 0
 
 
 def test_what_the_statement_says_is_what_was_searched(
@@ -407,44 +401,44 @@ def keep_photos_of(named: Named, count: int) -> None:
 
 
 def test_forgotten_faces_do_not_return_by_another_detail_or_after_an_absence(
-    named: Named, bundle: Bundle, tmp_path: Path
+    named: Named, tmp_path: Path
 ) -> None:
     keep_photos_of(named, 2)
-    forget_completely(named)
-    again = identify(named.album, named.open(), bundle, named.out, LENIENT)
+    named.forget()
+    again = named.run(LENIENT)
     assert (marked := again.reasons["forgotten"]) > 0
     scenes = shutil.move(named.album / "scenes", tmp_path / "away")
     (named.album / "empty.jpg").touch()
-    identify(named.album, named.open(), bundle, named.out, LENIENT)
+    named.run(LENIENT)
     shutil.move(scenes, named.album / "scenes")
-    for detail in (1280, 0, 1920, 2560, 640, 1280):  # more methods than are kept
+    for detail in (1280, 0, 1920, 640, 1280):  # more methods than are kept
         settings = IdentifySettings(budget=0.3, detail=detail)
-        again = identify(named.album, named.open(), bundle, named.out, settings)
+        again = named.run(settings)
         assert again.reasons["forgotten"] == marked, detail
 
 
 def test_a_shard_that_extracts_during_forgetting_keeps_no_data_of_the_face(
-    named: Named, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    named: Named, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_photos_of(named, 2)
-    identify(named.album, named.open(), bundle, named.out, LENIENT)
+    named.run(LENIENT)
     embed = Bundle.embed_with_lengths
 
     def embed_slowly(self: Bundle, crops: np.ndarray) -> Embedded:
         if named.person in named.open().people:
-            forget_completely(named)
+            named.forget()
         return embed(self, crops)
 
     monkeypatch.setattr(Bundle, "embed_with_lengths", embed_slowly)
     settings = IdentifySettings(budget=0.3, detail=0)
-    assert extract_shard(walk_photos(named.album), bundle, named.out, settings) > 0
+    assert extract_shard(walk_photos(named.album), named.bundle, named.out, settings) > 0
     monkeypatch.undo()
-    assert identify(named.album, named.open(), bundle, named.out, settings).photos_opened == 0
+    assert named.run(settings).photos_opened == 0
     assert stored_faces(named.out, forgotten=True) == 4  # in two photos, by two methods
 
 
 def test_a_person_who_is_enrolled_again_is_named_again_once_readmitted(
-    named: Named, bundle: Bundle, synthetic_set: Path, capsys: pytest.CaptureFixture[str]
+    named: Named, synthetic_set: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own, out, person, other = named.gallery, named.out, named.person, named.second
     count = sum(row["person"] == person for row in rows_of(out))
@@ -452,12 +446,12 @@ def test_a_person_who_is_enrolled_again_is_named_again_once_readmitted(
     mark = json.loads(capsys.readouterr().out)["mark"]
     assert main(["people", "forget", other, "--gallery", str(own)]) == 0
     assert "faceops people readmit" in capsys.readouterr().out
-    enrol(synthetic_set / "enrol", own, bundle)
-    still = identify(named.album, named.open(), bundle, out, LENIENT)
+    enrol(synthetic_set / "enrol", own, named.bundle)
+    still = named.run(LENIENT)
     assert not {person, other} & {*still.people}
     assert main(["people", "readmit", mark, "--gallery", str(own)]) == 0
     assert f"{out}: {count} faces readmitted" in capsys.readouterr().out
-    again = identify(named.album, named.open(), bundle, out, LENIENT)
+    again = named.run(LENIENT)
     assert again.people[person] == count and other not in again.people
     assert main(["people", "readmit", mark, "--gallery", str(own)]) == 1
     assert f"has the mark {mark}" in capsys.readouterr().err
@@ -490,5 +484,5 @@ def test_forgetting_removes_what_a_killed_run_left(named: Named, sface_bundle: P
     (unfinished,) = (out / "runs").glob(".unfinished-*")
     shutil.copyfile(out / "faces.csv", out / ".faces.csv.tmp")  # killed while publishing
     shutil.copyfile(out / "faces.csv", next((out / "runs").glob("2*")) / ".faces.csv.tmp")
-    forget_completely(named)
+    named.forget()
     assert not unfinished.exists() and not list(out.rglob(".*.tmp"))

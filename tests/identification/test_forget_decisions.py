@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.locks import folder_lock
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.journal import Action, Entry, Ignored, Journal
 from faceops.gallery.outputs import remember_output
@@ -149,22 +148,6 @@ def test_a_forgetting_that_was_killed_can_be_repeated(
     assert forget_person(gallery, "Ann Lee").complete
     assert_gone(gallery, "Ann Lee", "Ann King")
     assert Gallery.open(gallery).people == ["Ben"] and Gallery.open(gallery).aliases == {}
-
-
-def test_a_run_that_starts_meanwhile_stops_it_and_keeps_the_decisions(
-    gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decide(gallery, Action.CONFIRM, "Ann Lee")
-    before, save = Journal(gallery).entries(), Gallery.save
-
-    def started(one: Gallery) -> Gallery:
-        remember_output(gallery, tmp_path / "late")
-        return save(one)
-
-    monkeypatch.setattr(Gallery, "save", started)
-    with folder_lock(tmp_path / "late"), pytest.raises(FaceOpsError, match="late is in use"):
-        forget_person(gallery, "Ann Lee")
-    assert Journal(gallery).entries() == before
 
 
 def test_names_that_only_the_journal_has_are_kept_while_a_folder_is_missing(

@@ -107,19 +107,6 @@ def test_without_fonts_a_name_is_readable_and_the_script_is_said(folder: Path, s
     assert drawn.tobytes() == plain.tobytes()
 
 
-@pytest.mark.parametrize("name", NAMES.values())
-def test_with_the_fonts_of_this_machine_no_letter_is_a_box(name: str) -> None:
-    """It says more where Noto fonts are installed."""
-    forget_fonts()
-    if lacking(name):
-        pytest.skip("no installed font has its letters")
-    runs = text_runs(name)
-    assert "".join(part for _, part in runs) == name and len(runs) <= 3
-    assert all(label_fonts._has(font, part) for font, run in runs for part in run.split())
-    assert drawn_name(name, 0) == f"{name}"
-    assert (np.asarray(label_image(f"{name} 0.97", 200, COLOUR)) == 255).all(axis=2).any()
-
-
 def test_the_font_changes_only_where_it_has_to(folder: Path) -> None:
     add_font(folder, "Bold", "张伟")
     han = add_font(folder, "Han", "张伟 An")

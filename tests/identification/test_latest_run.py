@@ -17,20 +17,18 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
-from tests.identification.conftest import results_missing, rows_of
+from tests.identification.conftest import Run
 
 
-def test_an_unchanged_folder_keeps_the_latest_results(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
-    first = identify(album, gallery, bundle, out)
-    kept = {path: path.read_bytes() for path in out.glob("faces.*")}
-    second = identify(album, gallery, bundle, out)
+def test_an_unchanged_folder_keeps_the_latest_results(run: Run) -> None:
+    first = run()
+    kept = {path: path.read_bytes() for path in run.out.glob("faces.*")}
+    second = run()
     assert second.unchanged and not first.unchanged
     assert (second.run_id, second.people) == (first.run_id, first.people)
-    assert {path: path.read_bytes() for path in out.glob("faces.*")} == kept
-    assert len(list((out / "runs").iterdir())) == 1
-    stored = json.loads((out / "summary.json").read_text("utf-8"))
+    assert {path: path.read_bytes() for path in run.out.glob("faces.*")} == kept
+    assert len(list((run.out / "runs").iterdir())) == 1
+    stored = json.loads((run.out / "summary.json").read_text("utf-8"))
     assert stored["unchanged"] and stored["checked"] >= stored["started"]
 
 
@@ -61,16 +59,14 @@ CHANGES: dict[str, Callable[[Path, Path], object]] = {  # of a photo of the albu
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change_of_files_is_noticed(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path, change: str
-) -> None:
-    scenes = album / "scenes"
+def test_a_change_of_files_is_noticed(run: Run, change: str) -> None:
+    scenes = run.album / "scenes"
     for photo in sorted(scenes.iterdir())[2:]:
         photo.unlink()
-    identify(scenes, gallery, bundle, out)
-    CHANGES[change](sorted(scenes.iterdir())[0], out)
-    assert not identify(scenes, gallery, bundle, out).unchanged
-    assert identify(scenes, gallery, bundle, out).unchanged
+    run(photos=scenes)
+    CHANGES[change](sorted(scenes.iterdir())[0], run.out)
+    assert not run(photos=scenes).unchanged
+    assert run(photos=scenes).unchanged
 
 
 CHANGES_IN_PLACE: dict[str, tuple[Callable[[Path], object], int]] = {  # and photos opened for it
@@ -82,37 +78,37 @@ CHANGES_IN_PLACE: dict[str, tuple[Callable[[Path], object], int]] = {  # and pho
 
 @pytest.mark.parametrize("change", CHANGES_IN_PLACE)
 def test_a_file_of_equal_size_and_time_is_read_and_opened_only_if_its_bytes_are_new(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path, change: str
+    run: Run, change: str
 ) -> None:
-    scenes = out.parent / "scenes"
+    scenes = run.out.parent / "scenes"
     scenes.mkdir()
-    for photo in sorted((album / "scenes").iterdir())[:3]:
+    for photo in sorted((run.album / "scenes").iterdir())[:3]:
         shutil.copy2(photo, scenes)
-    identify(scenes, gallery, bundle, out)
+    run(photos=scenes)
     apply, opened = CHANGES_IN_PLACE[change]
     photo = max(scenes.iterdir(), key=lambda path: path.stat().st_size)
     before = photo.stat()
     apply(photo)
     assert (photo.stat().st_size, photo.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    changed = identify(scenes, gallery, bundle, out)
+    changed = run(photos=scenes)
     assert (changed.unchanged, changed.photos_opened) == (False, opened)
-    assert {row["photo_id"] for row in rows_of(out)} == {
+    assert {row["photo_id"] for row in run.rows()} == {
         sha256_file(path) for path in scenes.iterdir()
     }
-    assert identify(scenes, gallery, bundle, out).unchanged
-    rechecked = identify(scenes, gallery, bundle, out, IdentifySettings(recheck=True))
+    assert run(photos=scenes).unchanged
+    rechecked = run(recheck=True, photos=scenes)
     assert (rechecked.unchanged, rechecked.photos_opened, rechecked.photos_reused) == (False, 0, 3)
-    assert identify(scenes, gallery, bundle, out).unchanged
+    assert run(photos=scenes).unchanged
 
 
 @pytest.mark.parametrize("changed", [{"budget": 0.3}, {"detail": 0}, {"xmp": True}])
-def test_a_change_of_settings_is_noticed(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path, changed: dict[str, float]
-) -> None:
-    photo, settings = album / "orientation_6.jpg", IdentifySettings(**changed)  # type: ignore[arg-type]
-    identify(photo, gallery, bundle, out)
-    assert not identify(photo, gallery, bundle, out, settings).unchanged
-    assert identify(photo, gallery, bundle, out, settings).unchanged
+def test_a_change_of_settings_is_noticed(run: Run, changed: dict[str, float]) -> None:
+    photo, settings = run.album / "orientation_6.jpg", IdentifySettings(**changed)  # type: ignore[arg-type]
+    run(photos=photo)
+    again = run(settings, photos=photo)
+    assert (again.unchanged, again.photos_opened) == (False, "detail" in changed)
+    assert again.photos_reembedded == 0
+    assert run(settings, photos=photo).unchanged
 
 
 def test_a_change_of_the_gallery_is_noticed_and_enrolling_the_same_again_changes_nothing(
@@ -126,42 +122,37 @@ def test_a_change_of_the_gallery_is_noticed_and_enrolling_the_same_again_changes
     smaller.without(
         np.array([face.person == smaller.people[0] for face in smaller.faces], bool)
     ).save()
-    assert not identify(photo, Gallery.open(own_gallery), bundle, out).unchanged
+    again = identify(photo, smaller, bundle, out)
+    assert not again.unchanged and (again.photos_opened, again.gallery_people) == (0, 5)
 
 
-def test_photos_of_a_shard_are_named_by_the_next_run(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
-    late = sorted((album / "scenes").iterdir())[0]
-    late.rename(out.parent / late.name)
-    first = identify(album, gallery, bundle, out)
-    (out.parent / late.name).rename(late)
-    assert extract_shard(walk_photos(album.resolve()), bundle, out) == 1
-    second = identify(album, gallery, bundle, out)
+def test_photos_of_a_shard_are_named_by_the_next_run(run: Run) -> None:
+    late = sorted((run.album / "scenes").iterdir())[0]
+    late.rename(run.out.parent / late.name)
+    first = run()
+    (run.out.parent / late.name).rename(late)
+    assert extract_shard(walk_photos(run.album.resolve()), run.bundle, run.out) == 1
+    second = run()
     assert not second.unchanged
     assert second.photos == first.photos + 1
-    assert identify(album, gallery, bundle, out).unchanged
+    assert run().unchanged
 
 
-def test_a_broken_link_does_not_make_an_unchanged_folder_a_changed_one(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
-    (album / "dangling.jpg").symlink_to("nowhere")
-    assert not identify(album, gallery, bundle, out).unchanged
-    assert identify(album, gallery, bundle, out).unchanged
-    (album / "nowhere").write_bytes(b"")
-    assert not identify(album, gallery, bundle, out).unchanged
+def test_a_broken_link_does_not_make_an_unchanged_folder_a_changed_one(run: Run) -> None:
+    (run.album / "dangling.jpg").symlink_to("nowhere")
+    assert not run().unchanged
+    assert run().unchanged
+    (run.album / "nowhere").write_bytes(b"")
+    assert not run().unchanged
 
 
-def test_fewer_runs_are_kept_also_if_nothing_has_changed(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
+def test_fewer_runs_are_kept_also_if_nothing_has_changed(run: Run) -> None:
     for _ in range(2):
-        identify(album, gallery, bundle, results_missing(out))
-    assert len(list((out / "runs").iterdir())) == 2
-    latest = identify(album, gallery, bundle, out, IdentifySettings(keep_runs=1))
+        run.anew()
+    assert len(list((run.out / "runs").iterdir())) == 2
+    latest = run(keep_runs=1)
     assert latest.unchanged and latest.keep_runs == 1
-    assert [folder.name for folder in (out / "runs").iterdir()] == [latest.run_id]
-    shutil.rmtree(out / "runs")  # with the pages of the report
-    again = identify(album, gallery, bundle, out)
-    assert not again.unchanged and again.photos_opened == 0 and (out / "report").is_dir()
+    assert [folder.name for folder in (run.out / "runs").iterdir()] == [latest.run_id]
+    shutil.rmtree(run.out / "runs")  # with the pages of the report
+    again = run()
+    assert not again.unchanged and again.photos_opened == 0 and (run.out / "report").is_dir()

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from faceops.gallery.store import Gallery
 from faceops.identification.metrics import (
     METRICS,
     METRICS_FILE,
@@ -14,9 +13,8 @@ from faceops.identification.metrics import (
     metrics_text,
     mlflow_metrics,
 )
-from faceops.identification.run import identify
 from faceops.identification.summary import Drift, Summary
-from faceops.release.bundle import Bundle
+from tests.identification.conftest import Run
 
 SUMMARY = Summary(
     run_id="20260102T030405Z-abcdef",
@@ -85,16 +83,13 @@ def test_both_parsers_read_the_text() -> None:
     assert not re.search(rf"^{PREFIX}(share_unnamed|drift)\{{", text, re.M)
 
 
-def test_every_run_writes_it_also_one_that_changes_nothing(
-    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    first = identify(album, gallery, bundle, out)
-    assert (out / METRICS_FILE).read_text("utf-8") == metrics_text(first.as_dict())
-    (out / METRICS_FILE).unlink()  # as of a version before: no reason to do the run again
-    again = identify(album, gallery, bundle, out)
+def test_every_run_writes_it_also_one_that_changes_nothing(run: Run) -> None:
+    first = run()
+    assert (run.out / METRICS_FILE).read_text("utf-8") == metrics_text(first.as_dict())
+    (run.out / METRICS_FILE).unlink()  # as of a version before: no reason to do the run again
+    again = run()
     assert again.unchanged
-    assert (out / METRICS_FILE).read_text("utf-8") == metrics_text(again.as_dict())
+    assert (run.out / METRICS_FILE).read_text("utf-8") == metrics_text(again.as_dict())
 
 
 def test_the_documentation_lists_every_metric(repository: Path) -> None:

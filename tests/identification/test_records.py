@@ -3,8 +3,6 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -174,29 +172,3 @@ def test_probabilities_near_one_stay_apart_in_every_format(tmp_path: Path) -> No
         for rows in found.values():
             assert [np.float32(each[name]) for each in rows] == values
     assert found["csv"][1]["probability"] == "0.9999987"
-
-
-def test_no_share_of_strangers_is_stated_without_normalised_scores(tmp_path: Path) -> None:
-    photos = block(photo("a" * 64, [0.8]))
-    with open_writers(tmp_path) as writers:
-        writers.write(ORIGIN, named(["Ann"], photos, ["a.jpg"]))
-    shares = [rows[0]["stranger_share"] for rows in rows_by_format(tmp_path).values()]
-    assert shares == [None, None, ""]
-
-
-def test_writing_rows_does_not_load_pandas(tmp_path: Path) -> None:
-    """Arrow loads it, if it is installed, to convert Python's own values: a second a run."""
-    script = """
-import sys
-from pathlib import Path
-from faceops.identification.engine.decide import Decisions, NamedBlock
-from faceops.identification.records.records import RunOrigin, open_writers, photo_ids_in
-from tests.identification.columns import block, photo
-photos = block(photo("a" * 64, [0.8]), photo("b" * 64))
-with open_writers(Path(sys.argv[1])) as writers:
-    named = NamedBlock(photos, ["a", "b"], Decisions.without_names(1), ["Ann"])
-    writers.write(RunOrigin("r", "R", "c"), named)
-assert len(photo_ids_in(Path(sys.argv[1]) / "faces.parquet")) == 2
-assert "pandas" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", script, tmp_path], check=True)

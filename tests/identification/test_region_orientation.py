@@ -1,17 +1,12 @@
-"""Face regions in sidecars lie on the face for every format, orientation and reader.
-
-python -m tests.identification.test_region_orientation    # the readings of exiftool as a table
-"""
+"""Face regions in sidecars lie on the face for every format, orientation and reader."""
 
 import io
 import json
 import shutil
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -50,7 +45,9 @@ CASES = [
     for suffix in SUFFIXES
     for orientation in range(1, 9)
     for exif in dict.fromkeys(
-        (None, 1, 6, orientation) if suffix in IN_CONTAINER else (orientation,)
+        (None, 6 if orientation == 1 else 1, orientation)
+        if suffix in IN_CONTAINER
+        else (orientation,)
     )
 ]
 
@@ -105,31 +102,29 @@ def test_a_region_covers_the_face_as_readers_map_it(case: Case, tmp_path: Path) 
     assert opened.orientation == case.orientation and opened.size == SIZE
     bright = opened.pixels[:, :, 1] > 128
     assert bright[10:22, 14:34].all() and bright.sum() == pytest.approx(24 * 16, rel=0.1)
-    document = XmpDocument(write_region(photo).read_bytes())
+    content = write_region(photo).read_bytes()
+    (size,) = ElementTree.fromstring(content).iter(f"{{{xmp.MWG}}}AppliedToDimensions")
+    assert tuple(int(size.attrib[f"{{{xmp.DIMENSIONS}}}{name}"]) for name in "wh") == case.stored
+    document = XmpDocument(content)
     (area,) = (xmp.area_of(region) for region in document.regions())
     assert area is not None and drawn(area, case, case.orientation) == FACE
 
 
-def readings(folder: Path) -> Iterator[tuple[Case, dict[str, Any], dict[str, Any]]]:
-    """Yield each case with what exiftool reads of the photo and of its sidecar."""
+def test_exiftool_reads_the_stored_size_the_orientation_and_the_region(tmp_path: Path) -> None:
     command = shutil.which("exiftool")
     if command is None:
         pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")
     for number, case in enumerate(CASES):
-        photo = folder / f"{number:03}{case.suffix}"
+        photo = tmp_path / f"{number:03}{case.suffix}"
         write_photo(case, photo)
         write_region(photo)
     tags = ("-Orientation", "-Rotation", "-ImageWidth", "-ImageHeight", "-RegionInfo")
-    files = sorted(folder.iterdir())
+    files = sorted(tmp_path.iterdir())
     done = subprocess.run(
         [command, "-json", "-n", "-struct", *tags, *files], capture_output=True, check=True
     )
-    read = iter(json.loads(done.stdout))
-    yield from zip(CASES, read, read, strict=True)  # photo, sidecar, photo, ...
-
-
-def test_exiftool_reads_the_stored_size_the_orientation_and_the_region(tmp_path: Path) -> None:
-    for case, photo, sidecar in readings(tmp_path):
+    read = iter(json.loads(done.stdout))  # photo, sidecar, photo, ...
+    for case, photo, sidecar in zip(CASES, read, read, strict=True):
         in_container = case.suffix in IN_CONTAINER
         assert (photo["ImageWidth"], photo["ImageHeight"]) == case.stored, case
         assert photo.get("Orientation") == (case.exif if in_container else case.orientation), case
@@ -141,25 +136,3 @@ def test_exiftool_reads_the_stored_size_the_orientation_and_the_region(tmp_path:
         (item,) = region["RegionList"]
         area = xmp.Area(*(item["Area"][key] for key in "XYWH"))
         assert drawn(area, case, case.orientation) == FACE, case
-
-
-def main() -> None:
-    """Print what exiftool reads."""
-    print("| file | EXIF | irot | stored | region x, y, w, h (stored) | drawn upright | covers |")
-    print("| --- | ---: | ---: | --- | --- | --- | --- |")
-    with tempfile.TemporaryDirectory() as folder:
-        for case, photo, sidecar in readings(Path(folder)):
-            (item,) = sidecar["RegionInfo"]["RegionList"]
-            area = xmp.Area(*(item["Area"][key] for key in "XYWH"))
-            box = drawn(area, case, case.orientation)
-            print(
-                f"| {case.orientation}{case.suffix} | {photo.get('Orientation', '')} "
-                f"| {photo.get('Rotation', '')} | {photo['ImageWidth']}x{photo['ImageHeight']} "
-                f"| {', '.join(f'{value:.3f}' for value in area)} "
-                f"| {', '.join(f'{value:g}' for value in box)} "
-                f"| {'yes' if box == FACE else 'NO'} |"
-            )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,7 @@
 """Sidecars of whole runs: failures are reported for each photo and repaired by the next run."""
 
-import contextlib
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -16,20 +14,21 @@ from PIL import Image
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
 from faceops.identification import sidecars
-from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.summary import Summary, read_summary
+from faceops.identification.state.schema import open_state
+from faceops.identification.summary import read_summary
 from faceops.photos import xmp
 from faceops.photos.pixels import ORIENTATION
 from faceops.release.bundle import Bundle
-from tests.identification.conftest import as_of_schema_5
+from tests.identification.conftest import Run, as_of_schema_4, change_state
 from tests.identification.test_sidecars import DIGIKAM
 
 
-def run(photos: Path, gallery: Gallery, bundle: Bundle, out: Path) -> Summary:
-    return identify(
-        photos, gallery, bundle, out, IdentifySettings(budget=0.3, annotate=True, xmp=True)
-    )
+@pytest.fixture
+def run(photos: Path, own_gallery: Path, bundle: Bundle, tmp_path: Path) -> Run:
+    """Runs that write sidecars and drawings of three photos."""
+    settings = IdentifySettings(budget=0.3, annotate=True, xmp=True)
+    return Run(photos, Gallery.open(own_gallery), bundle, tmp_path / "out", settings)
 
 
 READ_ONLY = """
@@ -62,39 +61,35 @@ def test_photos_on_a_read_only_disk_give_one_error_each_and_the_run_goes_on(
     assert summary.sidecar_errors[0] in done.stdout
 
 
-def test_a_sidecar_that_failed_is_written_by_the_next_run(
-    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
-) -> None:
-    sidecar = photos / "1.jpg.xmp"
+def test_a_sidecar_that_failed_is_written_by_the_next_run(run: Run) -> None:
+    sidecar = run.album / "1.jpg.xmp"
     sidecar.write_text("<broken", "utf-8")
-    first = run(photos, gallery, bundle, tmp_path / "out")
+    first = run()
     assert (first.sidecars_written, len(first.sidecar_errors)) == (2, 1)
-    assert not run(photos, gallery, bundle, tmp_path / "out").unchanged
+    assert not run().unchanged
     sidecar.unlink()
-    third = run(photos, gallery, bundle, tmp_path / "out")
+    third = run()
     assert (third.sidecars_written, third.sidecar_errors) == (1, [])
-    assert run(photos, gallery, bundle, tmp_path / "out").unchanged
+    assert run().unchanged
 
 
 @pytest.mark.parametrize("change", ["deleted", "lightroom"])
-def test_a_sidecar_that_others_changed_is_brought_up_to_date(
-    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, change: str
-) -> None:
-    first = run(photos, gallery, bundle, tmp_path / "out")
+def test_a_sidecar_that_others_changed_is_brought_up_to_date(run: Run, change: str) -> None:
+    first = run()
     assert (first.photos, first.sidecars_written) == (3, 3)
-    sidecar = photos / "1.jpg.xmp"
+    sidecar = run.album / "1.jpg.xmp"
     content = sidecar.read_text("utf-8")
     (person,) = [name for name in first.people if name in content]
     if change == "deleted":
         sidecar.unlink()
     else:
-        sidecar = sidecar.rename(photos / "1.xmp")
+        sidecar = sidecar.rename(run.album / "1.xmp")
         sidecar.write_text(content.replace(person, "Somebody else"), "utf-8")
-    second = run(photos, gallery, bundle, tmp_path / "out")
+    second = run()
     assert not second.unchanged and second.sidecars_written == 1
     assert sidecar.read_text("utf-8") == content
-    assert len(list(photos.glob("*.xmp"))) == 3
-    assert run(photos, gallery, bundle, tmp_path / "out").unchanged
+    assert len(list(run.album.glob("*.xmp"))) == 3
+    assert run().unchanged
 
 
 def change(photos: Path, what: str) -> set[str]:
@@ -129,21 +124,21 @@ def change(photos: Path, what: str) -> set[str]:
         ("another case", DIGIKAM),
     ],
 )
-def test_entries_follow_the_photo(
-    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, what: str, theirs: str
-) -> None:
-    sidecar = photos / "1.jpg.xmp"
+def test_entries_follow_the_photo(run: Run, what: str, theirs: str) -> None:
+    sidecar = run.album / "1.jpg.xmp"
     if theirs:
         sidecar.write_text(theirs, "utf-8")
-    run(photos, gallery, bundle, tmp_path / "out")
-    written = {path: path.stat().st_ino for path in photos.glob("*.jpg.xmp")}
-    places = change(photos, what)
-    again = run(photos, gallery, bundle, tmp_path / "out")
+    run()
+    written = {path: path.stat().st_ino for path in run.album.glob("*.jpg.xmp")}
+    places = change(run.album, what)
+    again = run()
     assert again.sidecar_errors == [] and again.sidecars_withdrawn == (what != "another case")
     unchanged = {path for path in written if path.exists() and path.stat().st_ino == written[path]}
     assert (sidecar in unchanged) == (what == "another case") and len(unchanged) >= 2
-    sidecars = {path: path.read_text("utf-8") for path in photos.rglob("*.xmp")}
-    ours = {path.relative_to(photos).as_posix() for path in sidecars if "faceops" in sidecars[path]}
+    sidecars = {path: path.read_text("utf-8") for path in run.album.rglob("*.xmp")}
+    ours = {
+        path.relative_to(run.album).as_posix() for path in sidecars if "faceops" in sidecars[path]
+    }
     assert ours == {"0.jpg.xmp", "2.jpg.xmp"} | places
     if sidecar not in unchanged and theirs:
         canonical = [
@@ -152,16 +147,16 @@ def test_entries_follow_the_photo(
         ]
         assert canonical[0] == canonical[1]
     assert sidecar.exists() == bool(theirs or sidecar in unchanged)
-    assert run(photos, gallery, bundle, tmp_path / "out").unchanged
+    assert run().unchanged
 
 
 def test_what_a_killed_run_did_not_withdraw_is_withdrawn_by_another(
-    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(photos, gallery, bundle, tmp_path / "out")
+    run()
     for name in ("0.jpg", "1.jpg"):
-        (photos / name).rename(photos / f"new_{name}")
-    half = photos / ".0123.faceops-tmp"
+        (run.album / name).rename(run.album / f"new_{name}")
+    half = run.album / ".0123.faceops-tmp"
     half.write_text("half")
     os.utime(half, (0, 0))
     remove, calls = sidecars.remove_person, iter([True])
@@ -171,52 +166,45 @@ def test_what_a_killed_run_did_not_withdraw_is_withdrawn_by_another(
 
     monkeypatch.setattr(sidecars, "remove_person", killed)
     with pytest.raises(SystemExit):
-        run(photos, gallery, bundle, tmp_path / "out")
-    assert len(list(photos.glob("*.xmp"))) == 4
+        run()
+    assert len(list(run.album.glob("*.xmp"))) == 4
     monkeypatch.undo()
-    assert run(photos, gallery, bundle, tmp_path / "another").sidecars_withdrawn == 1
-    assert {path.name for path in photos.iterdir() if path.suffix != ".jpg"} == {
+    assert run._replace(out=tmp_path / "another")().sidecars_withdrawn == 1
+    assert {path.name for path in run.album.iterdir() if path.suffix != ".jpg"} == {
         "new_0.jpg.xmp", "new_1.jpg.xmp", "2.jpg.xmp"
     }  # fmt: skip
 
 
-def test_a_damaged_sidecar_of_a_deleted_photo_is_reported_if_it_is_ours(
-    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
-) -> None:
-    run(photos, gallery, bundle, tmp_path / "out")
-    (photos / "1.jpg").unlink()
-    sidecar = photos / "1.jpg.xmp"
+def test_a_damaged_sidecar_of_a_deleted_photo_is_reported_if_it_is_ours(run: Run) -> None:
+    run()
+    (run.album / "1.jpg").unlink()
+    sidecar = run.album / "1.jpg.xmp"
     sidecar.write_text(sidecar.read_text("utf-8")[:-9], "utf-8")
-    (photos / "other.xmp").write_text("<broken")
-    (error,) = run(photos, gallery, bundle, tmp_path / "out").sidecar_errors
+    (run.album / "other.xmp").write_text("<broken")
+    (error,) = run().sidecar_errors
     assert error.startswith(f"the sidecar {sidecar} cannot be read (it is not well-formed")
     sidecar.unlink()
-    assert run(photos, gallery, bundle, tmp_path / "out").sidecar_errors == []
+    assert run().sidecar_errors == []
 
 
-def test_a_renamed_person_has_the_new_name_in_sidecars_after_the_next_run(
-    photos: Path, own_gallery: Path, bundle: Bundle, tmp_path: Path
-) -> None:
-    first = run(photos, Gallery.open(own_gallery), bundle, tmp_path / "out")
+def test_a_renamed_person_has_the_new_name_in_sidecars_after_the_next_run(run: Run) -> None:
+    first = run()
     person = next(iter(first.people))
-    rename(own_gallery, person, "Another Name")
-    again = run(photos, Gallery.open(own_gallery), bundle, tmp_path / "out")
+    rename(run.gallery.place, person, "Another Name")
+    again = run()
     assert (again.photos_opened, again.sidecars_written) == (0, first.people[person])
-    text = "".join(path.read_text("utf-8") for path in photos.glob("*.xmp"))
+    text = "".join(path.read_text("utf-8") for path in run.album.glob("*.xmp"))
     assert person not in text and text.count("Another Name") == 3 * first.people[person]
 
 
-def test_names_as_long_as_names_can_be_stop_neither_copies_nor_sidecars(
-    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    (photos / "0.jpg").rename(photos / ("a" * 251 + ".jpg"))
-    os.link(photos / "1.jpg", photos / ("张" * 83 + ".jpg"))  # three bytes each
+def test_names_as_long_as_names_can_be_stop_neither_copies_nor_sidecars(run: Run) -> None:
+    (run.album / "0.jpg").rename(run.album / ("a" * 251 + ".jpg"))
+    os.link(run.album / "1.jpg", run.album / ("张" * 83 + ".jpg"))  # three bytes each
     # Folders named as the drawn copy of the photo beside them would be, and as its sidecar.
-    (photos / "2.jpg.jpg").mkdir()
-    os.link(photos / "2.jpg", photos / "2.jpg.jpg" / "2.jpg")
-    (photos / "2.jpg.xmp").mkdir()
-    summary = run(photos, gallery, bundle, out)
+    (run.album / "2.jpg.jpg").mkdir()
+    os.link(run.album / "2.jpg", run.album / "2.jpg.jpg" / "2.jpg")
+    (run.album / "2.jpg.xmp").mkdir()
+    summary = run()
     assert summary.identified == 5
     assert summary.sidecars_written == 2
     errors = sorted(error.partition("cannot be ")[2] for error in summary.sidecar_errors)
@@ -225,59 +213,53 @@ def test_names_as_long_as_names_can_be_stop_neither_copies_nor_sidecars(
         "written (File name too long); ",
         "written (File name too long); ",
     ]
-    drawn = [path for path in (out / "annotated").rglob("*") if path.is_file()]
+    drawn = [path for path in (run.out / "annotated").rglob("*") if path.is_file()]
     assert len(drawn) == 5
 
 
-def test_a_state_with_wrong_orientations_is_corrected_by_the_next_run(
-    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
-) -> None:
+def test_a_state_with_wrong_orientations_is_corrected_by_the_next_run(run: Run) -> None:
     """Up to schema 4, TIFF and HEIC were stored with orientation 1 and never turned."""
     pytest.importorskip("pillow_heif").register_heif_opener()
     for source, name in (("1.jpg", "side.tif"), ("2.jpg", "side.jpg")):  # HEIC named as JPEG
-        with Image.open(photos / source) as image:
+        with Image.open(run.album / source) as image:
             stored = image.transpose(Image.Transpose.ROTATE_90)
         exif = Image.Exif()
         exif[ORIENTATION] = 6
         stored.info["exif"] = exif.tobytes()
-        stored.save(photos / name, "TIFF" if name.endswith("tif") else "HEIF", exif=exif.tobytes())
-    with Image.open(photos / "0.jpg") as image:
-        image.rotate(90, expand=True).save(photos / "turned.jpg", quality=95)
-    out = tmp_path / "out"
-    first = run(photos, gallery, bundle, out)
+        stored.save(
+            run.album / name, "TIFF" if name.endswith("tif") else "HEIF", exif=exif.tobytes()
+        )
+    with Image.open(run.album / "0.jpg") as image:
+        image.rotate(90, expand=True).save(run.album / "turned.jpg", quality=95)
+    first = run()
     assert first.identified == 6 and first.photos_turned == 1
-    right = {path.name: path.read_bytes() for path in photos.glob("*.xmp")}
-    as_of_schema_5(out)
-    with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
-        turned = "SELECT photo_id FROM photos WHERE turned<>0"
-        db.execute(f"UPDATE faces SET x=0, y=0, detector_score=.7 WHERE photo_id IN ({turned})")
-        db.execute("UPDATE photos SET orientation=1")
-        for column in ("photos DROP turned", "files DROP ctime_ns", "files DROP inode"):
-            db.execute(f"ALTER TABLE {column}")
-        db.execute("PRAGMA user_version=4")
+    right = {path.name: path.read_bytes() for path in run.album.glob("*.xmp")}
+    with open_state(run.out / "state.sqlite") as db:
+        (turned,) = db.execute("SELECT photo_id FROM photos WHERE turned<>0").fetchone()
+    as_of_schema_4(run.out)
+    wrong = "UPDATE faces SET x=0, y=0, detector_score=.7 WHERE"
+    change_state(run.out, f"{wrong} photo_id='{turned}'", "UPDATE photos SET orientation=1")
     for name in ("side.tif.xmp", "side.jpg.xmp"):
         region = sidecars.NamedRegion((1.0, 2.0, 30.0, 30.0), "Ada")
-        assert sidecars.write_sidecar(photos / name, [region], (100, 100), 1)
-    again = run(photos, gallery, bundle, out)
+        assert sidecars.write_sidecar(run.album / name, [region], (100, 100), 1)
+    again = run()
     assert (again.photos_opened, again.photos_reused, again.photos_turned) == (3, 3, 1)
-    assert {path.name: path.read_bytes() for path in photos.glob("*.xmp")} == right
-    assert run(photos, gallery, bundle, out).unchanged
+    assert {path.name: path.read_bytes() for path in run.album.glob("*.xmp")} == right
+    assert run().unchanged
 
 
-def test_a_region_is_right_where_only_the_sidecar_states_an_orientation(
-    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
-) -> None:
-    with Image.open(photos / "0.jpg") as image:
-        image.rotate(90, expand=True).save(photos / "1.jpg", quality=95)
-    sidecar = photos / "1.jpg.xmp"
+def test_a_region_is_right_where_only_the_sidecar_states_an_orientation(run: Run) -> None:
+    with Image.open(run.album / "0.jpg") as image:
+        image.rotate(90, expand=True).save(run.album / "1.jpg", quality=95)
+    sidecar = run.album / "1.jpg.xmp"
     description = (
         '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
     )
     sidecar.write_text(f'<rdf:RDF xmlns:rdf="{xmp.RDF}">{description}</rdf:RDF>', "utf-8")
-    assert run(photos, gallery, bundle, tmp_path / "out").photos_turned == 1
+    assert run().photos_turned == 1
     assert 'tiff:Orientation="6"' in sidecar.read_text("utf-8")
     upright, turned = (
-        xmp.area_of(xmp.XmpDocument((photos / name).read_bytes()).regions()[0])
+        xmp.area_of(xmp.XmpDocument((run.album / name).read_bytes()).regions()[0])
         for name in ("0.jpg.xmp", "1.jpg.xmp")
     )
     assert upright is not None and turned is not None
