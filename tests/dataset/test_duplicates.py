@@ -21,8 +21,8 @@ def test_near_duplicates_equal_two_loops(bits: int) -> None:
         value = int(centres[rng.integers(12)])
         for bit in rng.integers(0, 64, rng.integers(0, 7)):
             value ^= 1 << int(bit)
-        person = f"Person_{rng.integers(30)}"
-        photos.append(hashed(f"photos/{person}/{number}.jpg", str(number), f"{value:016x}"))
+        name = f"photos/Person_{rng.integers(30)}/{number}.jpg"
+        photos.append(hashed(name, str(number), f"{value:016x}"))
     expected = {
         one.path
         for one in photos

@@ -19,11 +19,8 @@ def test_spellings_of_one_person_share_a_key() -> None:
     spellings = ("George_W_Bush", "george w bush", "George W. Bush", "GEORGE-W-BUSH")
     keys = {name_key(one) for one in (*spellings, " George  W_Bush ", "Ｇeorge W Bush")}
     assert keys == {"george w bush"} != {name_key("George Bush")}
-
-
-@pytest.mark.parametrize("name", ["Straße", "ǅ", "ﬁona İpek", "Ångström", "a.-_b"])
-def test_the_key_of_a_key_is_the_key(name: str) -> None:
-    assert name_key(name_key(name)) == name_key(name)
+    for name in ("Straße", "ǅ", "ﬁona İpek", "Ångström", "a.-_b"):
+        assert name_key(name_key(name)) == name_key(name)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +46,6 @@ def test_folder_form(spelling: str, folder: str) -> None:
 def test_well_formed_names(name: str) -> None:
     assert is_well_formed(name)
     assert not any(map(is_well_formed, (f" {name}", f".{name}", f"-{name}", f"{name}/", name * 40)))
-
-
-def test_ill_formed_names() -> None:
     assert not any(map(is_well_formed, ("", "__", "a/b", "a\nb", "a:b", "a\u202eb")))
 
 

@@ -105,6 +105,11 @@ def test_the_layout_of_a_source_is_imported_once(source: str, tmp_path: Path) ->
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
     assert import_photos(source, str(root), data)["written"] == 0
     assert before == {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    if source == "lfw":
+        assert [path.name for path in (data / "protocols/lfw").iterdir()] == ["pairs.txt"]
+    if source == "mnist":
+        with Image.open(data / "photos/digit_2/train_00003.png") as image:
+            assert np.array_equal(np.asarray(image), DIGITS[3])
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -134,19 +139,6 @@ def test_a_new_source_is_listed_imported_and_offered(
     help_text = capsys.readouterr().out
     for name, source in SOURCES.items():
         assert f"  {name}" in help_text and source.layout in help_text
-
-
-def test_lfw_brings_its_protocols(tmp_path: Path) -> None:
-    lfw(tmp_path / "lfw")
-    import_photos("lfw", str(tmp_path / "lfw"), tmp_path / "data")
-    assert [path.name for path in (tmp_path / "data/protocols/lfw").iterdir()] == ["pairs.txt"]
-
-
-def test_digits_are_stored_without_loss(tmp_path: Path) -> None:
-    mnist(tmp_path / "mnist")
-    import_photos("mnist", str(tmp_path / "mnist"), tmp_path / "data")
-    with Image.open(tmp_path / "data/photos/digit_2/train_00003.png") as image:
-        assert np.array_equal(np.asarray(image), DIGITS[3])
 
 
 def _labels(count: int, magic: int) -> Callable[[Path], None]:

@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 
 from faceops.embedding.similarity_map import choose_faces, draw_similarity_map, place
+from tests.verification.population import unit_rows
 
 
 def clusters(people: int, photos: int) -> tuple[np.ndarray, np.ndarray]:
-    draw = np.random.default_rng(0)
-    centres = draw.normal(size=(people, 16)).repeat(photos, axis=0)
-    faces = centres + 0.12 * draw.normal(size=centres.shape)
-    faces /= np.linalg.norm(faces, axis=1, keepdims=True)
-    return faces.astype(np.float32), np.array([f"Person_{i}" for i in range(people)]).repeat(photos)
+    return unit_rows(0, people, photos, np.full(16, 0.12))
 
 
 def test_people_with_several_photos_are_chosen_and_their_photos_limited() -> None:
@@ -32,15 +29,9 @@ def test_similar_faces_are_near_and_each_has_its_own_cell() -> None:
 def test_the_same_faces_give_the_same_map(with_crops: bool) -> None:
     crops = np.full((12, 112, 112, 3), 200, np.uint8) if with_crops else None
     first, second = (draw_similarity_map(*clusters(4, 3), crops) for _ in range(2))
-    assert first is not None
-    assert second is not None
+    assert first and second
     assert first.tobytes() == second.tobytes()
     assert ((200, 200, 200) in {colour for _, colour in first.getcolors(99_999)}) == with_crops
-
-
-def test_a_collapsed_embedding_is_drawn_too() -> None:
-    _, persons = clusters(4, 3)
-    assert draw_similarity_map(np.full((12, 16), 0.25, np.float32), persons) is not None
 
 
 @pytest.mark.parametrize(
@@ -49,3 +40,5 @@ def test_a_collapsed_embedding_is_drawn_too() -> None:
 def test_there_is_no_map_of_too_few_faces(people: int, photos: int, value: float) -> None:
     embeddings, persons = clusters(people, photos)
     assert draw_similarity_map(embeddings * value, persons) is None
+    collapsed = np.full((12, 16), 0.25, np.float32)
+    assert draw_similarity_map(collapsed, clusters(4, 3)[1])  # is drawn too

@@ -4,8 +4,9 @@ from functools import cache
 
 import numpy as np
 
-from faceops.config.sections import Verify
+from faceops.config.sections import Evaluate, Verify
 from faceops.evaluation.embedded_faces import EmbeddedFaces
+from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.thresholds import Thresholds
@@ -16,13 +17,9 @@ VERIFIER = Verifier(np.full(16, -12, np.float32), 9.0, "distance")
 
 
 def people(count: int, photos: int, noise: float = 0.4, seed: int = 0) -> EmbeddedFaces:
-    draw = np.random.default_rng(seed)
-    centres = np.repeat(draw.normal(size=(count, 16)), photos, axis=0)
-    rows = centres + noise * draw.normal(size=centres.shape)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    persons = np.repeat([f"P{i:03}" for i in range(count)], photos)
+    rows, persons = population.unit_rows(seed, count, photos, np.full(16, noise))
     paths = np.array([f"photos/{p}/{p}_{i % photos + 1:04d}.jpg" for i, p in enumerate(persons)])
-    return EmbeddedFaces(rows.astype(np.float32), persons, paths)
+    return EmbeddedFaces(rows, persons, paths)
 
 
 def shuffled(faces: EmbeddedFaces, seed: int = 0) -> EmbeddedFaces:
@@ -47,6 +44,15 @@ def thresholds(margin: float = 0.0, budget: float = 0.05) -> Thresholds:
         "simulated people",
     )  # fmt: skip
     return found.model_copy(update={"normalisation": None})
+
+
+SETTINGS = Evaluate(pairs=100, pair_draws=3)
+
+
+@cache
+def evaluation() -> Evaluation:
+    """Return that of 60 people by `thresholds`, with SETTINGS."""
+    return evaluate_embeddings(people(60, 4, 0.4, 2), VERIFIER, thresholds(), SETTINGS)
 
 
 def album_of(people: int, photos: int = 4, alike: float = 0.0, seed: int = 1) -> EmbeddedFaces:

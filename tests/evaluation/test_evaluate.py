@@ -2,38 +2,38 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.config.sections import Evaluate
-from faceops.evaluation.evaluate import CURVES, Evaluation, evaluate_embeddings, write_curves
+from faceops.evaluation.evaluate import CURVES, deviate, evaluate_embeddings, write_curves
+from faceops.evaluation.plots import read_history, write_plots
 from faceops.evaluation.protocols.fpir_at_thresholds import measure_populations
 from faceops.evaluation.report.document import About, Facts, markdown
 from faceops.evaluation.report.identification_sections import identification_section
 from faceops.evaluation.report.report import card_sections
-from tests.evaluation.simulated import VERIFIER, adapting, album_of, people, thresholds
+from tests.evaluation.simulated import (
+    SETTINGS,
+    VERIFIER,
+    adapting,
+    album_of,
+    evaluation,
+    people,
+    thresholds,
+)
 from tests.verification import population
 
-SETTINGS = Evaluate(pairs=400, pair_draws=3)
-FACES = people(60, 4, 0.4, 2)
 
-
-@pytest.fixture(scope="module")
-def evaluation() -> Evaluation:
-    return evaluate_embeddings(FACES, VERIFIER, thresholds(), SETTINGS)
-
-
-def test_evaluation_is_the_same_twice_and_complete(evaluation: Evaluation) -> None:
-    assert (
-        evaluate_embeddings(FACES, VERIFIER, thresholds(), SETTINGS).figures == evaluation.figures
-    )
-    figures = evaluation.figures
+def test_evaluation_is_the_same_twice_and_complete() -> None:
+    figures = evaluation().figures
+    faces = people(60, 4, 0.4, 2)
+    assert evaluate_embeddings(faces, VERIFIER, thresholds(), SETTINGS).figures == figures
     assert json.loads(json.dumps(figures)) == figures
     verification = figures["verification"]
-    assert verification["accuracy_pairs"] == 400
+    assert verification["accuracy_pairs"] == 100
     assert {"tar_at_far_0.01", "tar_at_far_0.001", "roc_auc"} <= set(verification)
     assert verification["tar_at_far_0.001_supported"]
     assert (verification["genuine_pairs"], verification["impostor_pairs"]) == (360, 28320)
@@ -47,10 +47,10 @@ def test_evaluation_is_the_same_twice_and_complete(evaluation: Evaluation) -> No
     assert "reason" in figures["open_sets"][2]
 
 
-def test_every_interval_holds_its_figure(evaluation: Evaluation) -> None:
+def test_every_interval_holds_its_figure() -> None:
     seen = 0
     for protocol in ("verification", "random_pairs", "one_against_ten", "closed_set", "open_set"):
-        figures = evaluation.figures[protocol]
+        figures = evaluation().figures[protocol]
         for name in [key for key in figures if key.endswith("_interval")]:
             low, high = figures[name]["low"], figures[name]["high"]
             assert low <= figures[name.removesuffix("_interval")] <= high, (protocol, name)
@@ -59,7 +59,7 @@ def test_every_interval_holds_its_figure(evaluation: Evaluation) -> None:
 
 
 def test_without_thresholds_only_what_compares_models_is_given() -> None:
-    figures = evaluate_embeddings(FACES, VERIFIER, None, SETTINGS).figures
+    figures = evaluate_embeddings(people(60, 4, 0.4, 2), VERIFIER, None, SETTINGS).figures
     assert "dir" not in figures["open_set"]
     assert figures["open_set"]["dir_at_fpir_0.01"] > 0.3
     assert "accuracy_at_far_0.01" not in figures["random_pairs"]
@@ -67,16 +67,15 @@ def test_without_thresholds_only_what_compares_models_is_given() -> None:
 
 def test_an_album_evaluation_says_what_the_albums_say_also_on_the_page() -> None:
     faces = album_of(80, 4, 0.4)
-    evaluation = evaluate_embeddings(faces, population.VERIFIER, adapting(), SETTINGS)
+    figures = evaluate_embeddings(faces, population.VERIFIER, adapting(), SETTINGS).figures
     names = np.repeat(["school", "club"], 160)
     rows = measure_populations(faces, names, population.VERIFIER, adapting(), SETTINGS)
     assert [(row["name"], row["people"]) for row in rows] == [("club", 40), ("school", 40)]
     assert sum(row["worst"] for row in rows) >= 1
     assert measure_populations(faces, np.repeat(["one"], 320), population.VERIFIER, adapting(),
                                SETTINGS) == []  # fmt: skip
-    facts = Facts(
-        About("an album", [], [], [], []), evaluation.figures | {"populations": rows}, adapting()
-    )
+    about = About("an album", [], [], [], [])
+    facts = Facts(about, figures | {"populations": rows}, adapting())
     card = markdown("Card", card_sections(facts))
     assert "The promise by population, each an album of its own" in card
     assert "| estimated, 95 % |" in card
@@ -85,24 +84,51 @@ def test_an_album_evaluation_says_what_the_albums_say_also_on_the_page() -> None
     assert re.search(r"; estimated 0.* to 0.*, right in \d of 5 draws \|", shown)
 
 
-def test_too_few_people_is_a_sentence() -> None:
-    for rows, message in (
-        (np.zeros(0, int), "no test photos"),
-        (np.arange(4), "only one person|two people"),
-        (np.arange(0, 240, 4), "two photos"),
-    ):
-        with pytest.raises(FaceOpsError, match=message):
-            evaluate_embeddings(FACES.of(rows), VERIFIER, thresholds(), SETTINGS)
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "no test photos"),
+        (range(4), "only one person|two people"),
+        (range(0, 240, 4), "two photos"),
+    ],
+)
+def test_too_few_people_is_a_sentence(rows: Sequence[int], message: str) -> None:
+    faces = people(60, 4, 0.4, 2).of(np.array(rows, int))
+    with pytest.raises(FaceOpsError, match=message):
+        evaluate_embeddings(faces, VERIFIER, thresholds(), SETTINGS)
 
 
-def test_curves_have_the_same_bytes_twice(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_curves_have_the_same_bytes_twice(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        write_curves(evaluation, tmp_path / name)
+        write_curves(evaluation(), tmp_path / name)
     written = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert written == sorted(CURVES)
     for name in written:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    _, same, different = evaluation.score_histogram()
-    assert same.sum() == len(evaluation.pairs.roc.genuine)
-    assert different.sum() == evaluation.pairs.roc.impostors
+    _, same, different = evaluation().score_histogram()
+    assert same.sum() == len(evaluation().pairs.roc.genuine)
+    assert different.sum() == evaluation().pairs.roc.impostors
+
+
+def test_what_was_not_measured_is_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: path.touch())
+    written = write_plots(evaluation(), None, [0.01], [{"seen": None}], tmp_path, [{"epoch": "0"}])
+    assert [path.stem for path in written] == ["roc", "det", "scores", "cmc"]
+    assert write_plots(None, None, [0.01], [{"seen": None}], tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    "text", [b"epoch,loss\n1,2\n", b"epoch,phase,loss,val_tar\n1,a,much,0\n", b"\xff\n1\n"]
+)
+def test_a_file_that_is_not_a_history_is_refused(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "history.csv").write_bytes(text)
+    with pytest.raises(FaceOpsError, match=r"history\.csv is not a training history"):
+        read_history(tmp_path / "history.csv")
+
+
+def test_normal_deviates() -> None:
+    rates = np.array([0.0013499, 0.5, 0.9772499])
+    np.testing.assert_allclose(deviate(rates), [-3, 0, 2], atol=1e-4)

@@ -1,6 +1,7 @@
 """The worst mistakes are those that a plain loop finds, and no photo is in two pairs."""
 
 import csv
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,8 @@ FACES = people(30, 4, 0.5, 3)
 
 def by_loop(wanted: bool, most: int) -> list[tuple[int, int]]:
     scores = VERIFIER.logit_matrix(FACES.embeddings, FACES.embeddings)
-    pairs = [
-        (float(scores[a, b]), a, b)
-        for a in range(len(FACES))
-        for b in range(a + 1, len(FACES))
-        if (FACES.persons[a] == FACES.persons[b]) == wanted
-    ]
+    rows, whose = combinations(range(len(FACES)), 2), FACES.persons
+    pairs = [(scores[a, b], a, b) for a, b in rows if (whose[a] == whose[b]) == wanted]
     kept: list[tuple[int, int]] = []
     for _, a, b in sorted(pairs, reverse=not wanted):
         if len(kept) < most and not {a, b} & {row for pair in kept for row in pair}:

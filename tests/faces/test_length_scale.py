@@ -3,7 +3,7 @@
 import numpy as np
 
 from faceops.faces.quality import LengthScale
-from faceops.release.bundle import Bundle
+from tests.evaluation.simulated import thresholds
 
 
 def test_the_share_rises_with_the_length_in_the_scale_of_the_embedder() -> None:
@@ -26,13 +26,9 @@ def test_lengths_that_say_nothing_make_no_scale() -> None:
         assert LengthScale.of(lengths.astype(np.float32)) is None
 
 
-def test_quality_after_embedding_is_the_mean_with_the_share_where_both_are_known(
-    bundle: Bundle,
-) -> None:
-    thresholds = bundle.release.thresholds
-    scale = thresholds.length_scale
-    assert scale is not None
+def test_quality_after_embedding_is_the_mean_with_the_share_where_both_are_known() -> None:
+    scale = LengthScale(low=9.0, median=12.0)
+    release = thresholds().model_copy(update={"length_scale": scale})
     before, lengths = np.array([0.6, 0.6]), np.array([scale.median, np.nan], np.float32)
-    np.testing.assert_allclose(thresholds.quality_after(before, lengths), [0.4**0.5, 0.6])
-    earlier = thresholds.model_copy(update={"length_scale": None})
-    np.testing.assert_array_equal(earlier.quality_after(before, lengths), before)
+    np.testing.assert_allclose(release.quality_after(before, lengths), [0.4**0.5, 0.6])
+    np.testing.assert_array_equal(thresholds().quality_after(before, lengths), before)

@@ -26,6 +26,7 @@ def unit_rows(
 
 SIZE = 64
 VERIFIER = Verifier(np.full(SIZE, -10, np.float32), 12.0, "distance")
+TAIL = [TailPoint(rate=0.1, probability=0.1), TailPoint(rate=5e-6, probability=0.88)]
 
 
 def album(
@@ -44,9 +45,8 @@ def album(
 @cache
 def normalisation(*alike: float, people: int = 300) -> Normalisation:
     """Return the normalisation measured on simulated sets, one for each of `alike`."""
-    tail = [TailPoint(rate=0.1, probability=0.1), TailPoint(rate=5e-6, probability=0.88)]
     rows, persons, names = calibration_sets(*alike, people=people)
-    known = measure_normalisation(rows, persons, VERIFIER, tail, names)
+    known = measure_normalisation(rows, persons, VERIFIER, TAIL, names)
     assert known is not None
     return known
 

@@ -1,6 +1,6 @@
-"""Calibration methods find the true log odds, and the best is chosen by cross-validation."""
+"""Calibration finds the true log odds, the best is chosen by cross-validation; reliability."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -18,13 +18,13 @@ from faceops.verification.calibration import (
     pool_adjacent_violators,
     temperature,
 )
-from faceops.verification.pairs import (
-    PairScores,
-    all_pair_scores,
-    codes,
-    genuine_pairs,
+from faceops.verification.pairs import PairScores, all_pair_scores, codes, genuine_pairs
+from faceops.verification.score_table import (
+    bin_sums,
+    reliability_of,
+    reliability_of_counts,
+    score_table,
 )
-from faceops.verification.score_table import score_table
 from faceops.verification.verifier import Method, Verifier
 
 
@@ -155,17 +155,13 @@ def test_pairs_by_fold_equal_a_double_loop() -> None:
     person = codes(persons)
     fold = people_folds(person, 3, seed=0)[person]
     table = pairs_by_fold(scores, person, fold, seed=0)
+    pairs = [(i, j, verifier.logit(rows[i], rows[j])) for i, j in combinations(range(21), 2)]
     for k in range(3):
-        inside, outside = [], []
-        for i in range(21):
-            for j in range(i + 1, 21):
-                if fold[i] == k and fold[j] == k:
-                    inside.append((persons[i] == persons[j], verifier.logit(rows[i], rows[j])))
-                if fold[i] != k and fold[j] != k:
-                    outside.append((persons[i] == persons[j], verifier.logit(rows[i], rows[j])))
-        for part, pairs in ((table.within(k), inside), (table.without(k), outside)):
+        inside = [(i, j, score) for i, j, score in pairs if fold[i] == fold[j] == k]
+        outside = [(i, j, score) for i, j, score in pairs if k not in (fold[i], fold[j])]
+        for part, own in ((table.within(k), inside), (table.without(k), outside)):
             for same, counts in ((True, part.genuine), (False, part.impostor)):
-                wanted = sorted(float(score) for kind, score in pairs if kind == same)
+                wanted = sorted(s for i, j, s in own if (persons[i] == persons[j]) == same)
                 # three photos, three pairs: each weighs a third
                 times = np.rint(counts * (3 if same else 1)).astype(int)
                 found = np.repeat(part.score, times)
@@ -188,15 +184,41 @@ def test_the_method_with_the_lowest_loss_is_chosen(bend: bool, wanted: Method) -
     assert choice.held_out[choice.method].expected_error < 0.04
 
 
-def test_a_named_method_is_used_and_the_others_are_still_measured() -> None:
+def test_a_named_method_is_used_and_the_others_are_measured_if_there_are_people_for_folds() -> None:
     persons = table_of(20, 4)[1]
     choice = choose_calibration(scores_of(persons, True), persons, method="temperature")
-    assert choice.method == "temperature"
-    assert choice.map.shift == 0
+    assert (choice.method, choice.map.shift) == ("temperature", 0)
     assert set(choice.held_out) == {"platt", "temperature", "isotonic"}
-
-
-def test_too_few_people_for_folds_use_platt() -> None:
     persons = np.array(["a", "a", "b", "c"])
     choice = choose_calibration(scores_of(persons, False), persons)
     assert (choice.method, choice.held_out, choice.folds) == ("platt", {}, 0)
+
+
+def test_reliability_is_that_of_a_loop_over_pairs() -> None:
+    draw = np.random.default_rng(0)
+    one, two = draw.beta(4, 1, 50).astype(np.float32), draw.beta(1, 6, 400).astype(np.float32)
+    one[0] = 1
+    found = reliability_of(bin_sums(one), bin_sums(two))
+    error, bins = 0.0, []
+    for k in range(10):
+        rows = [(p, s) for ps, s in ((one, 1), (two, 0)) for p in ps if min(int(p * 10), 9) == k]
+        if rows:
+            w = np.array([0.5 / 50 if s else 0.5 / 400 for _, s in rows])
+            p, s = np.array(rows).T
+            error += abs((w * s).sum() - (w * p).sum())
+            bins.append((len(rows), w.sum(), w.sum() ** 2 / (w**2).sum(), (w * p).sum() / w.sum()))
+    wanted = np.array(bins).T
+    names = (found.pairs, found.weight, found.effective, found.predicted)
+    np.testing.assert_allclose(np.stack(names), wanted, rtol=1e-6)
+    assert found.expected_error == pytest.approx(error)
+
+
+def test_counted_pairs_are_repeated_pairs() -> None:
+    probability = np.array([0.05, 0.3, 0.3001, 0.92])
+    genuine, impostor = np.array([0, 2, 1, 7]), np.array([9, 3, 0, 1])
+    counted = reliability_of_counts(probability, genuine, impostor)
+    plain = reliability_of(
+        *(bin_sums(np.repeat(probability, counts)) for counts in (genuine, impostor))
+    )
+    np.testing.assert_allclose(counted.observed, plain.observed)
+    assert counted.expected_error == pytest.approx(plain.expected_error)

@@ -16,9 +16,15 @@ from faceops.verification.normalisation import (
     rate_at,
     synthetic_cohort,
 )
-from faceops.verification.thresholds import TailPoint
-from faceops.verification.verifier import Part, Verifier
-from tests.verification.population import SIZE, VERIFIER, album, calibration_sets, normalisation
+from faceops.verification.verifier import Part
+from tests.verification.population import (
+    SIZE,
+    TAIL,
+    VERIFIER,
+    album,
+    calibration_sets,
+    normalisation,
+)
 
 KNOWN = normalisation(0.0, 0.4)
 ROWS, _ = album(3, 50, 2)
@@ -45,23 +51,18 @@ def test_the_matrix_of_log_odds_equals_single_pairs_and_is_symmetric() -> None:
     np.testing.assert_allclose(odds, odds.T, atol=2e-3)
 
 
-@pytest.mark.parametrize("factor", [0.2, 5.0])
-def test_normalised_scores_do_not_depend_on_the_scale_of_the_raw_scores(factor: float) -> None:
-    scaled = KNOWN.model_copy(update={"weight": [factor * value for value in KNOWN.weight]})
-    other = replace(COHORT, normalisation=scaled)
-    one, two = (each.verifier.logit_matrix(*2 * (each.describe(ROWS),)) for each in (COHORT, other))
-    np.testing.assert_allclose(one, two, atol=5e-3)
-
-
-def test_normalised_scores_do_not_depend_on_a_shift_of_the_raw_scores() -> None:
+def test_normalised_scores_depend_neither_on_the_scale_nor_on_a_shift_of_the_raw_scores() -> None:
     described = COHORT.describe(ROWS)
+    expected = COHORT.verifier.logit_matrix(described, described)
+    for factor in (0.2, 5.0):
+        scaled = KNOWN.model_copy(update={"weight": [factor * one for one in KNOWN.weight]})
+        other = replace(COHORT, normalisation=scaled)
+        found = other.verifier.logit_matrix(*2 * (other.describe(ROWS),))
+        np.testing.assert_allclose(found, expected, atol=5e-3)
     shifted = described.copy()
     shifted[:, -2] += 0.7  # as if every raw score, those of the cohort too, were 0.7 higher
-    moved = replace(COHORT.verifier, bias=0.7)
-    np.testing.assert_allclose(
-        COHORT.verifier.logit_matrix(described, described),
-        moved.logit_matrix(shifted, shifted), atol=2e-3,
-    )  # fmt: skip
+    found = replace(COHORT.verifier, bias=0.7).logit_matrix(shifted, shifted)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
 def test_a_template_is_the_mean_as_far_from_the_centre_as_the_faces() -> None:
@@ -153,32 +154,24 @@ def test_the_scale_makes_log_odds_of_normalised_scores() -> None:
 
 
 def test_sets_of_few_people_are_left_out_and_alone_they_give_nothing() -> None:
-    tail = [TailPoint(rate=0.1, probability=0.1), TailPoint(rate=5e-6, probability=0.88)]
     few, many = album(5, 20, 3), album(6, 60, 3)
     rows, persons = np.concatenate([few[0], many[0]]), np.char.add("x", np.r_[few[1], many[1]])
+    for nothing in (few, album(7, 80, 1)):  # few people, one photo a person
+        assert measure_normalisation(*nothing, VERIFIER, TAIL) is None
     sets = np.repeat(["few", "many"], [60, 180])
-    assert measure_normalisation(*few, VERIFIER, tail) is None
-    found = measure_normalisation(rows, persons, VERIFIER, tail, sets)
-    assert found is not None
+    found = measure_normalisation(rows, persons, VERIFIER, TAIL, sets)
+    alone = measure_normalisation(*many, VERIFIER, TAIL)
+    assert found is not None and alone is not None
     assert [one.name for one in found.populations] == ["many"]
-    alone = measure_normalisation(*many, VERIFIER, tail)
-    assert alone is not None
     assert alone.populations[0].name  # "" would say that an album needs no fallback
 
 
-def test_one_photo_a_person_gives_nothing_to_calibrate_on() -> None:
-    tail = [TailPoint(rate=0.1, probability=0.1), TailPoint(rate=5e-6, probability=0.88)]
-    verifier = Verifier(np.full(SIZE, -10, np.float32), 12.0, "distance")
-    assert measure_normalisation(*album(7, 80, 1), verifier, tail) is None
-
-
 def test_a_small_set_does_not_end_the_tail_of_the_large_ones() -> None:
-    tail = [TailPoint(rate=0.1, probability=0.1), TailPoint(rate=5e-6, probability=0.88)]
     large, small = album(8, 300, 4), album(9, 45, 2)
-    alone = measure_normalisation(*large, VERIFIER, tail)
+    alone = measure_normalisation(*large, VERIFIER, TAIL)
     both = measure_normalisation(
         np.concatenate([large[0], small[0]]), np.r_[large[1], np.char.add("small", small[1])],
-        VERIFIER, tail, np.repeat(["large", "small"], [1200, 90]),
+        VERIFIER, TAIL, np.repeat(["large", "small"], [1200, 90]),
     )  # fmt: skip
     assert alone is not None and both is not None
     steps = [np.diff(one.curve[RATES.index(3e-4) :]) for one in (alone, both)]

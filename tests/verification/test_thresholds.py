@@ -1,5 +1,6 @@
 """Thresholds keep their budget, on the people they were measured on and on others."""
 
+from collections.abc import Callable
 from functools import cache
 from math import comb
 
@@ -13,7 +14,6 @@ from faceops.verification.false_positive_identification import count_strangers, 
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import PairScores, all_pair_scores
 from faceops.verification.thresholds import (
-    SearchThreshold,
     Thresholds,
     log_odds_of,
     people_for_far,
@@ -68,17 +68,14 @@ def test_budget_is_kept_on_other_people(faces: int, budget: float) -> None:
     assert budget / 3 <= rate <= budget * 2
 
 
+@pytest.mark.parametrize("threshold", [Thresholds.for_search, Thresholds.for_groups])
 @pytest.mark.parametrize("faces", [400, 1400])
-def test_larger_galleries_than_measured_stay_within_the_budget(faces: int) -> None:
+def test_larger_galleries_and_groups_than_measured_stay_within_the_budget(
+    faces: int, threshold: Callable[[Thresholds, float, int], float]
+) -> None:
     few = measured(100)
     assert not few.search_is_measured(0.1, faces)
-    assert fpir(1, 1500, few.for_search(0.1, faces), faces) <= 0.1
-
-
-@pytest.mark.parametrize("faces", [400, 1400])
-def test_groups_of_more_faces_than_were_measured_stay_within_the_budget(faces: int) -> None:
-    few = measured(100)
-    assert fpir(1, 1500, few.for_groups(0.1, faces), faces) <= 0.1
+    assert fpir(1, 1500, threshold(few, 0.1, faces), faces) <= 0.1
     assert few.for_groups(0.1, 20) == few.for_search(0.1, 20)
 
 
@@ -109,12 +106,9 @@ def test_interval_of_a_larger_gallery_than_measured_contains_the_rate_on_others(
     assert rate < row.false_positive_rate.low * 2000 / 200  # the low end does not grow
 
 
-def search_row(thresholds: Thresholds, faces: int, budget: float) -> SearchThreshold:
-    return next(r for r in thresholds.search if (r.gallery_faces, r.budget) == (faces, budget))
-
-
 def test_threshold_in_the_table_keeps_its_budget_on_the_people_measured() -> None:
-    row = search_row(measured(400), 20, 0.1)
+    rows = {(row.gallery_faces, row.budget): row for row in measured(400).search}
+    row = rows[20, 0.1]
     assert row.measured
     assert row.probability is not None and row.false_positive_rate is not None
     assert fpir(0, 400, row.probability, 20) <= 0.1
@@ -155,15 +149,18 @@ def test_pair_threshold_keeps_its_rate_and_states_an_interval() -> None:
         assert row.probability == stated
 
 
-@pytest.mark.parametrize("budget", [0.0, 1.0, -0.1, 2.0, float("nan")])
-def test_budget_outside_0_to_1_is_refused(budget: float) -> None:
-    with pytest.raises(UsageError, match="between 0 and 1"):
-        measured(100).for_search(budget, 10)
-
-
-def test_empty_gallery_is_refused() -> None:
-    with pytest.raises(UsageError, match="enrol people"):
-        measured(100).for_search(0.1, 0)
+@pytest.mark.parametrize(
+    ("budget", "faces", "message"),
+    [
+        *((budget, 10, "between 0 and 1") for budget in (0.0, 1.0, -0.1, 2.0, float("nan"))),
+        (0.1, 0, "enrol people"),
+    ],
+)
+def test_budget_outside_0_to_1_and_an_empty_gallery_are_refused(
+    budget: float, faces: int, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        measured(100).for_search(budget, faces)
 
 
 def test_strangers_who_look_the_same_are_never_accepted() -> None:
@@ -194,7 +191,7 @@ def test_tied_scores_are_accepted_together_as_by_brute_force(far: float) -> None
 
 @pytest.mark.parametrize(("fpir", "people"), [(0.1, 30), (0.01, 300), (0.001, 3000)])
 def test_fpir_needs_three_over_it(fpir: float, people: int) -> None:
-    assert people_for_fpir(fpir) == people
+    assert people_for_fpir(fpir) == people and smallest_fpir(0) == smallest_fpir(1) == 1
     assert smallest_fpir(people) == pytest.approx(fpir)
     # 95 % of the time at least one of that many strangers is named when a share `fpir` is.
     assert 1 - (1 - fpir) ** people == pytest.approx(0.95, abs=0.01)
@@ -205,9 +202,4 @@ def test_far_needs_ten_pairs_of_people_and_no_more(far: float) -> None:
     people = people_for_far(far)
     assert comb(people, 2) * far >= 10 - 1e-6
     assert comb(people - 1, 2) * far < 10
-    assert smallest_far(people) <= far * (1 + 1e-9)
-
-
-@pytest.mark.parametrize("people", [0, 1])
-def test_too_few_people_support_nothing(people: int) -> None:
-    assert smallest_far(people) == smallest_fpir(people) == 1.0
+    assert smallest_far(people) <= far * (1 + 1e-9) and smallest_far(0) == smallest_far(1) == 1

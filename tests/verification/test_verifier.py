@@ -38,16 +38,13 @@ def test_verifier_equals_its_formula(calibration: Calibration) -> None:
             assert one.probability_matrix(a, b)[i, j] == wanted
 
 
-def test_matrices_are_float32_and_may_be_empty() -> None:
-    rows = np.ones((3, 8), np.float32)
-    assert verifier().logit_matrix(rows, rows[:0]).shape == (3, 0)
-    assert verifier().probability_matrix(rows[:2], rows).dtype == np.float32
-
-
-def test_calibration_keeps_the_ranking() -> None:
+def test_calibration_keeps_the_ranking_of_float32_matrices_that_may_be_empty() -> None:
     raw = np.linspace(-20, 20, 4001, dtype=np.float32)
     assert (np.diff(ISOTONIC(raw)) > 0).all()
     np.testing.assert_allclose(sigmoid(raw), 1 / (1 + np.exp(-raw.astype(float))), rtol=1e-6)
+    rows = np.ones((3, 8), np.float32)
+    assert verifier().logit_matrix(rows, rows[:0]).shape == (3, 0)
+    assert verifier().probability_matrix(rows[:2], rows).dtype == np.float32
 
 
 @pytest.mark.parametrize(("above", "named"), [(0.0, True), (-1e-9, True), (1e-9, False)])
@@ -70,9 +67,6 @@ def test_a_saved_verifier_loads_and_saves_to_the_same_bytes(tmp_path: Path) -> N
     np.testing.assert_array_equal(again.calibration.log_odds, ISOTONIC.log_odds)
     again.save(tmp_path / "w.json")
     assert (tmp_path / "v.json").read_bytes() == (tmp_path / "w.json").read_bytes()
-
-
-def test_a_file_without_calibration_is_platt(tmp_path: Path) -> None:
     (tmp_path / "v.json").write_text(json.dumps(GOOD))
     assert Verifier.load(tmp_path / "v.json").calibration.method == "platt"
 
@@ -80,17 +74,16 @@ def test_a_file_without_calibration_is_platt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "[]",
-        "{}",
-        json.dumps(GOOD | {"kind": "x"}),
-        json.dumps(GOOD | {"weight": [[1]]}),
+        *("", "[]", "{}", json.dumps(GOOD | {"kind": "x"}), json.dumps(GOOD | {"weight": [[1]]})),
         json.dumps(GOOD | {"bias": float("nan")}),
-        json.dumps(GOOD | {"calibration": {"method": "platt"}}),
-        json.dumps(GOOD | {"calibration": [1]}),
-        json.dumps(GOOD | {"calibration": {"method": "magic", "knots": [], "log_odds": []}}),
-        json.dumps(
-            GOOD | {"calibration": {"method": "isotonic", "knots": [0, 1], "log_odds": [1, 1]}}
+        *(
+            json.dumps(GOOD | {"calibration": calibration})
+            for calibration in (
+                {"method": "platt"},
+                [1],
+                {"method": "magic", "knots": [], "log_odds": []},
+                {"method": "isotonic", "knots": [0, 1], "log_odds": [1, 1]},
+            )
         ),
     ],
 )

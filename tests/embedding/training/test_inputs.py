@@ -24,10 +24,8 @@ SIX = coloured_people(3, 2)
 
 def tiny_model() -> Embedder:
     torch.manual_seed(0)
-    convolution = nn.Conv2d(3, 4, 8, stride=8)
-    trunk = nn.Sequential(InputStage(), convolution, nn.AdaptiveAvgPool2d(2))
-    head = nn.Sequential(nn.Flatten(), nn.Linear(16, 8))
-    return Embedder("tiny", 8, trunk, head).eval()
+    trunk = nn.Sequential(InputStage(), nn.Conv2d(3, 4, 8, stride=8), nn.AdaptiveAvgPool2d(2))
+    return Embedder("tiny", 8, trunk, nn.Sequential(nn.Flatten(), nn.Linear(16, 8))).eval()
 
 
 @pytest.fixture
@@ -54,6 +52,10 @@ def test_crops_are_read_as_they_are_and_changed_by_the_seed(faces: FaceDataset) 
     assert embeddings.requires_grad
     torch.testing.assert_close(inputs.embed(model, loaded[1:], 7, first=1), embeddings[1:])
     assert not torch.allclose(inputs.embed(model, loaded, seed=8), embeddings, atol=1e-3)
+    plain = inputs.embed_plain(model, "val")  # unchanged and in order
+    pixels = torch.from_numpy(faces.crops[faces.rows]).permute(0, 3, 1, 2).float()
+    assert plain.dtype == np.float32
+    assert np.allclose(plain, model(pixels).detach().numpy(), atol=1e-6)
 
 
 def test_features_are_seen_from_a_view_that_the_seed_draws() -> None:
@@ -69,21 +71,12 @@ def test_features_are_seen_from_a_view_that_the_seed_draws() -> None:
     assert torch.equal(inputs.embed(model, loaded, seed=3), seen)
     assert torch.equal(inputs.embed(model, loaded[10:], 3, first=10), seen[10:])
     views = [model.embed_features(loaded[:, view].float()) for view in (0, 1)]
-    first = [torch.equal(*pair) for pair in zip(seen, views[0], strict=True)]
-    second = [torch.equal(*pair) for pair in zip(seen, views[1], strict=True)]
-    assert 8 < sum(first) < 32
-    assert [not one for one in first] == second
+    first, second = (
+        [torch.equal(*both) for both in zip(seen, view, strict=True)] for view in views
+    )
+    assert 8 < sum(first) < 32 and [not one for one in first] == second
     plain = inputs.embed_plain(model, "val")
     assert np.allclose(plain, views[0].detach().numpy(), atol=1e-6)
-
-
-def test_all_faces_are_embedded_unchanged_and_in_order(faces: FaceDataset) -> None:
-    model = tiny_model()
-    inputs = PixelInputs(faces, faces, CPU, Augmentation(flip=True, jitter=1))
-    plain = inputs.embed_plain(model, "val")
-    pixels = torch.from_numpy(faces.crops[faces.rows]).permute(0, 3, 1, 2).float()
-    assert plain.dtype == np.float32
-    assert np.allclose(plain, model(pixels).detach().numpy(), atol=1e-6)
 
 
 def test_the_head_on_features_equals_the_model_on_crops(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from faceops.verification.verifier import Verifier
 from tests.evaluation.label_doctor.planted import SIZE, draw
 
 
-@pytest.mark.parametrize(("share", "unit"), [(0.0, 1.0), (0.04, 0.01), (0.04, 40.0), (0.15, 1.0)])
+@pytest.mark.parametrize(("share", "unit"), [(0.0, 1.0), (0.04, 40.0), (0.15, 1.0)])
 def test_the_true_line_is_found_whatever_the_share_and_the_unit(share: float, unit: float) -> None:
     """Two normal distributions 6 sigma apart: the log likelihood ratio is 6 x - 3 x offset."""
     random = np.random.default_rng(0)

@@ -21,13 +21,11 @@ def test_nearest_other_is_the_plain_loop() -> None:
 
 
 def test_without_another_person_there_is_no_nearest() -> None:
-    embeddings, _ = draw([4], 0)
-    alone = np.zeros(4, np.int64)
-    for templates in (embeddings, embeddings[:0]):
-        owner = alone[: len(templates)]
+    embeddings, alone = draw([4], 0)[0], np.zeros(4, np.int64)
+    for count in (4, 0):
+        templates, owner = embeddings[:count], alone[:count]
         row, best = nearest_other(embeddings, alone, templates, owner, calibrated())
-        assert (row == -1).all()
-        assert np.isneginf(best).all()
+        assert (row == -1).all() and np.isneginf(best).all()
 
 
 def test_average_linkage_is_the_textbooks() -> None:

@@ -52,16 +52,12 @@ def test_scan_equals_a_loop_and_scikit_learn(ties: bool) -> None:
     assert scan.roc.impostors == len(impostor)
     assert scan.roc.auc == pytest.approx(roc_auc_score(same, scores), abs=2e-5)
     for far in FARS:
-        best = max(
-            (scores[same] >= cut).mean()
-            for cut in [*scores, np.inf]
-            if (impostor >= cut).mean() <= far
-        )
+        cuts = [cut for cut in [*scores, np.inf] if (impostor >= cut).mean() <= far]
+        best = max((scores[same] >= cut).mean() for cut in cuts)
         assert scan.roc.tar(far) == best
         cut = scan.threshold(far)
-        assert cut is not None
+        assert cut is not None and (scan.roc.genuine >= cut).mean() == best
         assert (scan.top.score >= cut).sum() <= far * len(impostor)
-        assert (scan.roc.genuine >= cut).mean() == best
     kept = min(3 * int(0.3 * len(impostor)) + 100, len(impostor))
     np.testing.assert_allclose(scan.top.score, impostor[::-1][:kept], atol=1e-4)
     pairs = VERIFIER.logit(faces.embeddings[scan.top.first], faces.embeddings[scan.top.second])
@@ -150,12 +146,10 @@ def resampled_by_loop(seed: int, repeats: int, fars: list[float]) -> tuple[np.nd
         strangers = np.repeat(scores[~same], (times[one] * times[two])[~same])
         won = (genuine[:, None] > strangers).mean() + (genuine[:, None] == strangers).mean() / 2
         aucs.append(won)
-        row = []
-        for far in fars:
-            cuts = np.append(np.unique(scores), np.inf)
-            passed = np.array([(strangers >= cut).mean() for cut in cuts])
-            row.append((genuine >= cuts[np.argmax(passed <= far + 1e-12)]).mean())
-        tars.append(row)
+        cuts = np.append(np.unique(scores), np.inf)
+        passed = np.array([(strangers >= cut).mean() for cut in cuts])
+        first_cuts = [cuts[np.argmax(passed <= far + 1e-12)] for far in fars]
+        tars.append([(genuine >= cut).mean() for cut in first_cuts])
     return np.array(aucs), np.array(tars)
 
 
@@ -186,15 +180,13 @@ def test_resampled_rates_of_two_models_are_paired() -> None:
     np.testing.assert_allclose(first, second, atol=1e-6)  # the same distances, the same people
 
 
-def test_sample_of_the_highest_pairs_gives_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    scan = scan_pairs(people(60, 3, 1.1), VERIFIER, [0.1])
-    whole = pair_intervals(scan, [0.1], seed=3).tar[0.1]
+def test_the_threshold_is_kept_where_too_few_pairs_were_kept_and_of_many_a_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    many = scan_pairs(people(60, 3, 1.1), VERIFIER, [0.1])
+    whole = pair_intervals(many, [0.1], seed=3).tar[0.1]
     monkeypatch.setattr(module, "_MOST_RESAMPLED", 2000)
-    sampled = pair_intervals(scan, [0.1], seed=3).tar[0.1]
-    assert sampled == pytest.approx(whole, abs=0.03)
-
-
-def test_the_threshold_is_kept_where_too_few_pairs_were_kept() -> None:
+    assert pair_intervals(many, [0.1], seed=3).tar[0.1] == pytest.approx(whole, abs=0.03)
     scan = scan_pairs(people(60, 3, 1.1), VERIFIER)  # the 100 highest only
     assert scan.threshold(0.1) is None
     interval = pair_intervals(scan, [0.1], seed=3).tar[0.1]

@@ -39,16 +39,10 @@ def test_an_alteration_leaves_its_input_alone_and_changes_the_photo(name: str) -
     assert altered.pixels.dtype == np.uint8
     assert altered.pixels.shape[2] == 3
     assert altered.pixels.shape != pixels.shape or not np.array_equal(altered.pixels, pixels)
-    again = ALTERATIONS[name](pixels, detection())
-    assert np.array_equal(altered.pixels, again.pixels)
-
-
-@pytest.mark.parametrize("name", ALTERATIONS)
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 3), (33, 17)])
-def test_tiny_and_odd_photos_pass_through(name: str, size: tuple[int, int]) -> None:
-    altered = ALTERATIONS[name](photo(*size), detection(0.0, 0.05))
-    assert min(altered.pixels.shape[:2]) >= 1
-    assert altered.pixels.shape[2] == 3
+    assert np.array_equal(altered.pixels, ALTERATIONS[name](pixels, detection()).pixels)
+    for size in ((1, 1), (1, 9), (7, 3), (33, 17)):  # tiny and odd ones pass through
+        altered = ALTERATIONS[name](photo(*size), detection(0.0, 0.05))
+        assert min(altered.pixels.shape[:2]) >= 1 and altered.pixels.shape[2] == 3
 
 
 @pytest.mark.parametrize("degrees", [15, 30, -40, 90])

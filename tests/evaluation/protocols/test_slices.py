@@ -118,25 +118,19 @@ PATHS = np.array([f"photos/{person}/{i % 2}.jpg" for i, person in enumerate(PERS
 FACES = EmbeddedFaces(np.zeros((8, 2), np.float32), PERSONS, PATHS)
 
 
-def write(folder: Path, text: str) -> Path:
-    path = folder / "groups.csv"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
 def test_people_and_photos_get_their_attributes(tmp_path: Path) -> None:
-    by_person = read_attributes(
-        write(tmp_path, '\ufeffperson,age,"hat"\nada 000,old,yes\nADA-001,,no\nNobody,old,no\n')
-    ).of(FACES)
+    def read(text: str, ids: np.ndarray | None = None) -> Attributes:
+        (tmp_path / "groups.csv").write_text(text, encoding="utf-8")
+        return read_attributes(tmp_path / "groups.csv").of(FACES, ids)
+
+    by_person = read('\ufeffperson,age,"hat"\nada 000,old,yes\nADA-001,,no\nNobody,old,no\n')
     assert by_person.values["age"].tolist() == ["old", "old", "", "", "", "", "", ""]
     assert by_person.values["hat"].tolist() == ["yes", "yes", "no", "no", "", "", "", ""]
     assert by_person.rows_without_faces == 1
-    by_photo = read_attributes(
-        write(tmp_path, "light,photo\ndim,photos/Ada_000/1.jpg\ndim,Ada_003/0.jpg\n")
-    ).of(FACES)
+    by_photo = read("light,photo\ndim,photos/Ada_000/1.jpg\ndim,Ada_003/0.jpg\n")
     assert np.flatnonzero(by_photo.values["light"] == "dim").tolist() == [1, 6]
     ids = np.array([f"{number:064x}" for number in range(8)])
-    by_id = read_attributes(write(tmp_path, f"photo_id,x\n{ids[2]},a\n")).of(FACES, ids)
+    by_id = read(f"photo_id,x\n{ids[2]},a\n", ids)
     assert np.flatnonzero(by_id.values["x"] == "a").tolist() == [2]
 
 
@@ -156,22 +150,19 @@ def test_people_and_photos_get_their_attributes(tmp_path: Path) -> None:
         ("person,age\nNobody,old\n", "none of its 1 rows matches the 8 photos"),
         ("photo_id,age\nabc,old\n", "photo_id is not known here"),
         ('person,age\n"Ada,old\n', "cannot be read as CSV"),
+        (b"\xff\xd8\xff\xe0 person,age", "cannot be read as CSV"),
+        (None, "does not exist"),
     ],
 )
 def test_a_malformed_file_is_refused_in_one_sentence(
-    tmp_path: Path, text: str, message: str
+    tmp_path: Path, text: str | bytes | None, message: str
 ) -> None:
+    path = tmp_path / "groups.csv"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UsageError, match=message) as caught:
-        read_attributes(write(tmp_path, text)).of(FACES)
+        read_attributes(path).of(FACES)
     assert "\n" not in str(caught.value)
-
-
-def test_an_absent_or_binary_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
-        read_attributes(tmp_path / "none.csv")
-    (tmp_path / "picture.csv").write_bytes(b"\xff\xd8\xff\xe0 person,age")
-    with pytest.raises(UsageError, match="cannot be read as CSV"):
-        read_attributes(tmp_path / "picture.csv")
 
 
 def test_groups_of_an_album_get_its_threshold() -> None:
