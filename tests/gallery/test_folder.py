@@ -27,13 +27,8 @@ def test_a_folder_that_is_gone_is_not_listed_until_it_is_written_to_again(tmp_pa
     assert output_folders(tmp_path) == ([], [], [out, photos])
     remember_output(tmp_path, out)
     assert output_folders(tmp_path) == ([out], [], [photos])
-
-
-def test_a_folder_with_content_cannot_be_declared_gone(tmp_path: Path) -> None:
-    out = tmp_path / "out"
     out.mkdir()
     (out / "faces.csv").touch()
-    remember_output(tmp_path, out)
     with pytest.raises(UsageError, match="exists, so it is not gone"):
         declare_gone(tmp_path, out)
 

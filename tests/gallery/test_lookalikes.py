@@ -97,14 +97,11 @@ def strange_photos(new: np.ndarray, others: np.ndarray, normalised: bool) -> set
 ANN, BEN, CAT = unit_rows(5, 3, PHOTOS, SPREAD)[0].reshape(3, PHOTOS, SIZE)
 
 
-def test_a_photo_many_years_apart_is_refused_by_probability_and_not_by_normalised_scores() -> None:
+def test_normalised_scores_refuse_a_photo_nearer_to_another_person_and_none_for_its_age() -> None:
     aged = between(ANN[1], CAT[0], 0.5)
     new = np.stack([ANN[2], aged, BEN[0]])
     assert strange_photos(new, BEN[1:], normalised=False) == {1, 2}
     assert strange_photos(new, BEN[1:], normalised=True) == {2}
-
-
-def test_a_photo_much_nearer_to_another_person_is_refused() -> None:
     daughter = between(ANN[1], BEN[0], 0.6)
     assert strange_photos(daughter[None], CAT, normalised=True) == set()
     assert strange_photos(daughter[None], BEN[1:], normalised=True) == {0}

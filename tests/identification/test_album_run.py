@@ -261,16 +261,7 @@ def test_a_release_without_normalisation_decides_as_before(run: Run) -> None:
     assert adapted.photos_opened == 0 and adapted.album is not None
 
 
-def test_of_a_forgotten_person_no_share_of_strangers_is_left(run: Run) -> None:
-    run()
-    named = [row["person"] == "P000" for row in run.rows()]
-    forget_in_files(ForgottenOutput(run.out), "P000".__eq__, [])
-    rows = run.rows()
-    left = [row["stranger_share"] for row, was in zip(rows, named, strict=True) if was]
-    assert left and set(left) == {None}
-
-
-def test_what_waits_for_its_name_holds_no_embeddings(
+def test_what_waits_for_its_name_holds_no_embeddings_and_of_the_forgotten_no_share_is_left(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[PhotoBlock] = []
@@ -280,6 +271,11 @@ def test_what_waits_for_its_name_holds_no_embeddings(
     assert sum(map(len, kept)) == len(PHOTOS)
     assert not any(block.embeddings.size for block in kept)
     assert (run.out / "report.html").read_text("utf-8").count("data:image/webp") > 20
+    named = [row["person"] == "P000" for row in run.rows()]
+    forget_in_files(ForgottenOutput(run.out), "P000".__eq__, [])
+    rows = run.rows()
+    left = [row["stranger_share"] for row, was in zip(rows, named, strict=True) if was]
+    assert left and set(left) == {None}
 
 
 def test_nothing_is_measured_without_anybody_enrolled_or_any_face(run: Run, tmp_path: Path) -> None:

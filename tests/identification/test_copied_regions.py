@@ -68,12 +68,18 @@ def test_embedded_regions_are_copied_and_their_face_gets_no_second_one(
     assert otherwise == [("Ben", "Zoë")]  # by the copy now
 
 
-def test_a_face_that_is_tagged_with_its_name_needs_no_sidecar(tmp_path: Path) -> None:
+def test_a_face_tagged_with_its_name_and_a_photo_that_is_gone_get_no_sidecar(
+    tmp_path: Path,
+) -> None:
     photo, otherwise = tagged_photo(tmp_path), list[tuple[str, str]]()
     region = NamedRegion(BEN.box, "zoë")
     sidecar = tmp_path / "photo.jpg.xmp"
     assert not write_sidecar(sidecar, [region], SIZE, 1, photo=photo, otherwise=otherwise)
     assert otherwise == [] and not sidecar.exists()
+    photo.unlink()
+    with pytest.raises(FaceOpsError, match=r"photo\.jpg is gone"):
+        write_sidecar(tmp_path / "photo.jpg.xmp", [ADA], SIZE, 1, photo=photo)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nameless_faces_are_not_copied_but_other_kinds_are(tmp_path: Path) -> None:
@@ -132,14 +138,6 @@ def test_a_forgotten_person_leaves_the_copies(tmp_path: Path) -> None:
     done = forget_in_sidecars([tmp_path], lambda name: name == "Zoë", mentions(["zoë"]))
     assert (done.entries, done.found, done.elsewhere) == (1, [], [])
     assert names_in(sidecar) == [("Ada", True)]
-
-
-def test_a_photo_that_cannot_be_read_gets_no_sidecar_that_hides_its_regions(tmp_path: Path) -> None:
-    photo = tagged_photo(tmp_path)
-    photo.unlink()
-    with pytest.raises(FaceOpsError, match=r"photo\.jpg is gone"):
-        write_sidecar(tmp_path / "photo.jpg.xmp", [ADA], SIZE, 1, photo=photo)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_reports_faces_that_are_tagged_otherwise_and_forgetting_cleans_that(

@@ -100,9 +100,11 @@ def test_who_is_only_in_the_journal_is_forgotten_by_any_name(gallery: Path) -> N
 
 def test_a_face_that_was_corrected_keeps_the_name_of_the_other_person(gallery: Path) -> None:
     decide(gallery, Action.CONFIRM, "Ann Lee")
-    decide(gallery, Action.CONFIRM, "Ben")
-    forget_person(gallery, "Ann Lee")
+    decide(gallery, Action.CONFIRM, "Ben", by="ann_lee")  # what she decided stays without her name
+    assert forget_person(gallery, "Ann Lee").complete
     assert kept(gallery) == [("name", "Ben", "Ben"), ("confirm", "Ben", "")]
+    assert [entry.by for entry in Journal(gallery).entries()] == ["", ""]
+    assert_gone(gallery, "ann_lee")
 
 
 def test_who_has_the_freed_name_now_is_not_forgotten(gallery: Path) -> None:
@@ -121,13 +123,6 @@ def test_two_people_with_one_name_are_told_apart(gallery: Path) -> None:
     assert (done.gallery_faces, done.also_shown) == (1, ["Ann Lee (2)"])
     assert done.complete and Gallery.open(gallery).people == ["Ann Lee (2)"]
     assert Decisions.load(gallery).shown_name("Ann Lee (2)") == "Ann Lee (2)"
-
-
-def test_decisions_that_the_person_made_stay_without_the_name(gallery: Path) -> None:
-    decide(gallery, Action.CONFIRM, "Ben", by="ann_lee")
-    assert forget_person(gallery, "Ann Lee").complete
-    assert [entry.by for entry in Journal(gallery).entries()] == ["", ""]
-    assert_gone(gallery, "ann_lee")
 
 
 @pytest.mark.parametrize(("what", "step"), [(Gallery, "save"), (Journal, "_vacuum")])

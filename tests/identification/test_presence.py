@@ -27,18 +27,16 @@ def let_grace_pass(out: Path) -> None:
     (out / "summary.json").write_text(json.dumps(summary), "utf-8")
 
 
-def test_a_run_over_one_photo_finds_no_other_missing(run: Run) -> None:
+def test_a_run_over_one_photo_finds_no_other_missing_and_a_folder_that_is_back_is_not_opened(
+    run: Run,
+) -> None:
     first = run()
     one = run(photos=run.album / "orientation_6.jpg")
     assert (one.photos, one.vanished, one.photos_opened) == (1, 0, 0)
     assert {row["photo_path"] for row in run.rows()} == {"orientation_6.jpg"}
     again = run()
     assert (again.photos_opened, again.photos_reused) == (0, first.photos_reused)
-
-
-def test_a_folder_that_comes_back_is_not_opened_again(run: Run) -> None:
     away = run.out.parent / "away"
-    first = run()
     (run.album / "scenes").rename(away)
     without = run()
     assert (without.vanished, without.moved) == (8, 0)

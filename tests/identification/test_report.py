@@ -145,13 +145,19 @@ def all_pages(page: Path) -> list[Path]:
     return [page, *sorted(page.with_name("report").iterdir())]
 
 
-def test_names_are_escaped_on_every_page(page: Path) -> None:
+def test_names_are_escaped_on_every_page_and_the_first_says_what_it_was_made_with(
+    page: Path,
+) -> None:
     assert len(all_pages(page)) > 10
     for one in all_pages(page):
         text = one.read_text("utf-8")
         assert text.count("<script>") == 1  # the page's own
         assert not any(part in text for part in ("<img src=x", "http://", "https://"))
     assert "&lt;script&gt;document.title=" in page.read_text("utf-8")
+    about = page.read_text("utf-8").split('id="about"')[1].split("</footer>")[0]
+    folders = [str(page.parent.parent / name) for name in ("gallery", "album")]
+    run = ("made up", "0" * 64, "20261129T120000Z-abcdef", "Budget", "Threshold")
+    assert all(fact in about for fact in (*folders, *run))
 
 
 def test_every_page_lists_whom_it_shows(page: Path) -> None:
@@ -358,13 +364,6 @@ def test_without_scripts_the_page_can_be_read(page: Path, browser: Any) -> None:
     tab.locator("#unusable").get_by_text("All 26").click()
     assert tab.locator("a", has_text="note 00.txt").is_visible()
     context.close()
-
-
-def test_the_page_says_what_it_was_made_with(page: Path) -> None:
-    about = page.read_text("utf-8").split('id="about"')[1].split("</footer>")[0]
-    folders = [str(page.parent.parent / name) for name in ("gallery", "album")]
-    run = ("made up", "0" * 64, "20261129T120000Z-abcdef", "Budget", "Threshold")
-    assert all(fact in about for fact in (*folders, *run))
 
 
 def test_a_report_that_only_guesses_a_person_goes_when_they_are_forgotten(

@@ -39,6 +39,9 @@ def test_every_photo_has_rows_and_broken_ones_a_reason(run: Run) -> None:
         copy = run.out / "runs" / summary.run_id / name
         assert (run.out / name).read_bytes() == copy.read_bytes()
     assert json.loads((run.out / "summary.json").read_text("utf-8")) == summary.as_dict()
+    in_use = f"in use by another faceops process .pid {os.getpid()}"
+    with folder_lock(run.out), pytest.raises(FaceOpsError, match=in_use):
+        run()
 
 
 @pytest.mark.slow
@@ -76,12 +79,6 @@ def test_the_default_is_a_thread_for_each_usable_cpu(
         monkeypatch.setattr("faceops.base.parallel.usable_cpus", lambda cpus=cpus: cpus)
         run.anew(photos=run.album / "orientation_6.jpg")
     assert used == [2, MAX_DEFAULT_THREADS]
-
-
-def test_an_output_folder_in_use_is_refused(run: Run) -> None:
-    in_use = f"in use by another faceops process .pid {os.getpid()}"
-    with folder_lock(run.out), pytest.raises(FaceOpsError, match=in_use):
-        run()
 
 
 @pytest.mark.parametrize(

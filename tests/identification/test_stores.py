@@ -1,8 +1,6 @@
 """Runs over photos in an S3 server: the rows of the same local photos, and nothing read twice."""
 
-import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -14,12 +12,11 @@ from faceops.base.stores import ObjectStoreError, place
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.summary import Summary
 from faceops.release.bundle import Bundle
+from tests.identification.conftest import Run, rows_of
 from tests.object_store import ObjectStoreServer
 
 S3 = tuple[ObjectStoreServer, Any]
-Run = Callable[..., Summary]
 
 
 @pytest.fixture
@@ -32,21 +29,9 @@ def bucket(s3: S3, album: Path, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def run(bucket: str, gallery_dir: Path, bundle: Bundle, tmp_path: Path) -> Run:
-    """Identify the bucket's photos into `tmp_path`/found."""
-
-    def run(photos: str = f"s3://{bucket}/2019", **settings: Any) -> Summary:
-        gallery = Gallery.open(gallery_dir)
-        given = IdentifySettings(**settings)
-        return identify(place(photos), gallery, bundle, tmp_path / "found", given)
-
-    return run
-
-
-def rows(out: Path) -> list[dict[str, Any]]:
-    """Return the rows of the latest run into `out`, without its id."""
-    lines = (out / "faces.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{**json.loads(line), "run_id": ""} for line in lines]
+def run(bucket: str, gallery: Gallery, bundle: Bundle, tmp_path: Path) -> Run:
+    """Runs over the bucket's photos."""
+    return Run(place(f"s3://{bucket}/2019"), gallery, bundle, tmp_path / "found")
 
 
 def gets(server: ObjectStoreServer, bucket: str) -> list[str]:
@@ -60,7 +45,7 @@ def test_the_rows_are_those_of_local_photos_and_each_is_downloaded_once(
     identify(album, gallery, bundle, tmp_path / "local", IdentifySettings(annotate=True))
     summary = run(annotate=True)
     assert summary.photos_folder == f"s3://{bucket}/2019"
-    assert rows(tmp_path / "found") == rows(tmp_path / "local")
+    assert run.rows() == rows_of(tmp_path / "local")
     csv = [(tmp_path / name / "faces.csv").read_text().split() for name in ("found", "local")]
     first, second = ([line.partition(",")[2] for line in lines] for lines in csv)
     assert first == second
@@ -87,7 +72,7 @@ def test_only_what_was_changed_is_read_and_what_was_deleted_vanishes(
     summary = run()
     assert gets(server, bucket)[before:] == [scenes[0].name]
     assert (summary.photos, summary.photos_opened, summary.vanished) == (11, 0, 1)
-    found = rows(tmp_path / "found")
+    found = run.rows()
     first, second = (
         [row["photo_id"] for row in found if row["photo_path"] == f"scenes/{scene.name}"]
         for scene in scenes[:2]
@@ -99,20 +84,20 @@ def test_a_listing_that_fails_publishes_nothing(
     s3: S3, bucket: str, run: Run, tmp_path: Path
 ) -> None:
     run()
-    before = rows(tmp_path / "found")
+    before = run.rows()
     s3[0].tell(f"refuse GET /{bucket}.*continuation-token")
     try:
         with pytest.raises(ObjectStoreError, match=r"cannot be listed \(Access Denied\)"):
             run()
     finally:
         s3[0].tell("refuse")
-    assert rows(tmp_path / "found") == before
+    assert run.rows() == before
     assert run().unchanged
 
 
 def test_photos_that_are_all_gone_are_not_deleted_ones(s3: S3, bucket: str, run: Run) -> None:
     with pytest.raises(FaceOpsError, match="has no photos; check its name"):
-        run(f"s3://{bucket}/2018")
+        run(photos=place(f"s3://{bucket}/2018"))
     run()
     s3[1].rm(f"{bucket}/2019", recursive=True)
     with pytest.raises(FaceOpsError, match=f"s3://{bucket}/2019 has none of the photos that the"):
@@ -137,10 +122,12 @@ def test_a_server_that_stops_during_a_run_loses_nothing(
     stopped.start()
     assert not run(threads=1).failures
     stopped.join()
-    assert rows(tmp_path / "found") == rows(tmp_path / "local")
+    assert run.rows() == rows_of(tmp_path / "local")
 
 
-def test_ignore_files_and_patterns_apply_to_objects(s3: S3, bucket: str, run: Run) -> None:
+def test_ignore_files_and_patterns_apply_to_objects_and_one_photo_may_be_named(
+    s3: S3, bucket: str, run: Run, album: Path
+) -> None:
     files = s3[1]
     files.pipe(f"{bucket}/2019/scenes/.faceopsignore", b"*_001.jpg\n")
     files.pipe(f"{bucket}/2019/.hidden.jpg", b"x")
@@ -149,9 +136,6 @@ def test_ignore_files_and_patterns_apply_to_objects(s3: S3, bucket: str, run: Ru
     summary = run(exclude=["text.jpg"])
     assert summary.photos == 10
     assert summary.skipped == {"scenes/.faceopsignore: *_001.jpg": 1, "text.jpg": 1, "//": 1}
-
-
-def test_one_photo_may_be_named(bucket: str, run: Run, album: Path, tmp_path: Path) -> None:
-    scene = min((album / "scenes").iterdir()).name
-    assert run(f"s3://{bucket}/2019/scenes/{scene}").photos == 1
-    assert {row["photo_path"] for row in rows(tmp_path / "found")} == {scene}
+    scene = max((album / "scenes").iterdir()).name
+    assert run(photos=place(f"s3://{bucket}/2019/scenes/{scene}")).photos == 1
+    assert {row["photo_path"] for row in run.rows()} == {scene}

@@ -40,17 +40,10 @@ def test_a_probe_is_found_at_any_position(start: int) -> None:
     assert probes.found_in(io.BytesIO(content))
 
 
-@pytest.mark.parametrize(
-    ("probes", "content", "found"),
-    [
-        ([], b"anything", False),
-        ([b"x" * 48], b"", False),
-        ([b"x" * 48], b"x" * 47, False),
-        ([b"x" * 48], b"x" * 48, True),
-    ],
-)
-def test_short_contents_and_no_probes(probes: list[bytes], content: bytes, found: bool) -> None:
-    assert Probes(probes).found_in(io.BytesIO(content)) is found
+def test_short_contents_and_no_probes() -> None:
+    assert not Probes([]).found_in(io.BytesIO(b"anything"))
+    for size in (0, 47, 48):
+        assert Probes([b"x" * 48]).found_in(io.BytesIO(b"x" * size)) is (size == 48)
 
 
 @pytest.mark.parametrize("shift", range(3))
@@ -203,11 +196,9 @@ def test_a_text_mentions_a_name_as_words(name: str, text: str, found: bool) -> N
 )
 def test_a_foreign_file_is_a_finding_or_searched(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content + SECRET)
-    found = found_in(tmp_path)
-    assert f"{name}: an embedding or picture" in found
-    rest = [line for line in found if line != f"{name}: an embedding or picture"]
-    assert len(rest) == 1 and rest[0].startswith(f"{name}: cannot be searched (")
-    assert "\n" not in rest[0]
+    secret, said = sorted(found_in(tmp_path))
+    assert secret == f"{name}: an embedding or picture"
+    assert said.startswith(f"{name}: cannot be searched (") and "\n" not in said
 
 
 def test_a_large_file_does_not_fill_the_memory(tmp_path: Path) -> None:

@@ -25,12 +25,9 @@ def test_chances_are_as_often_right_as_they_say(
     assert checked >= 2
 
 
-def test_among_strangers_alone_nobody_is_likely() -> None:
+def test_among_strangers_alone_and_without_them_no_stranger_is_likely() -> None:
     shares = np.random.default_rng(2).random(2000)
     assert np.quantile(Chances(shares).of(shares), 0.99) < 0.5
-
-
-def test_an_album_without_strangers_makes_nobody_of_them_likely() -> None:
     chances = Chances(np.linspace(0, 0.05, 300)).of(np.array([0.001, 0.3, 0.9]))
     assert [in_words(chance) for chance in chances] == ["almost certain", "unlikely", "unlikely"]
 

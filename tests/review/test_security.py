@@ -79,9 +79,6 @@ def test_the_first_address_gives_a_cookie_that_scripts_and_other_sites_do_not_ge
         refused = served.request(f"/?token={wrong}", Cookie="")
         assert refused.status == 403
         assert refused.headers["Set-Cookie"] is None
-
-
-def test_the_address_for_a_browser_that_is_opened_works_once(served: Served) -> None:
     path = f"/?{urlsplit(served.access.url_for_once()).query}"
     assert served.request(path, Cookie="").status == 200
     assert served.request(path, Cookie="").status == 403
