@@ -5,9 +5,9 @@
 LFW holds lfw-deepfunneled/ and the lists. Nothing is fitted and no pipeline run is needed. `pairs`:
 the accuracy over the ten folds of pairs.txt (each at the threshold of the other nine), TAR at FAR
 over all pairs of the photos in that list and of DevTest's, and the differences to SFace, by one
-bootstrap over people. "Enrolled mirrored": the second face of each pair is averaged with its
-mirror image. `speed`: CPU time on one thread, the embedders alternating, and the joined embedder in
-int8, which DevTrain calibrates. Faces and embeddings are kept in WORK.
+bootstrap over people. *Centred*: without the mean embedding of DevTrain's photos. `speed`: CPU time
+on one thread, the embedders alternating, and the joined embedder in int8, which DevTrain
+calibrates. Faces and embeddings are kept in WORK.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.export import serialise
 from faceops.release.int8_graph import quantise_embedder
 from faceops.release.int8_offer import true_accept_rate
-from faceops.release.joined_embedder import DLIB_SIZE, with_dlib
+from faceops.release.joined_embedder import DLIB_SIZE, centre_embeddings, with_dlib
 from faceops.verification.bootstrap import percentile_interval, resampled_pair_shares
 from faceops.verification.normalisation import unit
 from faceops.verification.pairs import all_pair_scores
@@ -55,7 +55,8 @@ from faceops.verification.verifier import Verifier
 from faceops.weights.fetch import weight_path
 
 SEED, BATCHES, REPEATS, SPEED_CROPS = 7, (1, 4, 16), 9, 32
-DLIB_SHARES = {"SFace": 0.0, "dlib": 1.0, "joined .2": 0.2, "joined .3": 0.3, "joined .5": 0.5}
+DLIB_SHARES = {"SFace": 0.0, "dlib": 1.0, "joined .3": 0.3}
+CENTRED_SHARES = {"SFace": 0.0, "joined .2": 0.2, "joined .3": 0.3, "joined .5": 0.5}
 SIZE = 128 + DLIB_SIZE
 
 
@@ -64,20 +65,20 @@ def sface() -> onnx.ModelProto:
     return export_embedder(load_sface(weight_path("sface")), Export().opset)
 
 
-def embed_folder(data: Path, work: Path, *, mirrored: bool = False) -> EmbeddedPhotos:
+def embed_folder(data: Path, work: Path) -> EmbeddedPhotos:
     """Embed the photos person/photo below `data` with both networks, of equal shares.
 
-    `mirrored` embeds the mirror image of each crop. Faces and embeddings in `work` are reused.
+    Faces and embeddings in `work` are reused.
     """
     content, yunet = serialise(with_dlib(sface(), 0.5)), weight_path("yunet").read_bytes()
     onet, session = weight_path("onet").read_bytes(), open_session(content, 1)
     model = MeasuredModel(
         name="SFace and dlib",
-        identity=hashlib.sha256(content + b"mirrored" * mirrored).hexdigest(),
+        identity=hashlib.sha256(content).hexdigest(),
         finder=FaceFinder(Detector(with_symbolic_size(yunet)), LandmarkRefiner(onet)),
         finder_identity=hashlib.sha256(yunet + onet).hexdigest(),
         crops=CropSettings(),
-        embed=lambda crops: run_embedder(session, crops[:, :, :: 1 - 2 * mirrored], SIZE),
+        embed=lambda crops: run_embedder(session, crops, SIZE),
         embedding_size=SIZE,
         verifier=distance(SIZE),
         thresholds=None,
@@ -87,34 +88,25 @@ def embed_folder(data: Path, work: Path, *, mirrored: bool = False) -> EmbeddedP
     return embed_photos(model, labelled_photos(data), frozenset(), work, threads=2, duplicates=True)
 
 
-def joined(both: np.ndarray, share: float) -> np.ndarray:
+def joined(both: np.ndarray, share: float, mean: np.ndarray | float = 0.0) -> np.ndarray:
     """Return embeddings with `share` for dlib (0: SFace alone, 1: dlib alone), float32 (N, D).
 
-    `both` float32 (N, SIZE) are of equal shares.
+    `both` float32 (N, SIZE) are of equal shares; `mean` (SIZE - DLIB_SIZE,), of `mean_sface`, is
+    subtracted from SFace's.
     """
-    networks = np.split(both * math.sqrt(2), [SIZE - DLIB_SIZE], axis=1)
-    shares = zip((1 - share, share), networks, strict=True)
+    sface, dlib = np.split(both * math.sqrt(2), [SIZE - DLIB_SIZE], axis=1)
+    shares = zip((1 - share, share), (unit(sface - mean), dlib), strict=True)
     return unit(np.concatenate([math.sqrt(part) * rows for part, rows in shares if part], axis=1))
+
+
+def mean_sface(both: np.ndarray) -> np.ndarray:
+    """Return the mean of SFace's embeddings in `both`, see `joined`."""
+    return np.asarray(joined(both, 0).mean(axis=0))
 
 
 def distance(size: int) -> Verifier:
     """Return the negative squared distance of embeddings of `size` numbers."""
     return Verifier(-np.ones(size, np.float32), 0.0, "distance")
-
-
-class OneSideMirrored(Verifier):
-    """Compares the first half of one row with the second half of another: face and enrolled face.
-
-    Rows are float32 (N, 2 D), both halves L2-normalised.
-    """
-
-    def logit(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the cosines float32 (N,)."""
-        return (np.hsplit(a, 2)[0] * np.hsplit(b, 2)[1]).sum(1)
-
-    def logit_matrix(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the cosines float32 (N, M)."""
-        return np.hsplit(a, 2)[0] @ np.hsplit(b, 2)[1].T
 
 
 def figures(
@@ -133,23 +125,20 @@ def figures(
     return np.array(values), np.array(resamples)
 
 
-def pairs_table(lfw: Path, photos: EmbeddedPhotos, work: Path) -> None:
+def pairs_table(lfw: Path, photos: EmbeddedPhotos) -> None:
     """Print figures of each embedder, and their differences to SFace."""
     pairs, both = read_pairs_list(lfw / "pairs.txt"), photos.faces
     test = read_people_list(lfw / "peopleDevTest.txt")
-    mirrored = embed_folder(lfw / "lfw-deepfunneled", work, mirrored=True).faces.embeddings
-    ways: dict[str, tuple[np.ndarray, Verifier]] = {}
-    for name, share in DLIB_SHARES.items():
-        plain = joined(both.embeddings, share)
-        ways[name] = plain, distance(plain.shape[1])
-        if share in (0, Export().dlib_share):
-            enrolled = np.concatenate([plain, unit(plain + joined(mirrored, share))], axis=1)
-            ways[f"{name}, enrolled mirrored"] = enrolled, OneSideMirrored(np.ones(1), 0, "linear")
+    train = np.isin(both.persons, read_people_list(lfw / "peopleDevTrain.txt"))
+    mean = mean_sface(both.embeddings[train])
+    ways = {name: joined(both.embeddings, share) for name, share in DLIB_SHARES.items()}
+    for name, share in CENTRED_SHARES.items():
+        ways[f"{name}, centred"] = joined(both.embeddings, share, mean)
     print("| embedder | View 2 | TAR at FAR 1e-3 / 1e-4 / 1e-5 | DevTest |\n" + "| --- " * 4 + "|")
     found = {}
-    for way, (embeddings, verifier) in ways.items():
-        faces = replace(both, embeddings=embeddings)
-        found[way] = figures(faces, verifier, pairs, test)
+    for way, embeddings in ways.items():
+        verifier = distance(embeddings.shape[1])
+        found[way] = figures(replace(both, embeddings=embeddings), verifier, pairs, test)
         cells = [f"{value:.4f}" for value in found[way][0]]
         print(f"| {way} | {cells[0]} | {' / '.join(cells[1:4])} | {' / '.join(cells[4:])} |")
     print("\n| minus SFace | View 2 | 1e-3 | 1e-4 | 1e-5 | DevTest 1e-3 | 1e-4 | 1e-5 |")
@@ -188,12 +177,13 @@ def speed_table(lfw: Path, photos: EmbeddedPhotos) -> None:
     def crops(rows: np.ndarray) -> np.ndarray:
         return np.stack([photos.crops[row] for row in rows])
 
-    float32 = with_dlib(sface(), share)
+    mean = mean_sface(photos.faces.embeddings[train])
+    float32 = with_dlib(centre_embeddings(sface(), mean), share)
     calibration = crops(evenly_spread(train, settings.calibration_crops))
     int8 = quantise_embedder(float32, calibration, settings.float_layers)
     models = {
         "SFace": sface(),
-        f"joined {share:g}": float32,
+        f"joined {share:g}, centred": float32,
         "the same in int8": int8,
     }
     sessions = {name: open_session(serialise(model), 1) for name, model in models.items()}
@@ -205,7 +195,7 @@ def speed_table(lfw: Path, photos: EmbeddedPhotos) -> None:
     for name in sessions:
         ratios = [(np.median(one[name]), np.median(one[name] / one["SFace"])) for one in times]
         print(f"| {name} | {' | '.join(f'{ms:.1f}, {ratio:.2f} x' for ms, ratio in ratios)} |")
-    before = joined(photos.faces.embeddings[test], share)
+    before = joined(photos.faces.embeddings[test], share, mean)
     after, _ = run_embedder(sessions["the same in int8"], crops(test), SIZE)
     cosine = (before * after).sum(axis=1)
     print(f"\nint8: {len(test):,} faces, cosine {cosine.mean():.4f}, lowest {cosine.min():.4f}")
@@ -228,7 +218,7 @@ def main() -> None:
     photos = embed_folder(args.lfw / "lfw-deepfunneled", args.work)
     print(f"{len(photos.faces):,} photos, {len(photos.faces.missing)} without a face")
     if args.table != "speed":
-        pairs_table(args.lfw, photos, args.work)
+        pairs_table(args.lfw, photos)
     if args.table != "pairs":
         speed_table(args.lfw, photos)
 

@@ -41,10 +41,10 @@ from experiments.training import (
 )
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import roc
-from faceops.base.files import sha256_file
 from faceops.base.progress import track
 from faceops.config.sections import Params
 from faceops.embedding.embedder import choose_device
+from faceops.embedding.model_file import weights_sha256
 from faceops.embedding.training.inputs import build_inputs
 from faceops.embedding.training.training_loop import start_model
 from faceops.evaluation.embedded_faces import EmbeddedFaces
@@ -288,10 +288,9 @@ def main() -> None:
     device = choose_device(settings.device)
     faces = read_build(args.build)
     pretrained = settings.backbone == "pretrained"
-    sface = weight_path("sface") if pretrained else None
-    model = start_model(settings, sface)
+    model = start_model(settings, weight_path("sface") if pretrained else None)
     mirrored = args.mirrored
-    digests = (*faces.hashes, sha256_file(sface) if sface else "")
+    digests = (*faces.hashes, weights_sha256(model))
     train, val = faces.labelled("train"), faces.labelled("val")
     fitted = fit(
         model,

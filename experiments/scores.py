@@ -9,7 +9,7 @@ enrolled, at most --enrolled, are enrolled, everything else is to be named. Prin
 names where labels choose the threshold that names 1 % and .1 % of strangers' photos, and how many
 times as many pairs of a stranger and an enrolled person reach a fixed score with 2 and 5 photos as
 with 1. Scores are normalised with one face of each of 1,500 people, by the labels; the mean
-embedding is that of the other sets' half `choose`.
+embeddings, of which SFace's is subtracted, are of the other sets' half `choose`.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ import numpy as np
 
 from experiments import parser, run
 from experiments.album_promise import Faces
-from experiments.embedders import distance, embed_folder, joined
+from experiments.embedders import distance, embed_folder, joined, mean_sface
 from faceops.base.errors import UsageError
 from faceops.base.figures import roc
 from faceops.base.progress import track
@@ -87,12 +87,16 @@ class Comparison:
 
 
 def comparisons(faces: Faces, others: np.ndarray, share: float) -> dict[str, Comparison]:
-    """Return the comparisons of a table; `others` float32 (M, D) give the mean embedding."""
+    """Return the comparisons of a table; `others` float32 (M, D) give the mean embeddings."""
+    mean = mean_sface(others)
     one_each = np.unique(codes(faces.persons), return_index=True)[1]
     cohort = np.random.default_rng(0).permutation(one_each)[:COHORT]
 
-    def of(share: float, *parts: Part, normalised: bool = True) -> Comparison:
-        embeddings, centre = joined(faces.embeddings, share), joined(others, share).mean(axis=0)
+    def of(
+        share: float, *parts: Part, normalised: bool = True, mean: np.ndarray | float = mean
+    ) -> Comparison:
+        embeddings = joined(faces.embeddings, share, mean)
+        centre = joined(others, share, mean).mean(axis=0)
         known = Normalisation(
             parts=list(parts), weight=[-1.0] * len(centre), centre=centre.tolist(),
             link=0, scale=1, shift=0, shape=[], populations=[],
@@ -100,12 +104,14 @@ def comparisons(faces: Faces, others: np.ndarray, share: float) -> dict[str, Com
         people = Cohort(known, embeddings[cohort], SKIPPED) if normalised else None
         return Comparison(embeddings, known, people)
 
+    parts = Part(128, 1 - share), Part(128, share)
     return {
         "SFace, cosine": of(0, normalised=False),
         "joined, cosine": of(share, normalised=False),
         "SFace, normalised": of(0),
         "joined, normalised as one": of(share),
-        "joined, each normalised": of(share, Part(128, 1 - share), Part(128, share)),
+        "joined, each normalised": of(share, *parts),
+        "the same, not centred": of(share, *parts, mean=0.0),
     }
 
 

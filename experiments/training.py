@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
 
 from faceops.base.errors import FaceOpsError, UsageError, first_line
 from faceops.base.files import atomic_path, sha256_file, write_json
@@ -22,7 +21,7 @@ from faceops.config.params_file import experiment_file, read_params
 from faceops.config.sections import Params, Train
 from faceops.dataset.manifest import ACCEPTED
 from faceops.embedding.embedder import Embedder, embed_crops
-from faceops.embedding.model_file import weights_sha256
+from faceops.embedding.model_file import load_model, save_model, weights_sha256
 from faceops.embedding.training.checkpoint import load_checkpoint, run_key
 from faceops.embedding.training.dataset import FaceDataset
 from faceops.embedding.training.inputs import TrainingInputs
@@ -34,7 +33,7 @@ from faceops.verification.split_faces import photo_sources
 LFW = "lfw"  # the name of the source
 ROOT = Path(__file__).parent.parent
 BLOCK = 2048  # faces a file of embeddings; an interrupted run continues after the last one
-WEIGHTS, FACTS = "fitted.safetensors", "fitted.json"
+FACTS = "fitted.json"
 
 
 def read_settings(overlay: str, changes: Sequence[str], out: Path) -> Params:
@@ -181,7 +180,8 @@ def fit(
 ) -> Fitted:
     """Train `model`, or load the result of an earlier call with the same arguments.
 
-    An interrupted run continues after its last checkpoint.
+    An interrupted run continues after its last checkpoint. The result's folder can be the
+    `train.start` of another run.
 
     Args:
         model: the initial model.
@@ -200,8 +200,7 @@ def fit(
         result = Trainer(model, inputs(), settings, home).fit()
         saved = load_checkpoint(home)
         assert saved is not None
-        state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-        save_file(state, home / WEIGHTS)
+        save_model(model, home, result.best_epoch)
         facts = {
             "best_epoch": result.best_epoch,
             "epochs": result.history[-1]["epoch"],
@@ -210,8 +209,7 @@ def fit(
             "history": result.history,
         }
         write_json(facts_file, facts)
-    model.load_state_dict(load_file(home / WEIGHTS))
-    return Fitted(model.eval(), facts)
+    return Fitted(load_model(home), facts)
 
 
 def run_facts(
