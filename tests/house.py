@@ -116,11 +116,11 @@ def static_measures() -> list[Measure]:
         Measure(
             "src: import lines in code lines", import_share(source), 0.101, aim=0.09, shown="{:.1%}"
         ),
-        Measure("tests: lines", lines(python_files("tests")), 34_628, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 34_637, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
-            4_394,
+            4_387,
             aim=2_800,
         ),
         Measure("README: bytes", (ROOT / "README.md").stat().st_size, 10_240),
