@@ -31,6 +31,9 @@ def test_near_duplicates_equal_two_loops(bits: int) -> None:
         and (int(one.phash, 16) ^ int(other.phash, 16)).bit_count() <= bits
     }
     assert near_duplicates(photos, bits) == expected
+    many = [hashed(f"photos/Person_{n % 2}/{n}.jpg", str(n)) for n in range(600)]  # over a block
+    assert near_duplicates(many, bits) == {photo.path for photo in many}
+    assert near_duplicates(many[::2], bits) == near_duplicates([], bits) == set()
 
 
 def test_one_copy_of_a_person_is_kept_and_none_of_two_people() -> None:
@@ -52,10 +55,3 @@ def test_one_copy_of_a_person_is_kept_and_none_of_two_people() -> None:
     assert find_duplicates(photos, -1) == by_bytes
     near = dict.fromkeys(("photos/Di/1.jpg", "photos/Ed/1.jpg"), Reason.NEAR_DUPLICATE_OTHER_PERSON)
     assert find_duplicates(photos, 0) == by_bytes | near
-
-
-def test_more_photos_than_a_block_and_none() -> None:
-    photos = [hashed(f"photos/Person_{n % 2}/{n}.jpg", str(n)) for n in range(600)]
-    assert near_duplicates(photos, 0) == {photo.path for photo in photos}
-    assert near_duplicates(photos[::2], 3) == set()
-    assert near_duplicates([], 4) == set()

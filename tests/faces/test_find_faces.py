@@ -42,12 +42,9 @@ def test_refining_a_batch_equals_refining_each(
         eyes = np.linalg.norm(detection.landmarks[1] - detection.landmarks[0])
         moved = np.linalg.norm(refined.landmarks - detection.landmarks, axis=1)
         assert moved.max() < eyes / 2
-
-
-def test_a_box_over_the_edge_is_refined(refiner: LandmarkRefiner, scene: np.ndarray) -> None:
     for box in ((-50.0, -40.0, 90.0, 90.0), (1e4, 1e4, 50.0, 50.0), (5.0, 5.0, 0.0, 0.0)):
-        detection = Detection(box, TEMPLATE, 0.9)
-        assert np.isfinite(refiner.refine(scene, [detection])[0].landmarks).all()
+        refined = refiner.refine(scene, [Detection(box, TEMPLATE, 0.9)])[0]  # over the edge
+        assert np.isfinite(refined.landmarks).all()
     assert refiner.refine(scene, []) == []
 
 
@@ -73,13 +70,8 @@ def test_quality_falls_with_every_measure(finder: FaceFinder, scene: np.ndarray)
     assert worse["blur"].sharpness < best.sharpness
     turned = replace(face.detection, landmarks=face.detection.landmarks[[0, 1, 0, 3, 4]])
     assert judge(face.crop, turned).pose == pytest.approx(1.0)
-
-
-def test_yaw_is_nothing_in_front_and_all_in_profile() -> None:
-    points = np.array([[0, 0], [10, 0], [5, 5], [2, 10], [8, 10]], dtype=np.float32)
-    assert yaw(points) == 0.0
-    assert yaw(np.zeros((5, 2), np.float32)) == 1.0
-    assert yaw(np.full((5, 2), np.nan, np.float32)) == 1.0
+    assert yaw(np.array([[0, 0], [10, 0], [5, 5], [2, 10], [8, 10]], np.float32)) == 0  # in front
+    assert [yaw(np.full((5, 2), value, np.float32)) for value in (0, np.nan)] == [1, 1]
 
 
 def at(x: float, y: float, side: float, score: float = 0.9) -> Face:

@@ -1,6 +1,7 @@
 """The verifier, its file, and comparisons with a threshold."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +25,16 @@ def verifier(calibration: Calibration = ISOTONIC) -> Verifier:
 def test_verifier_equals_its_formula(calibration: Calibration) -> None:
     a, b = np.random.default_rng(1).normal(size=(2, 6, 8)).astype(np.float32)
     one = verifier(calibration)
-    for i in range(6):
-        for j in range(6):
-            raw = 1.25 + sum(float(w) * (a[i, k] - b[j, k]) ** 2 for k, w in enumerate(one.weight))
-            odds = raw
-            if len(calibration.knots):
-                x, y = calibration.knots, calibration.log_odds
-                odds = np.interp(raw, x, y) + min(raw - x[0], 0) + max(raw - x[-1], 0)
-            assert one.logit_matrix(a, b)[i, j] == pytest.approx(odds, abs=1e-5)
-            assert one.logit(a[i], b[j]) == pytest.approx(odds, abs=1e-5)
-            wanted = pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-5)
-            assert one.probability(a[i], b[j]) == wanted
-            assert one.probability_matrix(a, b)[i, j] == wanted
+    for i, j in product(range(6), range(6)):
+        raw = 1.25 + sum(float(w) * (a[i, k] - b[j, k]) ** 2 for k, w in enumerate(one.weight))
+        odds = raw
+        if len(calibration.knots):
+            x, y = calibration.knots, calibration.log_odds
+            odds = np.interp(raw, x, y) + min(raw - x[0], 0) + max(raw - x[-1], 0)
+        for found in (one.logit_matrix(a, b)[i, j], one.logit(a[i], b[j])):
+            assert found == pytest.approx(odds, abs=1e-5)
+        wanted = pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-5)
+        assert one.probability(a[i], b[j]) == wanted == one.probability_matrix(a, b)[i, j]
 
 
 def test_calibration_keeps_the_ranking_of_float32_matrices_that_may_be_empty() -> None:

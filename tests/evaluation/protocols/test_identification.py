@@ -48,8 +48,8 @@ def test_closed_set_ranks_equal_a_loop(block: int, monkeypatch: pytest.MonkeyPat
 
 
 def test_probe_without_a_face_is_never_found() -> None:
-    faces = people(4, 2, 0.1)
-    result = closed_set(replace(faces, missing=("photos/P001/x.jpg", "photos/Q/y.jpg")), VERIFIER)
+    faces = replace(people(4, 2, 0.1), missing=("photos/P001/x.jpg", "photos/Q/y.jpg"))
+    result = closed_set(faces, VERIFIER)
     # Q has no photo but the one that would be enrolled, so no probe.
     assert sorted(result.ranks.tolist()) == [1, 1, 1, 1, 5]
     assert result.rate(4) == 0.8
