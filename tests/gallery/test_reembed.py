@@ -17,10 +17,10 @@ from faceops.gallery.crops import load_crop
 from faceops.gallery.enrol import enrol
 from faceops.gallery.folder import COPY_FOLDER, GALLERY_FILE, crop_path
 from faceops.gallery.reembed import reembed
-from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle
 from tests.gallery.gallery_files import rewrite_as_format_1
+from tests.postgres_server import PostgresServer
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +108,10 @@ def test_a_gallery_follows_the_model_and_back(
     np.testing.assert_allclose(*qualities, atol=1e-5)
 
 
-def test_either_backend_follows_the_model(
-    place: GalleryPlace, enrolled: Path, new: Bundle, reembedded: Path, tmp_path: Path
+def test_a_gallery_in_a_database_follows_the_model(
+    postgres_server: PostgresServer, enrolled: Path, new: Bundle, reembedded: Path, tmp_path: Path
 ) -> None:
+    place = postgres_server.new_gallery()
     export_gallery(enrolled, tmp_path / "gallery.tar")
     before = import_gallery(tmp_path / "gallery.tar", place)
     assert reembed(place, new).embedded == len(before.faces)

@@ -63,6 +63,9 @@ def photos(synthetic_set: Path, tmp_path: Path) -> Path:
     return folder
 
 
+LENIENT = IdentifySettings(budget=0.2, threads=1)
+
+
 class Run(NamedTuple):
     """An album, who is enrolled, a release, and an output folder whose state knows the photos."""
 
@@ -93,6 +96,36 @@ class Run(NamedTuple):
 def run(album: Path, gallery: Gallery, bundle: Bundle, out: Path) -> Run:
     """Runs over the album."""
     return Run(album, gallery, bundle, out)
+
+
+@pytest.fixture(scope="session")
+def portraits_template(
+    synthetic_set: Path, gallery_dir: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("portraits") / "now"
+    (folder / "album").mkdir(parents=True)
+    for person in sorted((synthetic_set / "enrol").iterdir())[:4]:
+        for path in person.iterdir():
+            shutil.copy2(path, folder / "album")
+    ignored = shutil.ignore_patterns("outputs.jsonl")
+    shutil.copytree(gallery_dir, folder / "gallery", ignore=ignored)
+    gallery = Gallery.open(folder / "gallery")
+    left = np.array([face.person in gallery.people[:2] for face in gallery.faces], bool)
+    identify(folder / "album", gallery.without(left).save(), bundle, folder / "out", LENIENT)
+    return Path(shutil.copytree(folder, folder.with_name("template"), symlinks=True))
+
+
+@pytest.fixture
+def portraits(portraits_template: Path, bundle: Bundle) -> Run:
+    """An album of four people, whose first two are not enrolled, and the output of a run.
+
+    Restored at the same path for each test, since results state absolute paths.
+    """
+    folder = portraits_template.with_name("now")
+    shutil.rmtree(folder)
+    shutil.copytree(portraits_template, folder, symlinks=True)
+    gallery = Gallery.open(folder / "gallery")
+    return Run(folder / "album", gallery, bundle, folder / "out", LENIENT)
 
 
 def rows_of(out: Path) -> list[dict[str, Any]]:

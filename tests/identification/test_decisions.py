@@ -21,15 +21,12 @@ from faceops.gallery.people import merge, split
 from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary
 from faceops.identification.unknown.name_unknown import name_unknown
 from faceops.release.bundle import Bundle
-from tests.identification.conftest import rows_of
+from tests.identification.conftest import LENIENT, Run, rows_of
 
-BUDGET = 0.2
 NEW = "Somebody New"
-PEOPLE = 4  # of the album, three portraits each; half of them are enrolled
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class World:
 
     def run(self, **settings: object) -> Summary:
         gallery = Gallery.open(self.gallery, self.bundle.release.contract_id)
-        chosen = replace(IdentifySettings(budget=BUDGET, threads=1), **settings)
+        chosen = replace(LENIENT, **settings)
         return identify(self.album, gallery, self.bundle, self.out, chosen)
 
     def rows(self) -> dict[str, dict]:
@@ -74,32 +71,12 @@ class World:
         return [one.photo for one in faces if (one.person, one.origin) == (person, CONFIRMED)]
 
 
-@pytest.fixture(scope="module")
-def template(
-    synthetic_set: Path, gallery_dir: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    folder = tmp_path_factory.mktemp("decisions") / "now"
-    world = World(folder / "album", folder / "gallery", folder / "out", bundle)
-    world.album.mkdir(parents=True)
-    people = sorted((synthetic_set / "enrol").iterdir())[:PEOPLE]
-    for path in (path for person in people for path in person.iterdir()):
-        shutil.copy2(path, world.album)
-    ignored = shutil.ignore_patterns("outputs.jsonl")
-    shutil.copytree(gallery_dir, world.gallery, ignore=ignored)
-    gallery = Gallery.open(world.gallery)
-    gone = gallery.people[: PEOPLE // 2]
-    gallery.without(np.array([face.person in gone for face in gallery.faces], bool)).save()
-    world.run()
-    return Path(shutil.copytree(folder, folder.with_name("template"), symlinks=True))
-
-
 @pytest.fixture
-def world(template: Path, bundle: Bundle) -> World:
-    """Restored at the same path for each test, since results state absolute paths."""
-    folder = template.with_name("now")
-    shutil.rmtree(folder)
-    shutil.copytree(template, folder, symlinks=True)
-    return World(folder / "album", folder / "gallery", folder / "out", bundle)
+def world(portraits: Run) -> World:
+    """Restored for each test."""
+    return World(
+        portraits.album, Path(str(portraits.gallery.place)), portraits.out, portraits.bundle
+    )
 
 
 def people_of(world: World) -> list[str]:
@@ -363,7 +340,6 @@ def test_decisions_stick_through_other_settings_models_moved_photos_and_lost_res
     changes: list[Callable[[], object]] = [
         lambda: world.run(budget=0.3),
         lambda: world.run(detail=0),
-        lambda: (world.out / "state.sqlite").unlink(),
         lambda: move_photos(world),
         lambda: merge_and_undo(world, enrolled, other),
         reembedded,

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections import defaultdict
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,54 +15,16 @@ from faceops.base.reasons import Reason
 from faceops.cli import main
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
-from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import read_summary
-from faceops.identification.unknown.name_unknown import name_unknown
+from faceops.identification.unknown.name_unknown import Naming, name_unknown
 from faceops.identification.unknown.numbers import FaceKey, forget_numbers
 from faceops.identification.unknown.unknown_people import unknown_number
-from faceops.release.bundle import Bundle
 from tests.identification.columns import number_groups
-
-BUDGET = 0.2
-
-
-class Strangers(NamedTuple):
-    """An album of portraits, a gallery that lacks two of the people, and the first run's output."""
-
-    album: Path
-    gallery: Path
-    out: Path
+from tests.identification.conftest import LENIENT, Run
 
 
-@pytest.fixture(scope="module")
-def template(
-    synthetic_set: Path, gallery_dir: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A folder with the folders of `Strangers`, which tests restore."""
-    folder = tmp_path_factory.mktemp("strangers") / "now"
-    strangers = Strangers(folder / "album", folder / "gallery", folder / "out")
-    strangers.album.mkdir(parents=True)
-    for path in sorted((synthetic_set / "enrol").glob("*/*")):
-        shutil.copy2(path, strangers.album)
-    ignored = shutil.ignore_patterns("outputs.jsonl")
-    shutil.copytree(gallery_dir, strangers.gallery, ignore=ignored)
-    gallery = Gallery.open(strangers.gallery)
-    gallery.without(
-        np.array([face.person in gallery.people[:2] for face in gallery.faces], bool)
-    ).save()
-    settings = IdentifySettings(budget=BUDGET)
-    identify(strangers.album, Gallery.open(strangers.gallery), bundle, strangers.out, settings)
-    return Path(shutil.copytree(folder, folder.with_name("template"), symlinks=True))
-
-
-@pytest.fixture
-def strangers(template: Path) -> Strangers:
-    """Restored at the same path for each test, since results state absolute paths."""
-    folder = template.with_name("now")
-    shutil.rmtree(folder)
-    shutil.copytree(template, folder, symlinks=True)
-    return Strangers(folder / "album", folder / "gallery", folder / "out")
+def name_as(run: Run, unknown: str, name: str) -> Naming:
+    return name_unknown(unknown, name, run.gallery.place, run.bundle, run.out, None)
 
 
 def unknown_of(out: Path) -> dict[str, set[str]]:
@@ -80,9 +41,9 @@ def persons(paths: set[str]) -> set[str]:
 
 
 def test_an_unknown_person_is_named_and_the_album_identified_again(
-    strangers: Strangers, bundle: Bundle, tmp_path: Path
+    portraits: Run, tmp_path: Path
 ) -> None:
-    album, own, out = strangers
+    album, own, out = portraits.album, portraits.gallery.place, portraits.out
     first = read_summary(out)
     found = unknown_of(out)
     assert first.unknown_people == len(found) >= 1
@@ -92,60 +53,62 @@ def test_an_unknown_person_is_named_and_the_album_identified_again(
     assert all(f"<h3>{name}</h3>" in report for name in found)
     name, paths = min(found.items())
 
-    done = name_unknown(name, "Someone_New", own, bundle, out, None)
+    done = name_as(portraits, name, "Someone_New")
     assert (done.person, done.faces) == ("Someone New", len(paths))
     refused = done.summary.not_admitted
     assert all("(extreme_pose)" in sentence for sentence in refused)
     assert done.enrolled == done.summary.admitted == len(paths) - len(refused) > 0
     assert done.summary.reasons[Reason.CONFIRMED] == len(paths)
     assert done.summary.photos_opened == 0  # what the first run found is known
-    assert done.summary.budget == BUDGET
+    assert done.summary.budget == LENIENT.budget
     assert done.summary.people["Someone New"] >= len(paths)
     assert name not in unknown_of(out)
     gallery = Gallery.open(own)
     named = {face.photo for face in gallery.faces if face.person == "Someone New"}
     assert named == paths - {sentence.split(" (")[0] for sentence in refused}
     with pytest.raises(FaceOpsError, match=f"there is no {name}"):
-        name_unknown(name, "Someone New", own, bundle, out, None)
+        name_as(portraits, name, "Someone New")
     # A folder of people that does not have them does not take them away again.
     people = tmp_path / "people"
     (people / "x").mkdir(parents=True)
     shutil.copyfile(next(album.iterdir()), people / "x" / "p.jpg")
-    enrol(people, own, bundle, prune=True)
+    enrol(people, own, portraits.bundle, prune=True)
     assert "Someone New" in Gallery.open(own).people
 
 
 def test_numbers_stay_when_photos_are_added_and_gone_for_a_while(
-    strangers: Strangers, bundle: Bundle, tmp_path: Path
+    portraits: Run, tmp_path: Path
 ) -> None:
-    album, own, out = strangers
+    album, out = portraits.album, portraits.out
     away = tmp_path / "away"
-    nobody = Gallery.open(own).without(np.ones(len(Gallery.open(own).faces), bool))
-    identify(album, nobody, bundle, out)
+    nobody = portraits._replace(
+        gallery=portraits.gallery.without(np.ones(len(portraits.gallery.faces), bool))
+    )
+    nobody()
     before = unknown_of(out)
     assert len(before) >= 3
     gone = min(before)
     away.mkdir()
     for path in before[gone]:
         (album / path).rename(away / path)
-    identify(album, nobody, bundle, out)
+    nobody()
     assert unknown_of(out) == {name: paths for name, paths in before.items() if name != gone}
     for path in before[gone]:
         (away / path).rename(album / path)
     os.link(album / min(before[gone]), album / "a_copy.jpg")
-    identify(album, nobody, bundle, out)
+    nobody()
     now = unknown_of(out)
     assert now.pop(gone) == before[gone] | {"a_copy.jpg"}
     assert now == {name: paths for name, paths in before.items() if name != gone}
 
 
 def test_the_command_prints_what_it_did(
-    strangers: Strangers,
+    portraits: Run,
     sface_bundle: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    album, own, out = strangers
+    album, own, out = portraits.album, portraits.gallery.place, portraits.out
     common = ["--gallery", str(own), "--out", str(out), "--bundle", str(sface_bundle)]
     assert main(["identify", str(album), *common, "--budget", "0.21", "--xmp"]) == 0
     assert "unknown people were seen in several photos" in capsys.readouterr().out
@@ -175,36 +138,32 @@ def test_the_command_prints_what_it_did(
     assert "holds no results" in capsys.readouterr().err
 
 
-def test_faces_in_photos_that_are_gone_keep_their_decision(
-    strangers: Strangers, bundle: Bundle
-) -> None:
-    album, own, out = strangers
+def test_faces_in_photos_that_are_gone_keep_their_decision(portraits: Run) -> None:
+    album, out = portraits.album, portraits.out
     name, paths = min(unknown_of(out).items())
     lost = sorted(paths)[1:]
     for path in lost:
         (album / path).rename(album / f".{path}")
-    done = name_unknown(name, "Someone", own, bundle, out, None)
+    done = name_as(portraits, name, "Someone")
     assert (done.faces, done.enrolled) == (len(paths), 1)
     assert done.summary.reasons[Reason.CONFIRMED] == 1
     for path in lost:
         (album / f".{path}").rename(album / path)
-    again = identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=BUDGET))
+    again = portraits()
     assert again.reasons[Reason.CONFIRMED] == len(paths)
     assert again.admitted + len(again.not_admitted) == len(lost)
     assert again.photos_opened == 0
 
 
-def test_photos_whose_names_are_not_utf_8_are_found_again(
-    strangers: Strangers, bundle: Bundle, tmp_path: Path
-) -> None:
-    album, own, _ = strangers
-    album = album.rename(tmp_path / "alb\udcfcm")
-    for path in list(album.iterdir()):
+def test_photos_whose_names_are_not_utf_8_are_found_again(portraits: Run, tmp_path: Path) -> None:
+    portraits = portraits._replace(
+        album=portraits.album.rename(tmp_path / "alb\udcfcm"), out=tmp_path / "out"
+    )
+    for path in list(portraits.album.iterdir()):
         path.rename(path.with_name(f"{path.stem}\udcff.jpg"))
-    out = tmp_path / "out"
-    identify(album, Gallery.open(own), bundle, out, IdentifySettings(budget=BUDGET))
-    name, paths = min(unknown_of(out).items())
-    done = name_unknown(name, "Someone", own, bundle, out, None)
+    portraits()
+    name, paths = min(unknown_of(portraits.out).items())
+    done = name_as(portraits, name, "Someone")
     assert done.enrolled == len(paths) - len(done.summary.not_admitted) > 0
     assert done.summary.photos_opened == 0
 
