@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 # Fixtures whose tests keep together, with the name of their group: one test needs both of "flows".
 COSTLY = {
     "tiny_repository": "flows",
-    "prefect_server": "flows",
+    "prefect_process": "flows",
     "store_folder": "store_folder",
     "s3_server": "s3_server",
 }

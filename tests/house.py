@@ -7,13 +7,11 @@ python -m tests.house --walks    # also the files on three walks, in a tiny repo
 import argparse
 import ast
 import inspect
-import io
 import json
 import runpy
 import sys
 import tempfile
 import threading
-import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -64,14 +62,11 @@ def lines(paths: list[Path]) -> int:
     return sum(len(path.read_text("utf-8").splitlines()) for path in paths)
 
 
-def code_lines(text: str) -> set[int]:
+def code_lines(text: str, tree: ast.AST) -> set[int]:
     """Return the numbers of the lines that hold code: no blank line, comment or docstring."""
-    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
-    numbers: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in skipped and token.type != tokenize.ENDMARKER:
-            numbers.update(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(ast.parse(text)):
+    stripped = map(str.strip, text.splitlines())
+    numbers = {n for n, line in enumerate(stripped, 1) if line and not line.startswith("#")}
+    for node in ast.walk(tree):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if is_text and isinstance(node.value.value, str):
             numbers.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
@@ -83,10 +78,11 @@ def import_share(paths: list[Path]) -> float:
     code = imports = 0
     for path in paths:
         text = path.read_text("utf-8")
-        code += len(code_lines(text))
+        tree = ast.parse(text)
+        code += len(code_lines(text, tree))
         imports += sum(
             (node.end_lineno or node.lineno) - node.lineno + 1
-            for node in ast.walk(ast.parse(text))
+            for node in ast.walk(tree)
             if isinstance(node, ast.Import | ast.ImportFrom)
         )
     return imports / code

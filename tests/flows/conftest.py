@@ -21,13 +21,13 @@ from tests.identification.conftest import known_photos, out  # noqa: F401  fixtu
 
 @pytest.fixture(scope="session")
 def server_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The PREFECT_HOME of `prefect_server`."""
+    """The PREFECT_HOME of the server of `prefect_process`."""
     return tmp_path_factory.mktemp("server")
 
 
 @pytest.fixture(scope="session")
-def prefect_server(server_home: Path) -> Iterator[str]:
-    """The address of a temporary Prefect server."""
+def prefect_process(server_home: Path) -> Iterator[tuple[str, int]]:
+    """A temporary Prefect server, suspended: its address and the id of its process group."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -50,14 +50,25 @@ def prefect_server(server_home: Path) -> Iterator[str]:
             pytest.fail("the Prefect server did not start in 180 s")
         with closing(sqlite3.connect(server_home / "prefect.db")) as db:
             db.execute("VACUUM INTO ?", (str(server_home / "empty.db"),))
-        yield address
+        os.killpg(process.pid, signal.SIGSTOP)
+        yield address, process.pid
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            os.killpg(process.pid, number)
         process.wait(timeout=60)
 
 
 @pytest.fixture
-def prefect_home(server_home: Path, prefect_server: str, tmp_path: Path) -> Path:
+def prefect_server(prefect_process: tuple[str, int]) -> Iterator[str]:
+    """The address of a Prefect server; it runs during a test, since it polls even when idle."""
+    address, group = prefect_process
+    os.killpg(group, signal.SIGCONT)
+    yield address
+    os.killpg(group, signal.SIGSTOP)
+
+
+@pytest.fixture
+def prefect_home(server_home: Path, prefect_process: tuple[str, int], tmp_path: Path) -> Path:
     """A PREFECT_HOME of this test's own: making the tables takes seven CPU seconds, a copy none."""
     home = tmp_path / "prefect"
     home.mkdir()

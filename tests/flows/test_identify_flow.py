@@ -31,8 +31,18 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
+def photos(synthetic_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three scenes and the odd photos of the album."""
+    folder = tmp_path_factory.mktemp("photos") / "album"
+    shutil.copytree(synthetic_set / "album/odd", folder / "odd")
+    for scene in sorted((synthetic_set / "album").glob("scene_*.jpg"))[:3]:
+        shutil.copy(scene, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def by_command(
-    synthetic_set: Path,
+    photos: Path,
     sface_bundle: Path,
     gallery_dir: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -40,7 +50,7 @@ def by_command(
     out = tmp_path_factory.mktemp("by_command") / "out"
     bundle = Bundle.load(sface_bundle)
     gallery = Gallery.open(gallery_dir, bundle.release.contract_id)
-    identify(synthetic_set / "album", gallery, bundle, out)
+    identify(photos, gallery, bundle, out)
     return rows_of(out)
 
 
@@ -81,7 +91,7 @@ def test_shards_are_whole_groups_and_hold_every_photo_once() -> None:
 
 def test_without_a_server_the_flow_names_as_the_command_does(
     repository: Path,
-    synthetic_set: Path,
+    photos: Path,
     sface_bundle: Path,
     gallery_dir: Path,
     by_command: list[dict[str, str]],
@@ -91,7 +101,7 @@ def test_without_a_server_the_flow_names_as_the_command_does(
     out = tmp_path / "out"
     done = run_flow(
         [
-            str(synthetic_set / "album"),
+            str(photos),
             *("--gallery", str(gallery_dir), "--out", str(out)),
             *("--bundle", str(sface_bundle), "--shard-photos", "32", "--keep-runs", "3"),
         ],
@@ -197,7 +207,7 @@ def ask(server: str, what: str, body: dict[str, Any]) -> Any:
 
 def test_a_served_flow_is_scheduled_and_the_server_records_its_run(
     repository: Path,
-    synthetic_set: Path,
+    photos: Path,
     sface_bundle: Path,
     gallery_dir: Path,
     by_command: list[dict[str, str]],
@@ -210,7 +220,7 @@ def test_a_served_flow_is_scheduled_and_the_server_records_its_run(
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "flows.identify", str(synthetic_set / "album")),
+                *(sys.executable, "-m", "flows.identify", str(photos)),
                 *("--gallery", str(gallery_dir), "--out", str(tmp_path / "out")),
                 *("--bundle", str(sface_bundle), "--serve", "--cron", "0 3 1 1 *"),
             ],

@@ -1,6 +1,5 @@
 """dvc.yaml, params.yaml and the stage scripts say the same."""
 
-import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 import yaml
 
 from faceops.config.sections import Params
+from tests.architecture.test_packages import imported_names
 
 STAGES = list(yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"])
 
@@ -22,16 +22,10 @@ def imported_files(start: Path, repository: Path) -> set[Path]:
         if path in seen:
             continue
         seen.add(path)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = []
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for name in names:
-                file = repository.joinpath("src", *name.split(".")).with_suffix(".py")
-                if name.startswith("faceops") and file.is_file():
-                    queue.append(file)
+        for name in imported_names(path):
+            file = repository.joinpath("src", *name.split(".")).with_suffix(".py")
+            if name.startswith("faceops") and file.is_file():
+                queue.append(file)
     return seen
 
 
