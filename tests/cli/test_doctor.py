@@ -30,17 +30,8 @@ def place(synthetic_set: Path, sface_bundle: Path, tmp_path: Path) -> Path:
     stray.rename(data / "photos" / people[0].name / "stray.jpg")
     rows = validate_photos(data, PhotoLimits(), FORMATS, -1, 1)
     (tmp_path / "build/crop").mkdir(parents=True)
-    settings = CropSettings(
-        mode="aligned",
-        several_faces="most_central",
-        min_face=24,
-        min_quality=0.0,
-        box_margin=0.2,
-        center_ratio=0.5,
-        limits=PhotoLimits(),
-    )
     finder = Bundle.load(sface_bundle).face_finder()
-    crop_photos(manifest_table(rows), data, tmp_path / "build/crop", finder, settings, 1)
+    crop_photos(manifest_table(rows), data, tmp_path / "build/crop", finder, CropSettings(), 1)
     return tmp_path
 
 

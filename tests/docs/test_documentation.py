@@ -22,7 +22,6 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 CARD = ROOT / "src/faceops/registry/published/model_card.md"
 PAGES = sorted([README, CARD, *(ROOT / "docs").glob("*.md")])
-README_LIMIT = 10_000  # bytes
 PARSER = build_parser()
 
 SECTIONS = {field.alias or name: field for name, field in Params.model_fields.items()}
@@ -198,10 +197,6 @@ def test_parameters_exist(page: Path) -> None:
 )  # fmt: skip
 def test_wrong_commands_are_found(command: str) -> None:
     assert command_problem(command.split())
-
-
-def test_the_readme_is_short() -> None:
-    assert len(README.read_bytes()) <= README_LIMIT
 
 
 def test_the_readme_links_every_page() -> None:

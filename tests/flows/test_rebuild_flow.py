@@ -195,18 +195,11 @@ def test_ending_a_stage_ends_its_children() -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(
-    ("error", "again"),
-    [
-        (UnreachableError("registering the release failed at the MLflow store"), True),
-        (StoreError("the MLflow store refused it"), False),
-        (TimeoutError("the task took too long"), False),
-        (FaceOpsError("params.yaml: the section train has changed"), False),
-    ],
-)
-def test_only_an_unreachable_server_is_retried(error: Exception, again: bool) -> None:
+def test_only_an_unreachable_server_is_retried() -> None:
     from prefect.states import Failed
 
     from flows.rebuild import is_transient
 
-    assert is_transient(None, None, Failed(data=error)) is again
+    assert is_transient(None, None, Failed(data=UnreachableError("no answer")))
+    for error in (StoreError("refused"), TimeoutError(), FaceOpsError("train has changed")):
+        assert not is_transient(None, None, Failed(data=error))

@@ -41,9 +41,7 @@ def measured(cost: float, seed: int, noise: float = 0.5) -> tuple[Latency, int]:
 
 
 @pytest.mark.parametrize("cost", [1.0, 2.0])
-def test_on_a_noisy_machine_only_a_slower_model_is_found_slower(
-    cost: float,
-) -> None:
+def test_on_a_noisy_machine_only_a_slower_model_is_found_slower(cost: float) -> None:
     for seed in range(20):
         took, _ = measured(cost, seed)
         assert (took.low > LIMIT) == (cost > LIMIT)
