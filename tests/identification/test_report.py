@@ -287,11 +287,15 @@ def test_the_search_in_a_large_report_finds_people_on_any_page(
     monkeypatch.setattr(report, "INDEXED", 100)
     people = [f"Person {number:02d}" for number in range(40)]
     best = np.repeat(np.arange(40), np.arange(3, 43))  # the first is the rarest
-    columns = columns_of([Face(best=one, probability=0.99, stranger_share=1e-5) for one in best])
-    paths = [f"{number}.jpg" for number in range(len(best))]
-    block = named_block(tmp_path / "album", paths, np.ones(len(best), int), people, columns)
+    faces = [Face(best=one, probability=0.99, stranger_share=0.005) for one in best]
+    ambiguous = Face(UNKNOWN, reason_code(Reason.AMBIGUOUS), 39, 38, 0.9, 0.89)
+    columns = columns_of(faces + [ambiguous] * 60)
+    paths = [f"{number}.jpg" for number in range(len(faces) + 60)]
+    block = named_block(tmp_path / "album", paths, np.ones(len(paths), int), people, columns)
     out = tmp_path / "out"
     write_report(out, [block])
+    page = (out / "report.html").read_text("utf-8")
+    assert " and 28 more: they are the nearest to the limit" in page and ">All 60</a>" in page
     tab = browser.new_page()
     tab.goto((out / "report.html").as_uri())
     assert tab.locator("#people article").count() == 10
