@@ -134,9 +134,12 @@ def test_only_a_damaged_state_is_to_be_repaired(tmp_path: Path) -> None:
 
 
 def test_a_state_of_schema_4_is_migrated_and_only_photos_without_a_clear_face_are_opened(
-    run: Run, capsys: pytest.CaptureFixture[str]
+    run: Run, own_gallery: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    run = run._replace(gallery=Gallery.open(own_gallery))
+    forget_person(own_gallery, run().people.most_common(1)[0][0])
     first = run()
+    assert first.reasons["forgotten"] > 0
     rows, pictures = run.rows(), count(run.out, "pictures")
     as_of_schema_4(run.out)
     again = run.anew()
