@@ -145,9 +145,9 @@ def lfw_root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
+def tiny_repository(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
     """The pipeline run end to end by `dvc repro` on 24 synthetic people, its result registered."""
-    return make_tiny(ROOT, tmp_path_factory.mktemp("tiny") / "repository")
+    return make_tiny(ROOT, tmp_path_factory.mktemp("tiny") / "repository", empty_store)
 
 
 @pytest.fixture(scope="session")

@@ -82,13 +82,15 @@ train: {warmup_epochs: 1, triplet_epochs: 1, people_per_batch: 4, photos_per_per
 """
 
 
-def make_tiny(source: Path, root: Path) -> TinyRepository:
+def make_tiny(source: Path, root: Path, store: Path | None = None) -> TinyRepository:
     """Copy the repository `source` to `root`, run its pipeline on 24 people, register the result.
 
-    The parameters are in tiny.yaml. It takes minutes.
+    The parameters are in tiny.yaml. `store`: an empty mlflow.db to copy. It takes minutes.
     """
     root.mkdir()
     copy_repository(source, root)
+    if store:
+        shutil.copy(store, root / "mlflow.db")
     tiny = TinyRepository(root)
     few = ["--gallery", "6", "--strangers", "6", "--scenes", "6"]
     tiny.run("faceops", "data", "synthetic", "--people", "24", "--photos", "4", *few)

@@ -112,11 +112,6 @@ def test_a_damaged_release_json_is_refused_in_one_sentence(copy: Path, tmp_path:
         Bundle.load(tmp_path / "nowhere")
 
 
-def test_lineage_does_not_change_the_contract(copy: Path, tiny_bundle: Bundle) -> None:
-    edit(copy, git_commit="abc", dvc_lock_sha256="def", params={})
-    assert Bundle.load(copy).release.contract_id == tiny_bundle.release.contract_id
-
-
 def test_releases_written_before_int8_can_be_read(copy: Path, tiny_folder: Path) -> None:
     edit(copy, schema_version=2, int8="absent")
     loaded = Bundle.load(copy)

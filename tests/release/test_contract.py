@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from faceops.base.errors import FaceOpsError
 from faceops.release.bundle import Bundle
 from faceops.release.contract import (
     DETECTOR,
@@ -75,11 +74,6 @@ def test_the_crops_id_depends_on_what_changes_a_crop(release: Release) -> None:
     others += [with_other(release, name) for name in (DETECTOR, LANDMARKS)]
     ids = {other.crops_id for other in others}
     assert len(ids) == 6 and release.crops_id not in ids
-
-
-def test_a_release_without_int8_refuses_that_precision(release: Release) -> None:
-    with pytest.raises(FaceOpsError, match=r"mine offers no int8 .* --precision float32"):
-        release.of_precision("int8", "mine")
 
 
 def test_the_default_budget_is_read_without_models(tiny_folder: Path, tmp_path: Path) -> None:
