@@ -233,7 +233,7 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize(("step", "is_new"), [(2, False), (8, False), (9, True)])
+@pytest.mark.parametrize(("step", "is_new"), [(2, False), (6, False), (8, False), (9, True)])
 def test_killed_at_any_step_the_contract_is_that_of_the_embeddings(
     folder: Path,
     bundle: Bundle,
