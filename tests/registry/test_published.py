@@ -86,16 +86,15 @@ def test_it_assembles_at_once_in_two_processes_that_have_the_core_packages_only(
     assert not list((cache / "weights").iterdir())
 
     # The code makes the graphs of parts.json from the weights of weights.toml.
+    from faceops.embedding.backbones.mobilefacenet import sface_centre
     from faceops.faces.detector import with_symbolic_size
     from faceops.release.embedder_graph import adapt_embedder
     from faceops.release.export import serialise
-    from faceops.release.joined_embedder import centre_embeddings, centre_of, with_dlib
+    from faceops.release.joined_embedder import centre_embeddings, with_dlib
 
     catalogue = read_catalogue()
     sface = adapt_embedder(onnx.load(weights_dir / catalogue["sface"].file))
-    centre = centre_of(onnx.load(folder / EMBEDDER))
-    assert centre is not None and 0.1 < np.linalg.norm(centre) < 0.9
-    centred = centre_embeddings(sface, centre)
+    centred = centre_embeddings(sface, sface_centre())
     embedder = serialise(with_dlib(centred, stated().params["export"]["dlib_share"]))
     assert (folder / EMBEDDER).read_bytes().startswith(embedder)
     yunet = (weights_dir / catalogue["yunet"].file).read_bytes()
@@ -149,15 +148,16 @@ def test_a_finished_build_writes_the_same_release(
 
 
 @pytest.fixture
-def bundle_of_lfw(cache: Path, sface_bundle: Path, weights_dir: Path, tmp_path: Path) -> Path:
+def bundle_of_lfw(sface_bundle: Path, weights_dir: Path, tmp_path: Path) -> Path:
     """A repository with a build that states SFace and dlib as published, of photos from lfw."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from faceops.embedding.backbones.mobilefacenet import sface_centre
     from faceops.faces.inference_session import open_session
     from faceops.release.bundle import Bundle
     from faceops.release.export import serialise
-    from faceops.release.joined_embedder import centre_embeddings, centre_of, dlib_graph
+    from faceops.release.joined_embedder import centre_embeddings, dlib_graph
 
     catalogue, share = read_catalogue(), stated().params["export"]["dlib_share"]
     files = [(weights_dir / catalogue[n].file).read_bytes() for n in ("dlib", "dlib_manifest")]
@@ -178,8 +178,7 @@ def bundle_of_lfw(cache: Path, sface_bundle: Path, weights_dir: Path, tmp_path: 
         (build / folder).mkdir()
     np.save(build / "crop/crops.npy", crops)
     dlib = open_session(serialise(dlib_graph(*files, opset=18)), 1).run(None, {"crops": crops})[0]
-    load_published()
-    centre = centre_of(onnx.load(published_folder() / EMBEDDER))
+    centre = sface_centre()
     network = onnx.load(sface_bundle / EMBEDDER)
     del network.graph.output[1:]
     onnx.save(centre_embeddings(network, centre), build / "export" / EMBEDDER)

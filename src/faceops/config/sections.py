@@ -249,6 +249,8 @@ class Train(Section):
                 "the miner global needs negatives_per_batch, and global_nearest or global_random,"
                 " above 0"
             )
+        if self.warmup_sampler == "square_root_all" and not self.negatives_per_batch:
+            raise ValueError("warmup_sampler: square_root_all needs negatives_per_batch above 0")
         return self
 
 
@@ -295,7 +297,7 @@ class Export(Section):
     parity_crops: int = param(64, "real crops on which torch and ONNX Runtime are compared", ge=1)
     max_difference: float = param(1e-4, "maximum absolute difference of an embedding value", gt=0)
     centred: bool = param(
-        True, "subtract the mean embedding of training and validation faces from each embedding"
+        True, "subtract the mean embedding of training and validation people from each embedding"
     )
     dlib_share: float = param(
         0.3, "share of dlib's ResNet in the score of two faces; 0: the trained network alone",

@@ -1,6 +1,6 @@
 """Stage embed: export the embedder to ONNX, and embed every crop once with ONNX Runtime.
 
-With `export.centred` the mean embedding of training and validation faces is subtracted, with
+With `export.centred` the mean embedding of training and validation people is subtracted, with
 `export.dlib_share` the trained network is joined with dlib's ResNet.
 """
 
@@ -15,7 +15,8 @@ from faceops.base.files import atomic_path, write_file, write_json
 from faceops.base.parallel import usable_cpus
 from faceops.base.progress import track
 from faceops.config.params_file import read_params
-from faceops.embedding.embedder import embed_crops
+from faceops.embedding.backbones.mobilefacenet import sface_centre
+from faceops.embedding.embedder import Embedder, embed_crops
 from faceops.embedding.model_file import load_model, trained_epochs
 from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Embedded, resumable_embeddings, run_embedder
@@ -36,11 +37,28 @@ PARTIAL = Path("build/checkpoints")  # DVC removes OUT before each run of the st
 CENTRE_FACES, BLOCK = 1000, 100  # that the mean embedding is taken of, at most
 
 
+def centre_embedding(
+    model: Embedder, start: str, network: onnx.ModelProto, crops: np.ndarray
+) -> np.ndarray:
+    """Return what is subtracted from the embeddings of `model`, float32 (D,); `network` is it too.
+
+    It is a constant for SFace as published, so that releases which keep it embed alike.
+    """
+    if model.backbone == "pretrained" and not start and not trained_epochs(MODEL):
+        return sface_centre()
+    return mean_embedding(network, crops)
+
+
 def mean_embedding(network: onnx.ModelProto, crops: np.ndarray) -> np.ndarray:
-    """Return the mean embedding float32 (D,) of `crops` of people of training and validation."""
-    faces = read_columns(FACES, ["crop", "split"])
+    """Return the mean embedding float32 (D,) of people of training and validation, a crop each.
+
+    Photos would not do: a person who has most of them would be at the centre, near nobody.
+    """
+    faces = read_columns(FACES, ["crop", "person", "split"])
     seen = np.array(faces["split"].to_pylist()) != "test"
-    chosen = evenly_spread(np.sort(faces["crop"].to_numpy()[seen]), CENTRE_FACES)
+    people = np.array(faces["person"].to_pylist(), dtype=str)[seen]
+    rows = faces["crop"].to_numpy()[seen][np.unique(people, return_index=True)[1]]
+    chosen = evenly_spread(rows, CENTRE_FACES)
     session, size = open_session(serialise(network), threads=1), embedding_size(network)
     blocks = np.array_split(chosen, -(-len(chosen) // BLOCK))
     sums = [
@@ -52,7 +70,8 @@ def mean_embedding(network: onnx.ModelProto, crops: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Write build/embed: embedder.onnx, embed.json, and in the order of crops.npy `Embedded`."""
-    settings = read_params(Path("params.yaml")).export
+    params = read_params(Path("params.yaml"))
+    settings = params.export
     model = load_model(MODEL)
     if not CROPS.is_file():
         raise FaceOpsError(f"{CROPS} does not exist; run `dvc repro` to build it.")
@@ -65,7 +84,8 @@ def main() -> None:
     parity = measure_parity(embed_crops(model, sample), found.embeddings)
     require_parity(parity, settings.max_difference)
     if settings.centred:
-        network = centre_embeddings(network, mean_embedding(network, crops))
+        centre = centre_embedding(model, params.train.start, network, crops)
+        network = centre_embeddings(network, centre)
     joined = with_dlib(network, settings.dlib_share)
     embedder, size = embedder_file(joined)[0], embedding_size(joined)
     session = open_session(embedder, threads=1)

@@ -54,6 +54,8 @@ def test_square_root_all_adds_people_with_one_photo_who_have_a_class() -> None:
     for batch in Epochs(faces, settings).batches(1):
         assert SINGLES[batch.positions].sum() == 2
         assert len(np.unique(batch.labels[~SINGLES[batch.positions]])) == 4
+    with pytest.raises(ValidationError, match="square_root_all needs negatives_per_batch above 0"):
+        tiny_training(warmup_sampler="square_root_all", negatives_per_batch=0)
 
 
 def test_people_who_were_taken_for_each_other_are_drawn_into_one_batch() -> None:

@@ -5,9 +5,11 @@ trained model is loaded without that file, its PReLU slopes can be trained, and 
 other torch module. A test compares it with the file in ONNX Runtime.
 """
 
+import json
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
@@ -147,6 +149,16 @@ def _name_in_onnx(name: str) -> str:
     elif layer.endswith("relu"):
         value = "gamma"
     return f"{layer}_{value}"
+
+
+def sface_centre() -> np.ndarray:
+    """Return the mean embedding (128,) float32 of SFace as published, over photos of LFW.
+
+    A constant, so that each release of SFace as published has the same embedder: of 1,000 photos,
+    evenly spread over those of the DevTrain people that `lfw_calibrated` does not test on.
+    """
+    text = Path(__file__).with_name("sface_centre.json").read_text("utf-8")
+    return np.array(json.loads(text), np.float32)
 
 
 def load_sface(path: Path) -> Embedder:

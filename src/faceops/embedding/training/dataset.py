@@ -66,7 +66,7 @@ class FaceDataset:
     def num_classes(self, settings: Train) -> int:
         """Return the number of classes of the head: labels below it are classes.
 
-        People with one photo are classes only where the warm-up draws all photos. Such a class
+        People with one photo are classes only where the warm-up draws their photos. Such a class
         teaches nothing about two photos of a person, but what distinguishes its person from
         others; the more people, the better an embedding generalises to new ones.
         """
