@@ -42,7 +42,7 @@ RATES = (
     0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6,
 )  # fmt: skip
 LOW, HIGH = RATES.index(0.1), RATES.index(0.01)
-CAUTION = 0.8  # share of a budget that a threshold aims at
+CAUTION = 0.6  # share of a budget that a threshold aims at
 
 
 class _Frozen(BaseModel):
