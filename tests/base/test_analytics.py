@@ -26,8 +26,9 @@ def test_faceops_and_a_shell_set_every_switch_that_the_user_has_not_set() -> Non
     assert {key: values[key] for key in OPT_OUT} == OPT_OUT | {"DO_NOT_TRACK": "0"}
     command = ("-W", "ignore", "-m", "faceops.base.analytics")
     lines = map(shlex.split, run(*command, GX_ANALYTICS_ENABLED="it is mine").splitlines())
-    exports = {tuple(words[1].split("=", 1)) for words in lines if words[0] == "export"}
-    assert exports == (OPT_OUT | {"GX_ANALYTICS_ENABLED": "it is mine"}).items()
+    exports = {(words[0], *words[1].split("=", 1)) for words in lines}
+    expected = OPT_OUT | {"GX_ANALYTICS_ENABLED": "it is mine"}
+    assert exports == {("export", *item) for item in expected.items()}
 
 
 LIBRARIES = """

