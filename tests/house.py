@@ -112,7 +112,7 @@ def static_measures() -> list[Measure]:
         Measure(
             "src: import lines in code lines", import_share(source), 0.101, aim=0.09, shown="{:.1%}"
         ),
-        Measure("tests: lines", lines(python_files("tests")), 34_568, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 34_570, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
