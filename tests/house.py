@@ -108,11 +108,11 @@ def static_measures() -> list[Measure]:
     source = python_files("src")
     return [
         Measure("src: files", len(source), 273, aim=220),
-        Measure("src: lines", lines(source), 50_965, aim=26_000),
+        Measure("src: lines", lines(source), 50_969, aim=26_000),
         Measure(
             "src: import lines in code lines", import_share(source), 0.101, aim=0.09, shown="{:.1%}"
         ),
-        Measure("tests: lines", lines(python_files("tests")), 34_570, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 34_588, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),

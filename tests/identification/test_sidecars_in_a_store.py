@@ -136,6 +136,21 @@ def test_a_sidecar_that_may_not_be_written_is_told_and_written_by_the_next_run(
     assert archive.run().unchanged
 
 
+def test_a_store_that_goes_while_a_photo_is_read_in_blocks_is_one_sentence(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "PATIENCE_S", 0.2)
+    store = stores.ObjectStore.at(f"s3://{archive.bucket}/2019")
+    file = store.open("0.jpg", store.entry("0.jpg").size)
+    archive.server.tell("stop")
+    try:
+        with pytest.raises(NoAnswerError, match="has not answered for"):
+            file.read(9)
+    finally:
+        archive.server.tell("start")
+    assert file.read(2) == b"\xff\xd8"
+
+
 def test_a_store_that_stays_away_ends_the_run_and_the_next_one_continues(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:

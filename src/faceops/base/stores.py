@@ -325,7 +325,11 @@ class ObjectStore:
 
     def open(self, name: str, size: int) -> Any:
         """Return an object of `size` bytes as a binary file that reads ahead in blocks."""
-        return self._fs.open(self._path(name), "rb", size=size, block_size=1 << 18)
+        file = self._fs.open(self._path(name), "rb", size=size, block_size=1 << 18)
+        if (cache := getattr(file, "cache", None)) is not None:  # its blocks are requests too
+            fetch = cache.fetcher
+            cache.fetcher = lambda *part: self._request(lambda: fetch(*part), name)
+        return file
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
