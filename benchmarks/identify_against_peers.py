@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from benchmarks import FACEOPS, Timed, timed
-from faceops.base.parallel import usable_cpus
+from faceops.base.work import usable_cpus
 from faceops.release.export import assemble
 
 SIDE = 3464  # of a square photo of 12 megapixels

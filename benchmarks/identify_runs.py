@@ -29,7 +29,7 @@ from random import Random
 from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks import FACEOPS, Timed, timed
-from faceops.base.progress import track
+from faceops.base.work import track
 
 MARGIN = 0.18  # cut off each side of LFW's photos, so that one face is left
 ENROLLED, OF_EACH = 50, 2  # people, photos

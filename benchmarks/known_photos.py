@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import FACEOPS, timed
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify

@@ -21,7 +21,7 @@ import onnx
 import onnxruntime
 
 from experiments import parser, run
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.config.sections import Export, Quantise
 from faceops.dataset.names import read_people_list
 from faceops.embedding.backbones.mobilefacenet import load_sface

@@ -41,7 +41,7 @@ from experiments.training import (
 )
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import roc
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.config.sections import Params
 from faceops.embedding.embedder import choose_device
 from faceops.embedding.model_file import weights_sha256

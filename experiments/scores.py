@@ -24,7 +24,7 @@ from experiments.album_promise import Faces
 from experiments.embedders import distance, embed_folder, joined, mean_sface
 from faceops.base.errors import UsageError
 from faceops.base.figures import roc
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.config.sections import Export
 from faceops.dataset.names import read_people_list
 from faceops.evaluation.protocols.identification import draw_galleries

@@ -16,7 +16,7 @@ import yaml
 
 from faceops.base.errors import FaceOpsError, UsageError, first_line
 from faceops.base.files import atomic_path, sha256_file, write_json
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.config.params_file import experiment_file, read_params
 from faceops.config.sections import Params, Train
 from faceops.dataset.manifest import ACCEPTED

@@ -31,9 +31,9 @@ from prefect.schedules import Cron
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from faceops.base.errors import FaceOpsError, UsageError, user_error
-from faceops.base.parallel import DeviceChoice, usable_cpus
 from faceops.base.reasons import Reason
 from faceops.base.stores import is_url, place
+from faceops.base.work import DeviceChoice, usable_cpus
 from faceops.cli.common import (
     add_device_argument,
     add_exclude,

@@ -22,9 +22,9 @@ from prefect.context import FlowRunContext
 
 import faceops
 from faceops.base.errors import FaceOpsError, allowed_failures
-from faceops.base.locks import folder_lock
-from faceops.base.progress import LOG_EVERY_S
+from faceops.base.files import folder_lock
 from faceops.base.stores import is_url
+from faceops.base.work import LOG_EVERY_S
 from faceops.cli.common import load_release
 from faceops.identification.engine.shard import (
     ReleaseSource,

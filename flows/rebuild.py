@@ -28,7 +28,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, get_state_exception
 
 from faceops.base.errors import FaceOpsError, UsageError, user_error, without_secrets
-from faceops.base.locks import file_lock
+from faceops.base.files import file_lock
 from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.embedding.backbones.build import check_train_params
 from faceops.photos.folders import require_utf8

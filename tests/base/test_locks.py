@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.locks import file_lock, folder_lock
+from faceops.base.files import file_lock, folder_lock
 
 HOLD = """
-import sys, time; from pathlib import Path; from faceops.base.locks import file_lock
+import sys, time; from pathlib import Path; from faceops.base.files import file_lock
 with file_lock(Path(sys.argv[1]), "it is in use"):
     print("locked", flush=True)
     time.sleep(float(sys.argv[2]))

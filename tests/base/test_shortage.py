@@ -9,7 +9,7 @@ import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from faceops.base.errors import FaceOpsError, allowed_failures, shortage
-from faceops.base.parallel import ordered_map
+from faceops.base.work import ordered_map
 from faceops.cli import main
 from faceops.stages import run_script
 

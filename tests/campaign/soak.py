@@ -25,8 +25,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.base.work import track
 from faceops.gallery import people
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery

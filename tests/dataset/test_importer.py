@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.locks import file_lock
+from faceops.base.files import file_lock
 from faceops.dataset.importer import SYNTHETIC, import_photos, write_sources
 from tests.dataset.test_sources import imported, touch
 

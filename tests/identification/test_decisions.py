@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceops.base.locks import folder_lock
+from faceops.base.files import folder_lock
 from faceops.base.reasons import Reason
 from faceops.cli.identify import result_lines
 from faceops.faces.detector import SAME_BOX, Box, box_overlap

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.locks import folder_lock
+from faceops.base.files import folder_lock
 from faceops.cli import main
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.enrol import enrol

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.locks import folder_lock
-from faceops.base.parallel import MAX_DEFAULT_THREADS
+from faceops.base.files import folder_lock
 from faceops.base.reasons import Reason
+from faceops.base.work import MAX_DEFAULT_THREADS
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings, check_identify_folders
@@ -76,7 +76,7 @@ def test_the_default_is_a_thread_for_each_usable_cpu(
 
     monkeypatch.setattr("faceops.identification.run.ordered_map", serial)
     for cpus in (2, 64):
-        monkeypatch.setattr("faceops.base.parallel.usable_cpus", lambda cpus=cpus: cpus)
+        monkeypatch.setattr("faceops.base.work.usable_cpus", lambda cpus=cpus: cpus)
         run.anew(photos=run.album / "orientation_6.jpg")
     assert used == [2, MAX_DEFAULT_THREADS]
 

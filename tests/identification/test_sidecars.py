@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.parallel import ordered_map
+from faceops.base.work import ordered_map
 from faceops.gallery.names import person_key
 from faceops.identification.forget.forget import ForgottenSidecars, forget_in_sidecars
 from faceops.identification.forget.traces import mentions

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from faceops.base.errors import UsageError
-from faceops.base.locks import folder_lock
+from faceops.base.files import folder_lock
 from faceops.cli.review import gallery_of
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.enrol import enrol

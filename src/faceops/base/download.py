@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.progress import track
+from faceops.base.work import track
 
 _BLOCK = 1 << 20
 _TIMEOUT_S = 60.0  # without a byte, not for the whole download

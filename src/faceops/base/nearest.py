@@ -14,8 +14,7 @@ from contextlib import contextmanager
 import faiss
 import numpy as np
 
-from faceops.base.parallel import usable_cpus
-from faceops.base.progress import track
+from faceops.base.work import track, usable_cpus
 
 GALLERY_BLOCK = 4096  # rows of one matrix product; FAISS's own 1,024 take twice as long
 EXACT_ROWS = 50_000  # up to here an index is exact

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from faceops.base.errors import FaceOpsError, UsageError, first_line, without_secrets
 from faceops.base.files import read_json_object, temporary_name, write_file, write_json
-from faceops.base.progress import track
+from faceops.base.work import track
 
 PATIENCE_S = 120.0  # how long a request is repeated while the store does not answer
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0

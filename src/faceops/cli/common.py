@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import UsageError, printable
 from faceops.base.files import read_json_object
-from faceops.base.parallel import DEVICE_CHOICES, DeviceChoice
 from faceops.base.stores import is_url
+from faceops.base.work import DEVICE_CHOICES, DeviceChoice
 from faceops.cli.model_choice import CHAMPION, Choice, choose_model, import_registry, warning_of
 from faceops.gallery.storage import GalleryPlace, gallery_place, storage_of
 from faceops.photos import folders

@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 from faceops.base.download import download
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import atomic_folder
-from faceops.base.progress import track
+from faceops.base.work import track
 
 MAX_HEADER_BYTES = 1 << 20  # far above the longest path of any system
 MAX_BYTES = 60_000_000_000  # of all files of an archive together

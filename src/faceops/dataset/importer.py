@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.files import write_csv, write_file, write_json
-from faceops.base.locks import file_lock
-from faceops.base.progress import track
+from faceops.base.files import file_lock, write_csv, write_file, write_json
+from faceops.base.work import track
 from faceops.dataset.archives import source_folder, without_credentials
 from faceops.dataset.names import folder_name, name_key, name_problem, read_people_list
 from faceops.dataset.sources import SOURCES, SourcePhoto, without_wrapper

@@ -20,8 +20,8 @@ from PIL import Image
 from faceops.base.errors import FaceOpsError, ShortageError, UsageError, printable
 from faceops.base.files import sha256_file
 from faceops.base.nearest import near_codes
-from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.base.work import track
 from faceops.dataset.importer import SYNTHETIC, read_imported, read_sources
 from faceops.dataset.manifest import ACCEPTED, QUARANTINE_FILE, REJECTED, read_quarantine
 from faceops.dataset.names import is_well_formed, name_key

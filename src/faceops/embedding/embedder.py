@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.progress import track
+from faceops.base.work import track
 
 CROP_SIZE = 112  # as in faces.align, on which training does not depend: see deps in dvc.yaml
 COLOURS = ("rgb", "grey")

@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, ShortageError
 from faceops.base.files import atomic_path
-from faceops.base.parallel import ordered_map
-from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.base.work import ordered_map, track
 from faceops.faces.detector import Box, Detection
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.landmarks import square_crop

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.parallel import Device
+from faceops.base.work import Device
 from faceops.faces.inference_session import open_session
 from faceops.photos.pixels import image_of, pixels_of
 

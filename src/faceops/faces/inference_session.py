@@ -13,7 +13,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from faceops.base.errors import FaceOpsError, UsageError, first_line, shortage
-from faceops.base.parallel import Device, DeviceChoice
+from faceops.base.work import Device, DeviceChoice
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _CUDA_OPTIONS = {

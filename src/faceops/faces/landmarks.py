@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from faceops.base.parallel import Device
+from faceops.base.work import Device
 from faceops.faces.detector import Detection
 from faceops.faces.inference_session import open_session
 from faceops.photos.pixels import part_of

@@ -20,9 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.files import atomic_path, read_json_object, sha256_file, temporary_name
-from faceops.base.locks import folder_lock
-from faceops.base.progress import track
+from faceops.base.files import (
+    atomic_path,
+    folder_lock,
+    read_json_object,
+    sha256_file,
+    temporary_name,
+)
+from faceops.base.work import track
 from faceops.gallery.backend import DECISIONS_FILE, GalleryStorage
 from faceops.gallery.check import require_sound
 from faceops.gallery.faces_file import UNSAVED, encode_faces

@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from faceops.base.errors import DamageError, FaceOpsError, UsageError
-from faceops.base.files import write_error, write_file
-from faceops.base.locks import folder_lock
-from faceops.base.progress import track
+from faceops.base.files import folder_lock, write_error, write_file
+from faceops.base.work import track
 from faceops.dataset.names import name_problem
 from faceops.gallery.backend import DECISIONS_FILE, GalleryStorage
 from faceops.gallery.crops import load_crop

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from faceops.base.parallel import default_threads
-from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.base.work import default_threads, track
 from faceops.faces.detector import Box
 from faceops.faces.find_faces import Face
 from faceops.gallery import agreement, people_folder, tags

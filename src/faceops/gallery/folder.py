@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from faceops.base.errors import DamageError, FaceOpsError, UsageError, first_line, shortage
-from faceops.base.files import read_json_object, write_file, write_json
-from faceops.base.locks import folder_lock
+from faceops.base.files import folder_lock, read_json_object, write_file, write_json
 from faceops.gallery.backend import DECISIONS_FILE, GalleryStorage
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ import numpy as np
 
 from faceops.base.errors import UsageError, allowed_failures, shortage
 from faceops.base.files import valid_unicode
-from faceops.base.parallel import ordered_map
-from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.base.work import ordered_map, track
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.quality import QUALITY_VERSION, Quality

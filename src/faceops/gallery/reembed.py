@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.faces.quality import QUALITY_VERSION, measure
 from faceops.gallery.crops import load_crop
 from faceops.gallery.faces_file import GalleryFace, has_length_1

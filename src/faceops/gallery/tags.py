@@ -10,9 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from faceops.base.errors import FaceOpsError, UsageError, printable
 from faceops.base.files import valid_unicode
-from faceops.base.parallel import ordered_map
-from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.base.work import ordered_map, track
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.regions import (

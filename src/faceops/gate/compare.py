@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import bdtr
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.config.sections import Gate
 from faceops.evaluation.embedded_faces import CropRows
 from faceops.evaluation.protocols.identification import GalleryDraw

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.dataset.importer import read_imported
 from faceops.dataset.names import name_key
 from faceops.dataset.reviewed import REVIEWED_FILE, read_reviewed

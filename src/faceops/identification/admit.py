@@ -17,9 +17,8 @@ import numpy as np
 
 from faceops.base.errors import DamageError, FaceOpsError, NotPermittedError
 from faceops.base.files import valid_unicode
-from faceops.base.parallel import default_threads, ordered_map
-from faceops.base.progress import track
 from faceops.base.reasons import Reason
+from faceops.base.work import default_threads, ordered_map, track
 from faceops.faces.detector import best_overlap
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.gallery import people_folder

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 
 import faceops
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.files import sha256_file
-from faceops.base.locks import folder_lock
+from faceops.base.files import folder_lock, sha256_file
 from faceops.base.stores import is_url, split
 from faceops.gallery.names import paths_shown_as
 from faceops.gallery.outputs import remember_output

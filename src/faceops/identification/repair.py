@@ -21,8 +21,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, UsageError, shortage
-from faceops.base.files import atomic_path
-from faceops.base.locks import folder_lock
+from faceops.base.files import atomic_path, folder_lock
 from faceops.base.reasons import Reason
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.gallery.check import NOTHING, Finding, Repair, backup_folder

@@ -12,11 +12,9 @@ import numpy as np
 
 import faceops
 from faceops.base.errors import FaceOpsError, UsageError, allowed_failures, shortage
-from faceops.base.files import valid_unicode, write_error
-from faceops.base.locks import folder_lock
-from faceops.base.parallel import default_threads, ordered_map
-from faceops.base.progress import track
+from faceops.base.files import folder_lock, valid_unicode, write_error
 from faceops.base.stores import is_url, shown
+from faceops.base.work import default_threads, ordered_map, track
 from faceops.gallery.decisions import Decisions, digest_of
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.store import Gallery

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceops.base.errors import UsageError, printable
-from faceops.base.parallel import DeviceChoice
 from faceops.base.stores import is_url
+from faceops.base.work import DeviceChoice
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.records.output_folder import KEEP_RUNS
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Folder, Use, check_folders

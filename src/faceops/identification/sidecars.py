@@ -18,9 +18,8 @@ from xml.dom.minidom import Element
 
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import atomic_path
-from faceops.base.parallel import Item, ordered_map
-from faceops.base.progress import track
 from faceops.base.stores import NoAnswerError, is_url, read_object
+from faceops.base.work import Item, ordered_map, track
 from faceops.faces.detector import Box
 from faceops.faces.regions import Region, embedded_regions, matches, regions_of_others, upright_box
 from faceops.gallery.names import person_key

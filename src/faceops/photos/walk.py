@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faceops.base.errors import UsageError, printable
-from faceops.base.parallel import ordered_map
 from faceops.base.stores import Entry, is_url, split
+from faceops.base.work import ordered_map
 from faceops.photos.exclude import HIDDEN, IGNORE_FILE, ExcludeRules
 
 SIDECAR = ".xmp"

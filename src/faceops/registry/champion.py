@@ -16,7 +16,7 @@ from typing import Any
 import mlflow
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.locks import file_lock
+from faceops.base.files import file_lock
 from faceops.registry.fetch import require_loadable
 from faceops.registry.store import CHALLENGER, CHAMPION, MODEL, store_cache, store_errors
 from faceops.registry.versions import Version, champion, find_version, versions, with_withdrawal

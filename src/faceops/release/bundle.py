@@ -12,8 +12,7 @@ import onnxruntime
 
 from faceops.base.errors import FaceOpsError, ShortageError, UsageError, shortage
 from faceops.base.files import sha256_file
-from faceops.base.parallel import Device, DeviceChoice, ordered_map
-from faceops.base.progress import track
+from faceops.base.work import Device, DeviceChoice, ordered_map, track
 from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
 from faceops.faces.detector import Detector
 from faceops.faces.find_faces import Face, FaceFinder

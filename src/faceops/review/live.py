@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from faceops.base.errors import InUseError, user_error
-from faceops.base.locks import folder_lock
-from faceops.base.progress import progress_to
+from faceops.base.files import folder_lock
+from faceops.base.work import progress_to
 from faceops.gallery.decisions import Decisions, digest_of
 from faceops.gallery.journal import Action, Entry, new_batch
 from faceops.gallery.storage import GalleryPlace, storage_of

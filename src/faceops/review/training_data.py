@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError, printable
-from faceops.base.files import write_file
-from faceops.base.locks import file_lock
-from faceops.base.parallel import ordered_map
-from faceops.base.progress import track
+from faceops.base.files import file_lock, write_file
+from faceops.base.work import ordered_map, track
 from faceops.dataset.importer import SYNTHETIC, read_sources, write_sources
 from faceops.dataset.names import folder_name, name_key
 from faceops.dataset.reviewed import (

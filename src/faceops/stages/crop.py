@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from faceops.base.parallel import usable_cpus
+from faceops.base.work import usable_cpus
 from faceops.config.params_file import read_params
 from faceops.dataset.manifest import read_manifest
 from faceops.faces.contact_sheets import draw_contact_sheet, write_sheet

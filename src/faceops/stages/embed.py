@@ -12,8 +12,7 @@ import onnx
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path, write_file, write_json
-from faceops.base.parallel import usable_cpus
-from faceops.base.progress import track
+from faceops.base.work import track, usable_cpus
 from faceops.config.params_file import read_params
 from faceops.embedding.backbones.mobilefacenet import sface_centre
 from faceops.embedding.embedder import Embedder, embed_crops

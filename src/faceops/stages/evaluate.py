@@ -4,7 +4,7 @@ from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file, write_file, write_json
-from faceops.base.parallel import usable_cpus
+from faceops.base.work import usable_cpus
 from faceops.config.params_file import read_params
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.release.bundle import Bundle

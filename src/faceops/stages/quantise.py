@@ -10,8 +10,7 @@ import numpy as np
 
 from faceops.base.figures import rounded
 from faceops.base.files import write_json
-from faceops.base.parallel import usable_cpus
-from faceops.base.progress import track
+from faceops.base.work import track, usable_cpus
 from faceops.config.params_file import read_params
 from faceops.config.sections import Params
 from faceops.faces.inference_session import open_session

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faceops.base.errors import UsageError
 from faceops.base.files import atomic_folder, write_json
-from faceops.base.parallel import usable_cpus
+from faceops.base.work import usable_cpus
 from faceops.config.params_file import read_params
 from faceops.dataset.expectations import check_photos, stop_on_hard_failures
 from faceops.dataset.importer import read_sources, write_sources

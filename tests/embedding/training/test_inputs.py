@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.locks import file_lock
+from faceops.base.files import file_lock
 from faceops.embedding.embedder import Embedder, InputStage, embed_crops
 from faceops.embedding.training import inputs as inputs_module
 from faceops.embedding.training.augmentation import Augmentation, augment

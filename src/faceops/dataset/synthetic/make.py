@@ -11,7 +11,7 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_csv, write_file
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.dataset.importer import SYNTHETIC, read_sources, write_sources
 from faceops.dataset.synthetic.encode import jpeg, png, png_chunk, png_header, stored_zlib
 from faceops.dataset.synthetic.generator import (

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.locks import file_lock
-from faceops.base.parallel import ordered_map, usable_cpus
-from faceops.base.progress import track
+from faceops.base.files import file_lock
+from faceops.base.work import ordered_map, track, usable_cpus
 from faceops.config.sections import Train
 from faceops.embedding.backbones.mobilefacenet import ConvUnit
 from faceops.embedding.embedder import Embedder, pixels_of

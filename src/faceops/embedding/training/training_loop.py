@@ -26,8 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.parallel import ordered_map
-from faceops.base.progress import track
+from faceops.base.work import ordered_map, track
 from faceops.config.sections import Train
 from faceops.embedding.backbones.build import build_backbone
 from faceops.embedding.backbones.mobilefacenet import load_sface

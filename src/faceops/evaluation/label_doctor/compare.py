@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.nearest import nearest_of_others
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.verification.normalisation import unit
 from faceops.verification.verifier import Verifier
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import csv_cell, csv_text, sha256_file, write_csv
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.dataset.manifest import is_photo_id
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.label_doctor.diagnose import Kind, Suspicion

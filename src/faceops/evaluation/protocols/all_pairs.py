@@ -14,7 +14,7 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import Roc, allowed_false_accepts
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people
 from faceops.verification.pairs import codes, impostor_blocks, row_blocks

@@ -18,8 +18,7 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import allowed_false_accepts, threshold_at
-from faceops.base.parallel import ordered_map
-from faceops.base.progress import track
+from faceops.base.work import ordered_map, track
 from faceops.evaluation.embedded_faces import EmbeddedFaces, release_threshold
 from faceops.evaluation.protocols.all_pairs import OVERSAMPLING, TopPairsCollector
 from faceops.evaluation.protocols.alterations import ALTERATIONS, Altered

@@ -21,7 +21,7 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import allowed_false_accepts
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.evaluation.embedded_faces import EmbeddedFaces, release_threshold
 from faceops.verification.bootstrap import pairs_interval, share_interval
 from faceops.verification.false_positive_identification import chance_named

@@ -13,9 +13,9 @@ import numpy as np
 
 from faceops.base.errors import ShortageError, shortage
 from faceops.base.files import sha256_file
-from faceops.base.parallel import ordered_map
 from faceops.base.reasons import Reason
 from faceops.base.stores import is_url
+from faceops.base.work import ordered_map
 from faceops.faces.find_faces import FaceFinder, find_in_bytes, find_in_photo
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.settings import IdentifySettings

@@ -21,8 +21,8 @@ import onnxruntime
 
 import faceops
 from faceops.base.errors import FaceOpsError, printable
-from faceops.base.parallel import DeviceChoice
 from faceops.base.stores import is_url, shown
+from faceops.base.work import DeviceChoice
 from faceops.faces.find_faces import FaceFinder
 from faceops.identification.engine.extract import GROUP, FaceExtractor, extract_all, new_photos
 from faceops.identification.settings import IdentifySettings

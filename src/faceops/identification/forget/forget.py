@@ -11,11 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import valid_unicode
-from faceops.base.locks import folder_lock
-from faceops.base.parallel import ordered_map
-from faceops.base.progress import track
+from faceops.base.files import folder_lock, valid_unicode
 from faceops.base.stores import NoAnswerError, ObjectStore, is_url, shown
+from faceops.base.work import ordered_map, track
 from faceops.gallery.follow import locked_people
 from faceops.gallery.names import current_key, display_name, person_key
 from faceops.gallery.outputs import OutputFolders, declare_gone, has_content, output_folders

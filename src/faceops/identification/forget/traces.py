@@ -30,8 +30,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from faceops.base.errors import first_line
 from faceops.base.files import json_texts, valid_unicode
-from faceops.base.parallel import default_threads, ordered_map
-from faceops.base.progress import track
+from faceops.base.work import default_threads, ordered_map, track
 from faceops.gallery.backend import DECISIONS_FILE
 from faceops.gallery.names import person_key
 from faceops.identification.records.output_folder import is_report_page

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from faceops.base.parallel import ordered_map
 from faceops.base.reasons import KINDS, DecisionKind, Reason
+from faceops.base.work import ordered_map
 from faceops.faces.detector import Box
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.records import label_fonts

@@ -16,10 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.files import cache_folder, read_json_object, valid_unicode, write_json
-from faceops.base.locks import folder_lock
-from faceops.base.progress import track
+from faceops.base.files import (
+    cache_folder,
+    folder_lock,
+    read_json_object,
+    valid_unicode,
+    write_json,
+)
 from faceops.base.stores import ObjectStore, is_url, shown
+from faceops.base.work import track
 from faceops.identification.metrics import METRICS_FILE
 from faceops.identification.records import output_folder
 

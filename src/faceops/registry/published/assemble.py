@@ -13,7 +13,7 @@ from typing import TypedDict
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import replace_folder, sha256_file
-from faceops.base.parallel import DeviceChoice
+from faceops.base.work import DeviceChoice
 from faceops.dataset.names import name_key
 from faceops.registry import published
 from faceops.registry.published import FILES, PUBLISHED, published_folder

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import read_json_object, sha256_file, write_file, write_json
-from faceops.base.parallel import usable_cpus
+from faceops.base.work import usable_cpus
 from faceops.faces.detector import with_symbolic_size
 from faceops.faces.inference_session import open_session
 from faceops.registry.published import FILES, PARTS_FILE, PEOPLE_FILE

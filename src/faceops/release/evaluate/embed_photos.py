@@ -16,11 +16,9 @@ from typing import Any
 import numpy as np
 
 from faceops.base.errors import FaceOpsError, UsageError, printable
-from faceops.base.files import sha256_file, write_csv
-from faceops.base.locks import folder_lock
-from faceops.base.parallel import ordered_map
-from faceops.base.progress import track
+from faceops.base.files import folder_lock, sha256_file, write_csv
 from faceops.base.reasons import Reason
+from faceops.base.work import ordered_map, track
 from faceops.dataset.manifest import QUARANTINE_FILE, read_quarantine
 from faceops.dataset.names import is_well_formed, name_key
 from faceops.dataset.validate import HashedPhoto, find_duplicates

@@ -13,7 +13,7 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import rounded
-from faceops.base.progress import track
+from faceops.base.work import track
 from faceops.config.sections import Params
 from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.base import parallel
+from faceops.base import work
 
 
 @pytest.mark.parametrize(
@@ -30,19 +30,19 @@ def test_the_limit_of_a_container_counts(
     for name, content in files.items():
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / name).write_text(content + "\n")
-    monkeypatch.setattr(parallel, "CGROUP", tmp_path / "cgroup")
-    monkeypatch.setattr(parallel, "OWN_CGROUP", tmp_path / "own")
+    monkeypatch.setattr(work, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(work, "OWN_CGROUP", tmp_path / "own")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
-    assert parallel.usable_cpus() == expected
+    assert work.usable_cpus() == expected
 
 
 def test_affinity_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_cgroup_limits", lambda: [math.inf])
+    monkeypatch.setattr(work, "_cgroup_limits", lambda: [math.inf])
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5}, raising=False)
-    assert parallel.usable_cpus() == 2
+    assert work.usable_cpus() == 2
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert parallel.usable_cpus() == 64
+    assert work.usable_cpus() == 64
 
 
 def test_no_code_counts_the_cpus_of_the_machine(repository: Path) -> None:
@@ -50,4 +50,4 @@ def test_no_code_counts_the_cpus_of_the_machine(repository: Path) -> None:
     folders = ("src", "flows", "benchmarks", "experiments")
     files = [path for folder in folders for path in (repository / folder).rglob("*.py")]
     users = [path.name for path in files if "cpu_count" in path.read_text("utf-8")]
-    assert users == ["parallel.py"]
+    assert users == ["work.py"]

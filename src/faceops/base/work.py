@@ -1,13 +1,19 @@
-"""Devices, the CPUs that this process may use, and an ordered map over threads."""
+"""Work on many items: the devices, CPUs and threads for it, and its progress."""
 
 import math
 import mmap
 import os
+import sys
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
+
+from tqdm import tqdm
 
 from faceops.base.errors import shortage
 
@@ -124,3 +130,61 @@ def ordered_map(
             yield next_result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+LOG_EVERY_S = 10.0
+
+# The work and its finished share, 0 to 1.
+Listener = Callable[[str, float], None]
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def progress_to(listener: Listener) -> Iterator[None]:
+    """Report to `listener` the progress of all work with a known total, in this thread."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def track(
+    items: Iterable[Item],
+    what: str,
+    total: int | None = None,
+    after_s: float = 0,
+    size: Callable[[Item], int] = lambda item: 1,
+) -> Iterator[Item]:
+    """Yield `items`, showing the progress of the work named `what` on stderr.
+
+    On a terminal the bar appears after `after_s` seconds, in a log a line each ten. An item counts
+    for `size` of `total`.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    listener, is_terminal = _listener.get(), sys.stderr.isatty()
+    start = last = time.monotonic()
+    count = 0
+    with tqdm(
+        desc=what,
+        total=total,
+        leave=False,
+        dynamic_ncols=True,
+        delay=after_s,
+        disable=not is_terminal,
+    ) as bar:
+        for item in items:
+            yield item
+            count += size(item)
+            bar.update(size(item))
+            if listener and total:
+                listener(what, min(count / total, 1.0))
+            now = time.monotonic()
+            if not is_terminal and now - last >= LOG_EVERY_S:
+                last = now
+                of = f"/{total}" if total else ""
+                rate = f"{count / (now - start):.1f}/s"
+                print(f"{what}: {count}{of} ({rate})", file=sys.stderr, flush=True)
+    if not is_terminal and (took := time.monotonic() - start) >= LOG_EVERY_S:
+        print(f"{what}: {count} done in {took:.0f} s", file=sys.stderr, flush=True)
