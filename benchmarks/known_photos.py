@@ -29,8 +29,7 @@ from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.found_photo import FACE, FoundPhoto
-from faceops.identification.state.photo_block import Extraction
+from faceops.identification.state.photo_block import FACE, Extraction, FoundPhoto
 from faceops.identification.state.presence import source_file
 from faceops.identification.state.schema import method_of
 from faceops.registry.published.assemble import load_published

@@ -8,8 +8,7 @@ import numpy as np
 from faceops.base.reasons import REASONS, Reason
 from faceops.identification.engine.album_search import Ranked
 from faceops.identification.engine.decide import Decisions
-from faceops.identification.state.found_photo import FACE, FoundPhoto
-from faceops.identification.state.photo_block import Extraction, PhotoBlock
+from faceops.identification.state.photo_block import FACE, Extraction, FoundPhoto, PhotoBlock
 from faceops.identification.state.presence import SourceFile
 from faceops.identification.unknown.numbers import FaceKey, Grouping, open_groups
 from faceops.verification.verifier import sigmoid

@@ -14,7 +14,7 @@ import pytest
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
-from faceops.identification.state.found_photo import FACE
+from faceops.identification.state.photo_block import FACE
 from faceops.identification.summary import Summary
 from faceops.release.bundle import Bundle
 from tests.conftest import copy_album, made_once

@@ -11,8 +11,7 @@ import numpy as np
 from faceops.base.reasons import Reason
 from faceops.identification.engine.decide import Decisions, NamedBlock
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.found_photo import FACE, thumbnail
-from faceops.identification.state.photo_block import PhotoBlock
+from faceops.identification.state.photo_block import FACE, PhotoBlock, thumbnail
 from faceops.identification.state.schema import Method, connect, transaction
 from faceops.identification.summary import AlbumEstimate, Summary
 

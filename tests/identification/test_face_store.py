@@ -26,8 +26,7 @@ from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL, IdentifySettings
 from faceops.identification.state import schema
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.found_photo import FACE, decode_crop, encode_crop
-from faceops.identification.state.photo_block import Extraction
+from faceops.identification.state.photo_block import FACE, Extraction, decode_crop, encode_crop
 from faceops.identification.state.presence import SourceFile, source_file
 from faceops.identification.state.schema import Method, method_of
 from faceops.identification.summary import Timer

@@ -20,10 +20,9 @@ from faceops.identification.engine.decide import Decisions, NamedBlock
 from faceops.identification.records.records import RunOrigin, open_writers
 from faceops.identification.repair import check_output, repair_output
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.found_photo import add_place
 from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.presence import source_file
-from faceops.identification.state.schema import Method, connect, open_state
+from faceops.identification.state.schema import Method, add_place, connect, open_state
 from faceops.identification.unknown.numbers import FaceKey
 from tests.identification.columns import block, number_groups
 from tests.identification.columns import photo as one_face

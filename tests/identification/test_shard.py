@@ -29,10 +29,9 @@ from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.state import shards
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.found_photo import add_place
 from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.presence import PhotoList, SourceFile
-from faceops.identification.state.schema import Method, method_of, open_state
+from faceops.identification.state.schema import Method, add_place, method_of, open_state
 from faceops.release.bundle import Bundle
 from tests.identification.columns import photo
 from tests.identification.conftest import count, rows_of

@@ -23,7 +23,7 @@ from faceops.identification.forget.forget import forget_person
 from faceops.identification.repair import check_output
 from faceops.identification.state import schema
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.found_photo import FACE
+from faceops.identification.state.photo_block import FACE
 from faceops.identification.state.schema import Method
 from faceops.release.contract import read_release
 

@@ -28,7 +28,7 @@ from faceops.gallery.check import NOTHING, Finding, Repair, backup_folder
 from faceops.identification.records import output_folder
 from faceops.identification.records.records import read_columns
 from faceops.identification.records.records import schema as record_schema
-from faceops.identification.state import found_photo, schema
+from faceops.identification.state import photo_block, schema
 from faceops.identification.unknown.numbers import create_tables
 
 _PLACES = "forgotten_places"
@@ -166,9 +166,9 @@ def _copy_rows(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> 
 
 def _add_places(db: sqlite3.Connection, places: Iterator[tuple[str, Box]]) -> None:
     for photo_id, box in places:
-        known = found_photo.places_in(db, [photo_id]).get(photo_id, [])
+        known = schema.places_in(db, [photo_id]).get(photo_id, [])
         if not any(box_overlap(box, one) >= SAME_BOX for one in known):
-            found_photo.add_place(db, photo_id, box, _REPAIRED)
+            schema.add_place(db, photo_id, box, _REPAIRED)
 
 
 def _flagged_places(old: sqlite3.Connection) -> Iterator[tuple[str, Box]]:
@@ -182,7 +182,7 @@ def _flagged_places(old: sqlite3.Connection) -> Iterator[tuple[str, Box]]:
                 yield photo_id, tuple(box)
             return
         for photo_id, content in old.execute("SELECT photo_id, faces FROM photos"):
-            faces = np.frombuffer(content, found_photo.FACE)
+            faces = np.frombuffer(content, photo_block.FACE)
             for box in faces["box"][faces["forgotten"]].tolist():
                 yield photo_id, tuple(box)
 

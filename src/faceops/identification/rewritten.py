@@ -15,8 +15,7 @@ from faceops.faces.detector import SAME_BOX, best_overlap
 from faceops.gallery.decisions import Decisions, scaled_box
 from faceops.gallery.journal import Action, Entry, Journal, new_batch
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.found_photo import FoundPhoto
-from faceops.identification.state.photo_block import PhotoBlock
+from faceops.identification.state.photo_block import FoundPhoto, PhotoBlock
 
 # A photo is the same if one face is, at its place: by embedding, and by the correlation of the
 # pixels of its thumbnail. Measured on LFW's photos of 250 pixels: 109 of 110 that were saved in

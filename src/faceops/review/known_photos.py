@@ -16,7 +16,7 @@ from faceops.gallery.decisions import SAME_PLACE
 from faceops.gallery.outputs import output_folders
 from faceops.gallery.storage import GalleryPlace
 from faceops.identification.records.output_folder import STATE_FILE
-from faceops.identification.state.found_photo import FACE
+from faceops.identification.state.photo_block import FACE
 from faceops.identification.state.schema import SCHEMA_VERSION, state_errors
 from faceops.photos.open_photo import Photo
 from faceops.photos.pixels import part_of

@@ -20,8 +20,7 @@ from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.latest_run import LatestRun, latest_run
 from faceops.identification.records.output_folder import FACES_FILE, STATE_FILE, UNKNOWN_FILE
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.found_photo import FoundPhoto
-from faceops.identification.state.photo_block import Extraction, PhotoBlock
+from faceops.identification.state.photo_block import Extraction, FoundPhoto, PhotoBlock
 from faceops.identification.state.schema import method_of
 from faceops.identification.unknown.unknown_people import unknown_number
 from faceops.release.bundle import Bundle

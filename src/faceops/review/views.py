@@ -14,7 +14,7 @@ from faceops.gallery import history as histories
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.names import paths_shown_as, person_key
 from faceops.gallery.storage import GalleryPlace
-from faceops.identification.state.found_photo import THUMBNAIL_SIZE
+from faceops.identification.state.photo_block import THUMBNAIL_SIZE
 from faceops.identification.unknown.unknown_people import unknown_number
 from faceops.photos.open_photo import Photo, open_photo
 from faceops.photos.pixels import image_of, part_of

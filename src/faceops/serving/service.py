@@ -18,8 +18,7 @@ from faceops.identification.engine.album_search import AlbumSearch
 from faceops.identification.engine.decide import Decisions, NamedBlock, NamingRule, name_faces
 from faceops.identification.records.records import RunOrigin, records_of
 from faceops.identification.settings import MAX_DETAIL
-from faceops.identification.state.found_photo import FoundPhoto
-from faceops.identification.state.photo_block import Extraction, PhotoBlock
+from faceops.identification.state.photo_block import Extraction, FoundPhoto, PhotoBlock
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import PhotoError, check_length
 from faceops.release import served_interface as interface

@@ -20,8 +20,12 @@ from faceops.faces.find_faces import FaceFinder, find_in_bytes, find_in_photo
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.face_store import NO_PHOTO, FaceStore, StoredPhoto
-from faceops.identification.state.found_photo import FoundPhoto, forgotten_faces
-from faceops.identification.state.photo_block import Extraction, PhotoBlock
+from faceops.identification.state.photo_block import (
+    Extraction,
+    FoundPhoto,
+    PhotoBlock,
+    forgotten_faces,
+)
 from faceops.identification.state.presence import PhotoList, SourceFile, source_file
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Timer

@@ -7,8 +7,7 @@ import numpy as np
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.names import person_key
 from faceops.gallery.store import Gallery
-from faceops.identification.state.found_photo import FACE
-from faceops.identification.state.photo_block import PhotoBlock
+from faceops.identification.state.photo_block import FACE, PhotoBlock
 
 NOBODY = -1
 UNNAMED = -2  # a person without a name: the face is one of a group of unknown faces

@@ -30,8 +30,7 @@ from faceops.identification.sidecars import (
     names_of_ours,
     remove_person,
 )
-from faceops.identification.state.found_photo import new_mark, remove_mark
-from faceops.identification.state.schema import open_state
+from faceops.identification.state.schema import new_mark, open_state, remove_mark
 from faceops.photos.sidecar_place import SidecarPlaces
 from faceops.photos.walk import SIDECAR
 from faceops.photos.xmp import XmpDocument, read_sidecar, sidecar_bytes

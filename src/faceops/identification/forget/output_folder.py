@@ -25,9 +25,9 @@ from faceops.identification.records import output_folder
 from faceops.identification.records.drawings import drawn_path
 from faceops.identification.records.records import read_columns
 from faceops.identification.report.pages import people_on
-from faceops.identification.state.found_photo import FACE, add_place
+from faceops.identification.state.photo_block import FACE
 from faceops.identification.state.presence import drop_missing
-from faceops.identification.state.schema import connect, open_state, state_errors
+from faceops.identification.state.schema import add_place, connect, open_state, state_errors
 from faceops.identification.state.shards import remove_shards
 from faceops.identification.unknown.numbers import FaceKey, forget_numbers
 

@@ -32,7 +32,7 @@ from faceops.identification.report.rows import (
     shown_people,
 )
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.found_photo import thumbnail
+from faceops.identification.state.photo_block import thumbnail
 from faceops.identification.summary import Summary, promise
 
 if TYPE_CHECKING:

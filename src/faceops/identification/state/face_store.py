@@ -22,9 +22,14 @@ import numpy as np
 
 from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
-from faceops.identification.state import found_photo, presence, schema
-from faceops.identification.state.found_photo import FACE, NOT_EMBEDDED, NOT_MEASURED, FoundPhoto
-from faceops.identification.state.photo_block import Extraction
+from faceops.identification.state import photo_block, presence, schema
+from faceops.identification.state.photo_block import (
+    FACE,
+    NOT_EMBEDDED,
+    NOT_MEASURED,
+    Extraction,
+    FoundPhoto,
+)
 from faceops.identification.state.presence import SourceFile
 from faceops.photos.formats import PhotoLimits, decoder_id
 from faceops.photos.pixels import scaled_side
@@ -221,7 +226,7 @@ class FaceStore:
             rows = db.execute(
                 "SELECT face_index, crop FROM pictures WHERE photo=? AND crop IS NOT NULL", (photo,)
             ).fetchall()
-        decoded = ((index, found_photo.decode_crop(webp)) for index, webp in rows)
+        decoded = ((index, photo_block.decode_crop(webp)) for index, webp in rows)
         return {index: crop for index, crop in decoded if crop is not None}
 
     def thumbnails(self, faces: Collection[tuple[str, int]]) -> dict[tuple[str, int], bytes]:
@@ -242,7 +247,7 @@ class FaceStore:
     def forgotten_places(self, photo_ids: Sequence[str]) -> dict[str, list[Box]]:
         """Return the boxes of forgotten faces by photo, whatever finder found them."""
         with self._reading() as db:
-            return found_photo.places_in(db, photo_ids)
+            return schema.places_in(db, photo_ids)
 
     def save(self, extractions: Iterable[Extraction], keep_crops: bool = False) -> None:
         """Store photos with their embeddings, and with `keep_crops` the crops of opened ones.
@@ -274,8 +279,8 @@ class FaceStore:
                     )
                 if photo_id is None or not (one.opened or one.reembedded):
                     continue
-                places = found_photo.places_in(db, [photo_id]).get(photo_id, ())
-                photo = one.photo.without(found_photo.forgotten_faces(one.photo, places))
+                places = schema.places_in(db, [photo_id]).get(photo_id, ())
+                photo = one.photo.without(photo_block.forgotten_faces(one.photo, places))
                 self._save_photo(photo, pictures if one.opened else None)
 
     def stored(self) -> Iterator[tuple[SourceFile, FoundPhoto, Pictures]]:
@@ -400,7 +405,7 @@ class FaceStore:
 
 
 def _pictures(crop: np.ndarray, keep_crop: bool) -> tuple[bytes, bytes | None]:
-    return found_photo.thumbnail(crop), found_photo.encode_crop(crop) if keep_crop else None
+    return photo_block.thumbnail(crop), photo_block.encode_crop(crop) if keep_crop else None
 
 
 def _marks(values: Sequence[object]) -> str:

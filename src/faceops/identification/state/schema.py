@@ -8,9 +8,11 @@ import contextlib
 import hashlib
 import itertools
 import json
+import secrets
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +20,10 @@ from typing import NamedTuple
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.faces.detector import Box
 from faceops.faces.quality import QUALITY_VERSION
 from faceops.faces.tiles import DETAIL_VERSION
-from faceops.identification.state.found_photo import FACE
+from faceops.identification.state.photo_block import FACE
 from faceops.release.contract import EMBEDDER, Release
 
 BUSY_S = 60.0  # how long to wait for another process that writes
@@ -226,6 +229,43 @@ def open_state(path: Path) -> Iterator[sqlite3.Connection]:
     with state_errors(path), contextlib.closing(connect(path)) as db, transaction(db):
         prepare_tables(db)
         yield db
+
+
+# The place of a forgotten face, a box in a photo's bytes, is kept when the photo is gone and when
+# another method finds the faces again. It does not say whose face it was: each forgetting has a
+# random mark, by which its places can be given back.
+
+
+def new_mark() -> str:
+    """Return the mark of one forgetting."""
+    return secrets.token_hex(4)
+
+
+def add_place(db: sqlite3.Connection, photo_id: str, box: Box, mark: str) -> None:
+    """Note that the face at `box` was forgotten."""
+    db.execute("INSERT INTO forgotten_places VALUES (?, ?, ?, ?, ?, ?)", (photo_id, *box, mark))
+
+
+def places_in(db: sqlite3.Connection, photo_ids: Sequence[str]) -> dict[str, list[Box]]:
+    """Return the boxes of forgotten faces by photo."""
+    boxes: dict[str, list[Box]] = defaultdict(list)
+    for photo_id, x, y, width, height in db.execute(
+        "SELECT photo_id, x, y, width, height FROM forgotten_places "
+        f"WHERE photo_id IN ({','.join('?' * len(photo_ids))})",
+        photo_ids,
+    ):
+        boxes[photo_id].append((x, y, width, height))
+    return boxes
+
+
+def remove_mark(db: sqlite3.Connection, mark: str) -> int:
+    """Give back the faces forgotten under `mark`; return the number of places.
+
+    Their photos are dropped, so that the next run opens them and finds the faces again.
+    """
+    photos = "SELECT photo_id FROM forgotten_places WHERE mark=?"
+    db.execute(f"DELETE FROM photos WHERE photo_id IN ({photos})", (mark,))
+    return db.execute("DELETE FROM forgotten_places WHERE mark=?", (mark,)).rowcount
 
 
 _REPAIR = (

@@ -26,8 +26,7 @@ from faceops.base.files import read_json_object, write_file
 from faceops.base.reasons import Reason
 from faceops.base.stores import ObjectStore, is_url, shown
 from faceops.identification.state.face_store import FaceStore, Pictures
-from faceops.identification.state.found_photo import FACE, NOT_EMBEDDED, FoundPhoto
-from faceops.identification.state.photo_block import Extraction
+from faceops.identification.state.photo_block import FACE, NOT_EMBEDDED, Extraction, FoundPhoto
 from faceops.identification.state.presence import SourceFile
 
 # `faces`: an array of type `FACE`; `embeddings`: float32 (F, D); `lengths`: float32 (F,);
