@@ -131,9 +131,8 @@ check: lint ## Check style and types, then run the fast tests: 90 seconds on two
 test: lint ## Check style and types, then run all tests, WORKERS=2 at a time
 	@$(QUIETLY) OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadgroup
 
-container-test: setup ## Build the images and run them, and what the compose files start: LFW=DIR
+container-test: setup ## Build the images and run them: LFW=DIR
 	@$(QUIETLY) python -m benchmarks.containers --lfw "$(LFW)"
-	@$(QUIETLY) python -m benchmarks.compose --lfw "$(LFW)"
 
 lint: setup ## Check style and types
 	@ruff check .

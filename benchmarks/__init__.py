@@ -1,52 +1,55 @@
 """Speed and memory compared with the plain way or with another tool, as ratios."""
 
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+ROOT = Path(__file__).resolve().parent.parent
 FACEOPS = (sys.executable, "-m", "faceops.cli")
 
 
 class Timed(NamedTuple):
-    """A finished command: wall time, peak memory of its largest process, stdout, wait status.
+    """What a finished command printed and took.
 
-    `cpu_seconds` are those of the command and its children.
+    `cpu_seconds` are those of the command and its children, `peak_mib` is the peak memory of the
+    largest process of these.
     """
 
     seconds: float
     peak_mib: float
     output: str
-    status: int
     cpu_seconds: float
 
 
-def timed(*command: str | Path, kill_after: float | None = None) -> Timed:
+def timed(*command: str | Path) -> Timed:
     """Run a command and measure it; exit if it fails.
 
-    `kill_after` sends SIGKILL after that many seconds, which is no failure. Bytecode is cached as
-    on a user's machine, whatever PYTHONDONTWRITEBYTECODE says.
+    Bytecode is cached as on a user's machine, whatever PYTHONDONTWRITEBYTECODE says.
     """
     environment = dict(os.environ)
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
-    timer = threading.Timer(kill_after or 0, process.kill)
-    if kill_after is not None:
-        timer.start()
     with process.stdout:
         output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
-    timer.cancel()
-    if status and (kill_after is None or status != signal.SIGKILL):
+    if status:
         sys.exit(f"{' '.join(map(str, command))} failed with status {status}")
     cpu = usage.ru_utime + usage.ru_stime
-    return Timed(time.monotonic() - started, usage.ru_maxrss / 1024, output, status, cpu)
+    return Timed(time.monotonic() - started, usage.ru_maxrss / 1024, output, cpu)
+
+
+def output(*command: str | Path) -> str:
+    """Return what a command prints, or exit with the end of its messages."""
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        text = (done.stdout + done.stderr)[-3000:]
+        sys.exit(f"{command[0]} {command[1]} failed with status {done.returncode}:\n{text}")
+    return done.stdout
 
 
 def peak_mib() -> float:

@@ -7,9 +7,7 @@ Python. Commands run by chroot in the image's files, as a user whom the image do
 read-only root and without a network. Sizes are those of the files, in units of 1,000,000 bytes.
 """
 
-import argparse
 import csv
-import io
 import json
 import os
 import shutil
@@ -17,17 +15,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks import FACEOPS, timed
+from benchmarks import FACEOPS, ROOT, output, timed
+from experiments import parser
 
 BASE = "docker.io/library/python:3.12-slim"
 LIMIT_MB = 500  # of the target `identify`
 USER = "12345:12345"
-ROOT = Path(__file__).resolve().parent.parent
 MEMORY = Path("tmpfs")  # in place of a folder that is mounted
 PEOPLE = 5  # enrolled by one photo each, found on another
 COMMANDS = {  # of each target, after its health check
@@ -43,15 +41,6 @@ WRITABLE = {
 }
 
 
-def output(*command: str | Path) -> str:
-    """Return what a command prints, or exit with the end of its messages."""
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    if done.returncode:
-        text = (done.stdout + done.stderr)[-3000:]
-        sys.exit(f"{command[0]} {command[1]} failed with status {done.returncode}:\n{text}")
-    return done.stdout
-
-
 class Containers:
     """Builds by buildah, and runs by chroot in the files of containers that nobody else uses."""
 
@@ -65,21 +54,15 @@ class Containers:
         """Build a target of the Dockerfile, with the certificates and settings of this machine."""
         pull = ["buildah", "pull", BASE]
         if not self.has(BASE) and subprocess.run(pull, capture_output=True).returncode:
-            self.make_debian(BASE, "bookworm", "python3-venv,python3-pip,ca-certificates,tzdata")
+            self.make_base()
         with tempfile.NamedTemporaryFile("w") as settings:
             settings.write("system-certs = true\n")
             settings.flush()
             mounts = [f"--volume={settings.name}:/etc/uv/uv.toml:ro"]
             for path in ("/etc/ssl/certs", "/etc/pip.conf", "/etc/resolv.conf"):
                 mounts += [f"--volume={path}:{path}:ro"] if Path(path).exists() else []
-            options = [
-                "--layers",
-                "--format=docker",
-                "--network=host",
-                *mounts,
-                f"--target={target}",
-            ]
-            output("buildah", "bud", *options, f"--tag={image}", ".")
+            options = ["--layers", "--format=docker", "--network=host", *mounts]
+            output("buildah", "bud", *options, f"--target={target}", f"--tag={image}", ".")
 
     @staticmethod
     def has(image: str) -> bool:
@@ -87,14 +70,15 @@ class Containers:
         return image in output("buildah", "images", "--format={{.Name}}:{{.Tag}}").split()
 
     @staticmethod
-    def make_debian(image: str, suite: str, packages: str) -> None:
-        """Make an image with packages of Debian, without documents, translations and lists."""
+    def make_base() -> None:
+        """Make BASE with packages of Debian, without documents, translations and lists."""
         container = output("buildah", "from", "scratch").strip()
         with tempfile.TemporaryDirectory() as tree:
             # In memory, since dpkg waits for the disk after each file.
             output("mount", "-t", "tmpfs", "tmpfs", tree)
             try:
-                output("debootstrap", "--variant=minbase", f"--include={packages}", suite, tree)
+                packages = "--include=python3-venv,python3-pip,ca-certificates,tzdata"
+                output("debootstrap", "--variant=minbase", packages, "bookworm", tree)
                 for name in ("doc", "man", "locale", "info"):
                     shutil.rmtree(Path(tree, "usr/share", name))
                 for name in ("cache/apt", "lib/apt/lists"):
@@ -106,7 +90,7 @@ class Containers:
             finally:
                 output("umount", tree)
         output("buildah", "config", "--env=PATH=/usr/local/bin:/usr/sbin:/usr/bin", container)
-        output("buildah", "commit", "--rm", container, image)
+        output("buildah", "commit", "--rm", container, BASE)
 
     @staticmethod
     @cache
@@ -134,29 +118,22 @@ class Containers:
         sizes = sorted((row.split("\t") for row in rows.splitlines()), key=lambda row: -int(row[0]))
         return ", ".join(f"{Path(path).name} {size}" for size, path in sizes[1 : count + 1])
 
-    def command(
-        self,
-        image: str,
-        words: Sequence[str],
-        mounts: Mapping[str, Path],
-        user: str = USER,
-        variables: Iterable[str] = (),
-    ) -> list[str]:
+    def command(self, image: str, words: Sequence[str], mounts: Mapping[str, Path]) -> list[str]:
         """Return the command that runs words in an image with a read-only root.
 
-        `mounts` are folders and files by their places inside; the first is the working directory.
+        `mounts` are folders by their places inside; the first is the working directory.
         """
         root = self.root(image)
         steps = [f"mount --bind {root} {root}"]
         for place, path in mounts.items():
             inner = Path(f"{root}{place}")
-            inner.touch() if path.is_file() else inner.mkdir(parents=True, exist_ok=True)
+            inner.mkdir(parents=True, exist_ok=True)
             memory = "-t tmpfs -o mode=1777,noexec,nosuid,nodev tmpfs"
             steps.append(f"mount {memory if path == MEMORY else f'--bind {path}'} {inner}")
         steps += [f"mount -t proc proc {root}/proc", f"mount --rbind /dev {root}/dev"]
         steps += [f"mount -o remount,bind,ro {root}", 'exec "$@"']
-        settings = ["-i", f"--chdir={next(iter(mounts))}", *self.config(image)["Env"], *variables]
-        chroot = ["setpriv", "--no-new-privs", "chroot", f"--userspec={user}", str(root)]
+        settings = ["-i", f"--chdir={next(iter(mounts))}", *self.config(image)["Env"]]
+        chroot = ["setpriv", "--no-new-privs", "chroot", f"--userspec={USER}", str(root)]
         shell = ["unshare", "--mount", "sh", "-ec", "\n".join(steps), "sh"]
         return [*shell, *chroot, "env", *settings, *words]
 
@@ -166,11 +143,11 @@ class Containers:
             output("buildah", "rm", container)
 
 
-def copy_album(lfw: Path, here: Path, people: int) -> dict[str, str]:
+def copy_album(lfw: Path, here: Path) -> dict[str, str]:
     """Put photos of people into `people` and others into `photos`; return who is on the latter."""
     expected = {}
     folders = [path for path in sorted(lfw.iterdir()) if len(list(path.iterdir())) > 2]
-    for folder in folders[:people]:
+    for folder in folders[:PEOPLE]:
         first, second, *_ = sorted(folder.iterdir())
         for source, place in ((first, here / "people" / folder.name), (second, here / "photos")):
             place.mkdir(parents=True, exist_ok=True)
@@ -179,20 +156,12 @@ def copy_album(lfw: Path, here: Path, people: int) -> dict[str, str]:
     return expected
 
 
-def wrong_names(faces_csv: str, expected: Mapping[str, str]) -> list[str]:
-    """Return a sentence if the records name others than expected."""
-    rows = [row for row in csv.DictReader(io.StringIO(faces_csv)) if row["person"]]
-    found = {Path(row["photo_path"]).name: row["person"] for row in rows}
-    print(f"{len(found.items() & expected.items())} of {len(expected)} people named")
-    return [] if found == expected else [f"named {found}, not {expected}"]
-
-
 def check(containers: Containers, target: str, image: str, here: Path, lfw: Path) -> list[str]:
     """Run a target's commands in a folder, and print what they take; return what is wrong."""
     if target == "rebuild":
         output("git", "clone", "--quiet", ROOT, here)
         subprocess.run([*FACEOPS, "data", "synthetic"], cwd=here, check=True)
-    expected = copy_album(lfw, here, PEOPLE) if target == "identify" else {}
+    expected = copy_album(lfw, here) if target == "identify" else {}
     output("chown", "-R", USER, here)
     mounts = {"/here": here, **dict.fromkeys(WRITABLE[target], MEMORY)}
     health = " ".join(containers.config(image)["Healthcheck"]["Test"][1:])
@@ -203,7 +172,10 @@ def check(containers: Containers, target: str, image: str, here: Path, lfw: Path
         print(f", {took.peak_mib:5.0f} MiB", flush=True)
     problems = []
     if expected:
-        problems += wrong_names((here / "found/faces.csv").read_text("utf-8"), expected)
+        with (here / "found/faces.csv").open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["person"]]
+        found = {Path(row["photo_path"]).name: row["person"] for row in rows}
+        problems += [f"named {found}, not {expected}"] if found != expected else []
     for place in ("/opt/faceops", "/home", "/etc"):
         write = containers.command(image, ["touch", f"{place}/written"], mounts)
         if not subprocess.run(write, capture_output=True).returncode:
@@ -213,10 +185,10 @@ def check(containers: Containers, target: str, image: str, here: Path, lfw: Path
 
 def main() -> None:
     """Build the targets, measure, and exit with what is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lfw", type=Path, required=True, help="a folder for each person")
-    parser.add_argument("--targets", nargs="+", choices=COMMANDS, default=list(COMMANDS))
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--lfw", type=Path, required=True, help="a folder for each person")
+    options.add_argument("--targets", nargs="+", choices=COMMANDS, default=list(COMMANDS))
+    args = options.parse_args()
     containers, problems = Containers(), []
     try:
         for target in args.targets:

@@ -18,7 +18,6 @@ faceops. Time is of whole commands, ours of `enrol` and `identify` together, and
 as the peers encode the known people too. On busy cores only CPU time counts.
 """
 
-import argparse
 import csv
 import os
 import shutil
@@ -35,6 +34,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from benchmarks import FACEOPS, Timed, timed
+from experiments import parser
 from faceops.base.work import usable_cpus
 from faceops.release.export import assemble
 
@@ -212,21 +212,19 @@ def compare(folder: Path, tools: dict[str, Tool], repeats: int) -> None:
 
 def main() -> None:
     """Copy the photos and compare on all, on some in turns, and on enlarged ones."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--root", type=Path, default=Path(), help="where `dvc repro` ran")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--sets", nargs="+", default=["all", "some", "large"])
-    parser.add_argument("--face-recognition", metavar="COMMAND")
-    parser.add_argument("--deepface", metavar="PYTHON")
+    options = parser(__doc__)
+    options.add_argument("--root", type=Path, default=Path(), help="where `dvc repro` ran")
+    options.add_argument("--out", type=Path, required=True)
+    options.add_argument("--sets", nargs="+", default=["all", "some", "large"])
+    options.add_argument("--face-recognition", metavar="COMMAND")
+    options.add_argument("--deepface", metavar="PYTHON")
     models = ("SFace opencv", "SFace yunet")
-    parser.add_argument("--models", nargs="+", default=models, metavar="'MODEL DETECTOR'")
-    parser.add_argument("--photos", type=int, default=200, help="of the sets some and large")
-    parser.add_argument("--repeats", type=int, default=3, help="of the sets some and large")
-    args = parser.parse_args()
+    options.add_argument("--models", nargs="+", default=models, metavar="'MODEL DETECTOR'")
+    options.add_argument("--photos", type=int, default=200, help="of the sets some and large")
+    options.add_argument("--repeats", type=int, default=3, help="of the sets some and large")
+    args = options.parse_args()
     if args.out.exists():
-        parser.error(f"{args.out} exists; name another folder with --out.")
+        options.error(f"{args.out} exists; name another folder with --out.")
     bundle = assemble(args.root, args.out / "bundle")
     tools = {
         "faceops": faceops("--model", "published"),

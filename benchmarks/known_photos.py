@@ -12,7 +12,6 @@ runs: seconds, CPU seconds and peak memory of whole commands: decisions, rows, g
 people, report. page: opening, lists, a key, a bulk, all decided anew.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import FACEOPS, timed
+from experiments import parser
 from faceops.base.work import track
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.store import Gallery
@@ -179,15 +179,13 @@ def whose(faces: int, album: int) -> np.ndarray:
 
 def main() -> None:
     """Make the album and the galleries, then one table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("table", choices=("runs", "page"))
-    parser.add_argument("--work", type=Path, required=True, help="a new folder")
-    parser.add_argument("--faces", type=int, help="runs: 100000; page: 20000")
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("table", choices=("runs", "page"))
+    options.add_argument("--work", type=Path, required=True, help="a new folder")
+    options.add_argument("--faces", type=int, help="runs: 100000; page: 20000")
+    args = options.parse_args()
     if args.work.exists():
-        parser.error(f"{args.work} exists; name another folder")
+        options.error(f"{args.work} exists; name another folder")
     work, bundle = args.work, load_published(1)
     faces = args.faces or (100_000 if args.table == "runs" else 20_000)
     photos = found_photos(made_up_faces(bundle, whose(faces, faces)))

@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import FACEOPS, timed
+from benchmarks import FACEOPS, output, timed
 from benchmarks.cluster import (
     BUCKET,
     MODEL,
@@ -42,7 +42,7 @@ from benchmarks.cluster import (
     copy_gallery,
     rows,
 )
-from benchmarks.containers import output
+from experiments import parser
 from tests.postgres_server import PostgresServer
 
 STORE_S, POSTGRES_S = 30, 10
@@ -302,18 +302,16 @@ TABLES = {"rows": same_rows, "speed": speed, "failures": failures}
 
 def main() -> int:
     """Make the album and the undisturbed run, then one table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--lfw", type=Path, required=True, help="the folder lfw-deepfunneled")
+    options = parser(__doc__)
+    options.add_argument("--lfw", type=Path, required=True, help="the folder lfw-deepfunneled")
     text = "a new folder; for the table failures also that of an earlier call, which has the photos"
-    parser.add_argument("--out", type=Path, required=True, help=text)
-    parser.add_argument("--table", choices=TABLES, required=True)
-    parser.add_argument("--photos", type=int, default=160)
-    parser.add_argument("--failures", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--workers", type=int, default=2, help="of the table speed")
-    parser.add_argument("--times", type=int, default=3, help="runs of the table speed")
-    args = parser.parse_args()
+    options.add_argument("--out", type=Path, required=True, help=text)
+    options.add_argument("--table", choices=TABLES, required=True)
+    options.add_argument("--photos", type=int, default=160)
+    options.add_argument("--failures", nargs="+", choices=ROWS, default=list(ROWS))
+    options.add_argument("--workers", type=int, default=2, help="of the table speed")
+    options.add_argument("--times", type=int, default=3, help="runs of the table speed")
+    args = options.parse_args()
     args.out = args.out.resolve()
     album, expected = choose(args.lfw, args.photos, args.out)
     print({name: len(there) for name, there in expected.items()}, flush=True)

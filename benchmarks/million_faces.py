@@ -13,7 +13,6 @@ Seconds are of CPU, of all threads: they depend little on what else the machine 
 gallery in PostgreSQL are of the wall clock.
 """
 
-import argparse
 import math
 import tempfile
 import time
@@ -29,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import peak_mib
+from experiments import parser
 from experiments.embedders import embed_folder, joined
 from faceops.base.nearest import Index, nearest
 from faceops.gallery.faces_file import (
@@ -72,17 +72,6 @@ class Million:
     whose: np.ndarray
     thresholds: Any
 
-    @property
-    def normalisation(self) -> Normalisation:
-        """Of the release."""
-        known: Normalisation = self.thresholds.normalisation
-        return known
-
-
-def covariance(rows: np.ndarray) -> np.ndarray:
-    """Return that of rows (N, D), float64 (D, D)."""
-    return np.cov(rows.T)
-
 
 def root(matrix: np.ndarray) -> np.ndarray:
     """Return a matrix whose product with its transpose is `matrix`, without negative variances."""
@@ -102,10 +91,10 @@ def make_up(
     of_many = counts[owner[many], None]
     spread = (faces[many] - means[owner[many]]) * np.sqrt(of_many / (of_many - 1))
     length = np.linalg.norm(spread, axis=1)
-    across = root(covariance(spread / length[:, None]))
+    across = root(np.cov((spread / length[:, None]).T))
     several = counts >= 4
-    within = covariance(spread) * (1 / counts[several]).mean()
-    between = root(covariance(means[several]) - within)
+    within = np.cov(spread.T) * (1 / counts[several]).mean()
+    between = root(np.cov(means[several].T) - within)
     middle = means[several].mean(axis=0).astype(np.float32)
     made = np.empty((people * PHOTOS, faces.shape[1]), np.float32)
     for start in range(0, len(made), BLOCK * PHOTOS):
@@ -158,16 +147,10 @@ def make(lfw: Path, work: Path, count: int) -> Million:
     return Million(gallery, faces[probe], whose, thresholds)
 
 
-def cpu(work: Callable[[], T]) -> tuple[T, float]:
-    """Return what `work` returns, and the seconds of CPU that it took."""
-    start = time.process_time()
-    return work(), time.process_time() - start
-
-
-def clock(work: Callable[[], T]) -> tuple[T, float]:
-    """Return what `work` returns, and the seconds that it took."""
-    start = time.perf_counter()
-    return work(), time.perf_counter() - start
+def cpu(work: Callable[[], T], clock: Callable[[], float] = time.process_time) -> tuple[T, float]:
+    """Return what `work` returns, and the seconds of CPU, or of the `clock`, that it took."""
+    start = clock()
+    return work(), clock() - start
 
 
 def search_faces(million: Million) -> None:
@@ -195,7 +178,7 @@ def decisions(million: Million, ranked: Ranked, limit: float) -> Decisions:
 
 def search_people(million: Million) -> None:
     """Print what naming costs, with all people compared and with candidates, and what changes."""
-    gallery, normalisation = million.gallery, million.normalisation
+    gallery, normalisation = million.gallery, million.thresholds.normalisation
     people, seconds = cpu(partial(templates_of, normalisation, gallery))
     photos = np.arange(len(million.probes))
     album = measure_album(normalisation, million.probes, people, photos)
@@ -301,13 +284,15 @@ def change_in_postgres(million: Million) -> None:
     with closing(server):
         storage = server.new_gallery()
         gallery = gallery_at(million, storage)
-        _, written = clock(gallery.save)
-        opened, read = clock(partial(Gallery.open, storage))
+        _, written = cpu(gallery.save, time.perf_counter)
+        opened, read = cpu(partial(Gallery.open, storage), time.perf_counter)
         np.testing.assert_array_equal(opened.embeddings, gallery.embeddings)
-        _, added = clock(opened.with_faces(more_faces(opened)).save)
+        _, added = cpu(opened.with_faces(more_faces(opened)).save, time.perf_counter)
         now = Gallery.open(storage)
-        _, removed = clock(now.without(now.faces.where("person", ["Person 0000500"])).save)
-        left, purged = clock(storage.purge)
+        _, removed = cpu(
+            now.without(now.faces.where("person", ["Person 0000500"])).save, time.perf_counter
+        )
+        left, purged = cpu(storage.purge, time.perf_counter)
         assert left == []
     print(
         f"in PostgreSQL: all written in {written:.1f} s, opened in {read:.1f} s; 100 faces added in"
@@ -321,13 +306,13 @@ ROWS = (search_faces, search_people, change_gallery, change_in_postgres)
 
 def main() -> None:
     """Make the gallery, and print each row."""
-    parser = argparse.ArgumentParser(description="a gallery of a million faces")
-    parser.add_argument("--lfw", type=Path, required=True, help="person/photo.jpg")
-    parser.add_argument("--work", type=Path, required=True, help="keeps embeddings of LFW")
-    parser.add_argument("--faces", type=int, default=1_000_000)
+    options = parser(__doc__)
+    options.add_argument("--lfw", type=Path, required=True, help="person/photo.jpg")
+    options.add_argument("--work", type=Path, required=True, help="keeps embeddings of LFW")
+    options.add_argument("--faces", type=int, default=1_000_000)
     names = [row.__name__ for row in ROWS]
-    parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="ROW")
-    args = parser.parse_args()
+    options.add_argument("--rows", nargs="+", choices=names, default=names, metavar="ROW")
+    args = options.parse_args()
     million = make(args.lfw, args.work, args.faces)
     for row in ROWS:
         if row.__name__ in args.rows:

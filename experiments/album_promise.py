@@ -61,14 +61,6 @@ class Faces:
         return self if which == "all" else self.where(np.flatnonzero(judged == (which == "judge")))
 
 
-def embed(model: MeasuredModel, name: str, data: Path, work: Path) -> Faces:
-    """Embed the photos below `data`; faces and embeddings are kept in `work`."""
-    photos = labelled_photos(data)
-    found = embed_photos(model, photos, frozenset(), work, threads=2, duplicates=True)
-    faces = found.faces
-    return Faces(name, faces.embeddings, faces.persons, faces.paths, found.quality)
-
-
 def calibrate(model: MeasuredModel, sets: list[Faces]) -> Thresholds:
     """Return the release's thresholds with the normalisation that `sets` give."""
     assert model.thresholds is not None  # of a release
@@ -159,7 +151,12 @@ def main() -> None:
     if model.thresholds is None:
         raise FaceOpsError(f"{args.bundle} is not a release with thresholds.")
     named = dict(text.split("=", 1) for text in args.sets)
-    sets = {name: embed(model, name, Path(data), args.work) for name, data in named.items()}
+    sets = {}
+    for name, data in named.items():
+        there = labelled_photos(Path(data))
+        found = embed_photos(model, there, frozenset(), args.work, threads=2, duplicates=True)
+        one = found.faces
+        sets[name] = Faces(name, one.embeddings, one.persons, one.paths, found.quality)
     print(BAND_HEAD if args.table == "bands" else HEAD)
     for name, whole in sets.items():
         others = [one.half("choose") for other, one in sets.items() if other != name]

@@ -1,7 +1,7 @@
 """Does the quality of a face predict the errors of recognition?
 
     python -m experiments.face_quality --bundle BUNDLE --work WORK --seen peopleDevTrain.txt
-        lfw=DIR families=DIR pins=DIR [--fit]
+        lfw=DIR families=DIR pins=DIR
 
 Error versus reject (Grother and Tabassi 2007): the quality of a genuine pair is that of its worse
 photo, and the pairs of the lowest quality are rejected. A useful figure rejects those that fail: by
@@ -12,27 +12,20 @@ their pairs, by chance 36 % of the false non-matches. `misses`: the share of the
 photos without their right name, at the release's budget in galleries of 100 people with two photos,
 that are among the 20 % worst photos.
 
-Of a set with people of the list `--seen` only the others are judged. `--fit` prints the exponents
-of `faces.quality` instead: fitted on the sets without such people and on the seen people, by least
-squares that are robust against wrong labels, to the mean cosine of a photo with the others of its
-person; half of the weight is on degraded copies. `length` is that of the first network's embedding
-before it is normalised.
+Of a set with people of the list `--seen` only the others are judged. `length` is that of the first
+network's embedding before it is normalised.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
-from scipy.optimize import lsq_linear
 
 from experiments import parser, run
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import threshold_at
-from faceops.evaluation.embedded_faces import CropRows
 from faceops.evaluation.protocols.album_scores import search_album
 from faceops.evaluation.protocols.identification import draw_galleries
-from faceops.faces.quality import Quality, measure
 from faceops.release.evaluate.embed_photos import embed_photos, labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, open_model
 from faceops.verification.bootstrap import percentile_interval, resampled_people
@@ -40,38 +33,24 @@ from faceops.verification.pairs import all_pair_scores, codes, genuine_pairs, ge
 from faceops.verification.verifier import Verifier
 
 REJECTED, FARS = 0.2, (1e-3, 1e-4)
-COPIES = 500  # degraded photos of each set
 
 
 @dataclass(frozen=True)
 class Faces:
-    """One set: embeddings float32 (N, D), people (N,), measures, crops, lengths, quality (N,)."""
+    """One set: embeddings float32 (N, D), people (N,), and by name the figures compared (N,).
+
+    Higher figures are better.
+    """
 
     name: str
     embeddings: np.ndarray
     persons: np.ndarray
-    qualities: list[Quality]
-    crops: CropRows
-    lengths: np.ndarray
-    after: np.ndarray
+    figures: dict[str, np.ndarray]
 
-    def of(self, rows: np.ndarray) -> "Faces":
-        """Return the faces `rows`, int (M,)."""
-        qualities = [self.qualities[row] for row in rows]
-        crops = replace(self.crops, rows=self.crops.rows[rows])
-        return Faces(
-            self.name, self.embeddings[rows], self.persons[rows], qualities, crops,
-            self.lengths[rows], self.after[rows],
-        )  # fmt: skip
-
-    def candidates(self) -> dict[str, np.ndarray]:
-        """Return the figures that are compared, float (N,), higher is better."""
-        return {
-            "quality before embedding": np.array([one.overall for one in self.qualities]),
-            "the detector's score": np.array([one.score for one in self.qualities]),
-            "length": self.lengths,
-            "quality after embedding": self.after,
-        }
+    def of(self, kept: np.ndarray) -> "Faces":
+        """Return the faces `kept`, bool (N,)."""
+        figures = {name: values[kept] for name, values in self.figures.items()}
+        return Faces(self.name, self.embeddings[kept], self.persons[kept], figures)
 
 
 def embed(model: MeasuredModel, name: str, data: Path, work: Path) -> Faces:
@@ -82,11 +61,13 @@ def embed(model: MeasuredModel, name: str, data: Path, work: Path) -> Faces:
         raise FaceOpsError(
             f"{model.name} does not tell the lengths of embeddings; export it again."
         )
-    faces = found.faces
-    return Faces(
-        name, faces.embeddings, faces.persons, found.qualities, found.crops, found.lengths,
-        found.quality,
-    )  # fmt: skip
+    figures = {
+        "quality before embedding": np.array([one.overall for one in found.qualities]),
+        "the detector's score": np.array([one.score for one in found.qualities]),
+        "length": found.lengths,
+        "quality after embedding": found.quality,
+    }
+    return Faces(name, found.faces.embeddings, found.faces.persons, figures)
 
 
 @dataclass(frozen=True)
@@ -156,7 +137,7 @@ def judge(model: MeasuredModel, faces: Faces) -> None:
     for far in FARS:
         failed = scores.genuine < threshold_at(impostor, far)
         pairs = GenuinePairs(rows, weight, codes(faces.persons)[rows[:, 0]], failed)
-        for name, quality in faces.candidates().items():
+        for name, quality in faces.figures.items():
             rejected = pairs.rejected(quality, photos=False)
             share, low, high = pairs.removed(rejected)
             by_photos = pairs.removed(pairs.rejected(quality, photos=True))[0]
@@ -170,109 +151,22 @@ def judge(model: MeasuredModel, faces: Faces) -> None:
             )
 
 
-SHARES = ("detail", "size", "glare", "score")
-
-
-def log_shares(qualities: list[Quality]) -> np.ndarray:
-    """Return the logarithms float (N, 4) of the shares of which `overall` is the product."""
-    rows = [
-        (
-            max(one.detail, 1e-3) / (max(one.detail, 1e-3) + 60),
-            one.size_px / (one.size_px + 24),
-            1 - 0.98 * one.glare,
-            min(1, one.score / 0.95),
-        )
-        for one in qualities
-    ]
-    return np.log(np.array(rows))
-
-
-def degraded(crop: np.ndarray, kind: int, strength: float) -> tuple[np.ndarray, float]:
-    """Return a copy of `crop` uint8 (112, 112, 3), and its size as a share of the original's.
-
-    `kind`: 0 blur, 1 small, 2 dark, 3 overexposed, 4 flat; `strength` 0 to 1.
-    """
-    image, pixels, scale = Image.fromarray(crop), crop.astype(np.float32), 1.0
-    if kind == 0:
-        return np.asarray(image.filter(ImageFilter.GaussianBlur(1 + 5 * strength))), scale
-    if kind == 1:
-        side = round(10 * 5**strength)
-        small = image.resize((side, side), Image.Resampling.BOX)
-        return np.asarray(small.resize(image.size, Image.Resampling.BICUBIC)), side / 112
-    changed = (
-        pixels * np.exp(-3.5 * strength),
-        pixels * (1 + 4 * strength),
-        128 + (pixels - 128) * (1 - 0.95 * strength),
-    )[kind - 2]
-    return changed.clip(0, 255).astype(np.uint8), scale
-
-
-def fit(model: MeasuredModel, sets: list[Faces]) -> None:
-    """Print the exponents, in a scale in which that of the score is 4."""
-    x, y, weight = [], [], []
-    part: list[np.ndarray] = []
-    for faces in sets:
-        person = codes(faces.persons)
-        photos = np.bincount(person)[person]
-        sums = np.zeros((person.max() + 1, faces.embeddings.shape[1]), np.float32)
-        np.add.at(sums, person, faces.embeddings)
-        able = np.flatnonzero(photos > 2)
-        random = np.random.default_rng(0)
-        some = np.sort(random.permutation(able)[:COPIES])
-        copies, qualities = [], []
-        for row in some:
-            one = faces.qualities[row]
-            copy, scale = degraded(faces.crops[row], int(random.integers(5)), random.random())
-            copies.append(copy)
-            qualities.append(measure(copy, one.pose, one.size_px * scale, one.score))
-        for rows, own, which in (
-            (able, faces.embeddings[able], [faces.qualities[row] for row in able]),
-            (some, model.embed(np.stack(copies)).embeddings, qualities),
-        ):
-            others = (sums[person[rows]] - faces.embeddings[rows]) / (photos[rows, None] - 1)
-            x.append(log_shares(which))
-            y.append((own * others).sum(1))
-            each = 1 / np.sqrt(photos[rows])
-            weight.append(each / each.sum())
-            part.append(np.full(len(rows), len(part)))
-    shares, target, weights, number = map(np.concatenate, (x, y, weight, part))
-    intercepts = number[:, None] == np.arange(len(part))
-    table = np.concatenate([shares, intercepts], axis=1)
-    low = np.r_[np.zeros(len(SHARES)), np.full(len(part), -np.inf)]
-    robust = weights
-    for _ in range(12):  # Huber's weights
-        root = np.sqrt(robust)
-        solved = lsq_linear(table * root[:, None], target * root, (low, np.inf)).x
-        robust = weights * np.minimum(1, 0.15 / np.maximum(np.abs(target - table @ solved), 1e-6))
-    for name, exponent in zip(SHARES, 4 * solved[: len(SHARES)] / solved[3], strict=True):
-        print(f"| {name} | {exponent:.2f} |")
-
-
 def main() -> None:
-    """Embed, then fit or judge."""
+    """Embed and judge each set."""
     options = parser(__doc__)
     options.add_argument("sets", nargs="+", metavar="NAME=DIR")
     options.add_argument("--bundle", type=Path, required=True)
     options.add_argument("--work", type=Path, required=True)
     options.add_argument("--seen", type=Path, required=True, help="names, one a line")
-    options.add_argument("--fit", action="store_true")
     args = options.parse_args()
     model = open_model(args.bundle)
     seen = [line.split("\t")[0] for line in args.seen.read_text("utf-8").splitlines()]
-    fitted = []
-    if not args.fit:
-        print("| figure | FNMR | 20 % of pairs rejected | errors removed | photos | misses |")
-        print("| --- " * 6 + "|")
+    print("| figure | FNMR | 20 % of pairs rejected | errors removed | photos | misses |")
+    print("| --- " * 6 + "|")
     for text in args.sets:
         name, data = text.split("=", 1)
         faces = embed(model, name, Path(data), args.work)
-        is_seen = np.isin(faces.persons, seen)
-        if args.fit:
-            fitted.append(faces.of(np.flatnonzero(is_seen)) if is_seen.any() else faces)
-        else:
-            judge(model, faces.of(np.flatnonzero(~is_seen)))
-    if args.fit:
-        fit(model, fitted)
+        judge(model, faces.of(~np.isin(faces.persons, seen)))
 
 
 if __name__ == "__main__":

@@ -1,27 +1,20 @@
-"""Train on the people of LFW's DevTrain, report verification and identification on DevTest's.
+"""Verification and identification of LFW's DevTest people by the network that `train` made.
 
-    python -m experiments.lfw_training lfw_scratch --build build --lists LFW --out OUT
+    faceops params use lfw_scratch && dvc repro train
+    python -m experiments.lfw_training --lists LFW --out OUT [--mirrored]
 
-OVERLAY is a name in experiments/ (lfw_scratch, lfw_pretrained, lfw_nn2, lfw_pins_families) or a
-YAML file; --set changes single keys. BUILD is the result of `faceops params use lfw_scratch && dvc
-repro split`: LFW's aligned faces in its official split, with a tenth of DevTrain's people for
-validation. LFW is the folder of pairsDevTrain.txt and pairsDevTest.txt. The tables are printed and
-written to OUT.
+The data are LFW in its official split, with a tenth of DevTrain's people for validation, and in
+lfw_pins_families people of other sources too. LFW is the folder of pairsDevTrain.txt and
+pairsDevTest.txt. Embeddings are kept in OUT.
 
 DevTest is used for the final measurement only. Training people fit the network and the verifier;
 validation people choose the epoch, calibrate, and set every threshold except that of View 1's
 first row, which pairsDevTrain sets. With --mirrored an embedding is the mean of a crop's and its
-mirror image's.
-
-BUILD may have people of other sources too, see lfw_pins_families.yaml. The first table is of LFW's
-test people, a second one of those of each source and of all.
-
-With backbone `pretrained` and no epoch better than SFace on the validation people, the result is
-SFace.
-
-An interrupted run continues after its last epoch when it is started again with the same --out.
+mirror image's. The first table is of LFW's test people; with other sources a second one is of those
+of each source and of all.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,23 +23,15 @@ from typing import Any
 import numpy as np
 
 from experiments import parser, run
-from experiments.training import (
-    LFW,
-    BuiltFaces,
-    embed_faces,
-    fit,
-    read_build,
-    read_settings,
-    run_facts,
-)
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import roc
+from faceops.base.files import atomic_path, sha256_file
 from faceops.base.work import track
+from faceops.config.params_file import read_params
 from faceops.config.sections import Params
-from faceops.embedding.embedder import choose_device
-from faceops.embedding.model_file import weights_sha256
-from faceops.embedding.training.inputs import build_inputs
-from faceops.embedding.training.training_loop import start_model
+from faceops.dataset.manifest import ACCEPTED
+from faceops.embedding.embedder import choose_device, embed_crops
+from faceops.embedding.model_file import load_model, weights_sha256
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals, scan_pairs
 from faceops.evaluation.protocols.identification import closed_set, open_set
@@ -61,11 +46,18 @@ from faceops.evaluation.report.document import shown_interval, shown_share
 from faceops.verification.fit import fit_verifier
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import codes
-from faceops.verification.split_faces import SplitFaces, at_most
+from faceops.verification.split_faces import (
+    SplitFaces,
+    at_most,
+    photo_sources,
+    read_columns,
+    read_split,
+)
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
-from faceops.weights.fetch import weight_path
 
+LFW = "lfw"  # the name of the source
+BLOCK = 2048  # faces a file of embeddings; a run that was stopped continues after the last one
 FAR = 0.01
 FARS = (FAR, 1e-3)
 PEOPLE, DRAWS = 120, 20
@@ -97,9 +89,7 @@ class Figure:
 
     def row(self) -> tuple[str, ...]:
         """Return the cells of a table."""
-        varies = shown_interval(self.interval)
-        if self.spread is not None:
-            varies = f"± {self.spread:.4f}"
+        varies = shown_interval(self.interval) if self.spread is None else f"± {self.spread:.4f}"
         published = "" if self.published is None else shown_share(self.published)
         return self.name, published, shown_share(self.ours), varies
 
@@ -170,31 +160,26 @@ class Measured:
     sources: list[Figure]  # of each source's test people and of all; empty of LFW alone
     verifier: str
 
-    def view_decisions(self, threshold: float) -> np.ndarray:
-        """Return which pairs of pairsDevTest are decided rightly at `threshold`, bool (N,)."""
-        right: np.ndarray = (self.view.test.scores >= threshold) == self.view.test.same
-        return right
-
     def figures(self, published: dict[str, float], seed: int) -> list[Figure]:
         """Return the rows of the table; `published` gives the figures of others, by key."""
         test, one = self.view.test, self.against.figures(seed)
         all_pairs = pair_intervals(self.scan, FARS, seed).tar
-        by_list, even_odds = self.view_decisions(self.view.threshold), self.view_decisions(0)
         balanced = np.array([correct.mean() for correct in self.pairs.correct(0.0)])
 
         def row(key: str, name: str, rates: np.ndarray) -> Figure:
             spread = float(rates.std(ddof=1))
             return Figure(name, float(rates.mean()), published.get(key), spread=spread)
 
-        def view(name: str, right: np.ndarray) -> Figure:
+        def view(name: str, threshold: float) -> Figure:
+            right = (test.scores >= threshold) == test.same
             ours, known = float(right.mean()), published.get("accuracy")
             return Figure(name, ours, known, interval=test.interval(right, seed))
 
         first, second = self.held_out
         who = f"{PEOPLE} people, 1 gallery photo"
         return [
-            view("View 1 accuracy, threshold of pairsDevTrain", by_list),
-            view("View 1 accuracy, threshold of validation people", even_odds),
+            view("View 1 accuracy, threshold of pairsDevTrain", self.view.threshold),
+            view("View 1 accuracy, threshold of validation people", 0),
             Figure(f"TAR at FAR {FAR:g}, pairs of pairsDevTest",
                    roc(test.scores[test.same], test.scores[~test.same]).tar(FAR),
                    published.get("tar")),
@@ -233,32 +218,62 @@ def source_figures(
     return rows
 
 
-def measure(faces: BuiltFaces, embeddings: np.ndarray, params: Params, lists: Path) -> Measured:
-    """Run all protocols on `embeddings` float32 (N, D) of `faces`.
+def embed(build: Path, out: Path, mirrored: bool) -> np.ndarray:
+    """Return the L2-normalised embeddings of all crops, float32 (N, D); they are kept in `out`."""
+    file = build / "crop/crops.npy"
+    model, crops = load_model(build / "train"), np.load(file, mmap_mode="r")
+    key = hashlib.sha256((sha256_file(file) + weights_sha256(model)).encode()).hexdigest()
+    device = choose_device(read_params(Path("params.yaml")).train.device)
+    home = out / f"embeddings-{key[:16]}{'-mirrored' * mirrored}"
+    home.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for start in track(range(0, len(crops), BLOCK), "embed blocks of faces"):
+        file = home / f"{start}.npy"
+        if not file.exists():
+            some = crops[start : start + BLOCK]
+            block = embed_crops(model, some, 64, device)
+            if mirrored:
+                block += embed_crops(model, some[:, :, ::-1], 64, device)
+                block /= np.linalg.norm(block, axis=1, keepdims=True)
+            with atomic_path(file) as temporary, temporary.open("wb") as opened:
+                np.save(opened, block)
+        parts.append(np.load(file))
+    return np.concatenate(parts)
+
+
+def measure(build: Path, embeddings: np.ndarray, params: Params, lists: Path) -> Measured:
+    """Run all protocols on `embeddings` float32 (N, D) of the crops below `build`.
 
     Raises:
-        FaceOpsError: a list is absent or names an unknown photo, or there are too few people.
+        FaceOpsError: a file is absent, a list names an unknown photo, or there are too few people.
     """
     verify, seed = params.verify, params.evaluate.seed
-    train, val, test = (np.flatnonzero(faces.splits == split) for split in ("train", "val", "test"))
-    fewer = at_most(
-        SplitFaces(train, faces.persons[train], faces.paths[train]), verify.faces, verify.seed
-    )
-    fitted = fit_verifier(
-        embeddings[fewer.rows], fewer.persons, embeddings[val], faces.persons[val], verify
-    )
+    splits = [read_split(build / "split/faces.parquet", name) for name in ("train", "val", "test")]
+
+    def embedded(*parts: SplitFaces) -> EmbeddedFaces:
+        rows, persons, paths = (
+            np.concatenate([getattr(part, column) for part in parts])
+            for column in ("rows", "persons", "paths")
+        )
+        return EmbeddedFaces(embeddings[rows], persons, paths)
+
+    fewer = embedded(at_most(splits[0], verify.faces, verify.seed))
+    val, everybody = embedded(splits[1]), embedded(splits[2])
+    fitted = fit_verifier(fewer.embeddings, fewer.persons, val.embeddings, val.persons, verify)
     verifier = fitted.verifier
     thresholds = measure_thresholds(
-        embeddings[val], faces.persons[val], verifier, fitted.scores, verify, "validation people"
+        val.embeddings, val.persons, verifier, fitted.scores, verify, "validation people"
     )
-    all_faces = faces.embedded(embeddings)
-    everybody = replace(all_faces.of(test), missing=())
-    sources = faces.sources[test]
+    sources = photo_sources(build / "validate/manifest.parquet", everybody.paths)
     unseen = everybody.of(sources == LFW)
+    cropped = read_columns(build / "crop/faces.parquet", ["path", "status"]).to_pylist()
+    missing = tuple(row["path"] for row in cropped if row["status"] != ACCEPTED)
     chosen_on, scored = (read_pairs_list(lists / name) for name in LISTS)
     pairs, draws = params.evaluate.pairs, params.evaluate.pair_draws
     return Measured(
-        view=lfw_view1(all_faces, verifier, chosen_on, scored, seed),
+        view=lfw_view1(
+            replace(embedded(*splits), missing=missing), verifier, chosen_on, scored, seed
+        ),
         scan=scan_pairs(unseen, verifier, FARS),
         against=one_against_ten(unseen, verifier),
         pairs=random_pairs(unseen, verifier, pairs, seed, draws),
@@ -274,52 +289,27 @@ def measure(faces: BuiltFaces, embeddings: np.ndarray, params: Params, lists: Pa
 
 
 def main() -> None:
-    """Train, measure, print."""
+    """Embed, measure, print."""
     options = parser(__doc__)
-    options.add_argument("overlay", metavar="OVERLAY")
     options.add_argument("--build", type=Path, default=Path("build"))
     options.add_argument("--lists", type=Path, required=True, metavar="LFW")
-    options.add_argument("--out", type=Path, required=True, help="checkpoints, embeddings, tables")
+    options.add_argument("--out", type=Path, required=True, help="keeps embeddings")
     options.add_argument("--mirrored", action="store_true")
-    options.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     args = options.parse_args()
-    params = read_settings(args.overlay, args.set, args.out)
-    settings, seed = params.train, params.evaluate.seed
-    device = choose_device(settings.device)
-    faces = read_build(args.build)
-    pretrained = settings.backbone == "pretrained"
-    model = start_model(settings, weight_path("sface") if pretrained else None)
-    mirrored = args.mirrored
-    digests = (*faces.hashes, weights_sha256(model))
-    train, val = faces.labelled("train"), faces.labelled("val")
-    fitted = fit(
-        model,
-        lambda: build_inputs(model, train, val, settings, args.out, device),
-        digests, settings, args.out,
-    )  # fmt: skip
-    embeddings = embed_faces(fitted.model, faces, args.out, device, mirrored)
-    measured = measure(faces, embeddings, params, args.lists)
-    published = {} if settings.backbone == "facenet_nn2" else PUBLISHED  # none at this size
-    parts = [
-        table(measured.figures(published, seed)),
-        f"Identification: {DRAWS} draws of {PEOPLE} DevTest people; mean and standard deviation"
-        " over draws. Open set: a threshold meant for FPIR"
-        f" {params.verify.default_budget:g}, set on validation people."
-        f" Verifier: {measured.verifier}. Mirror images: {'yes' if mirrored else 'no'}.",
-    ]
+    params = read_params(Path("params.yaml"))
+    embeddings = embed(args.build, args.out, args.mirrored)
+    measured = measure(args.build, embeddings, params, args.lists)
+    # Nothing is published for images as small as those of NN2.
+    published = {} if params.train.backbone == "facenet_nn2" else PUBLISHED
+    print(table(measured.figures(published, params.evaluate.seed)))
+    print(
+        f"\nIdentification: {DRAWS} draws of {PEOPLE} DevTest people; mean and standard deviation"
+        f" over draws. Open set: a threshold meant for FPIR {params.verify.default_budget:g}, set"
+        f" on validation people. Verifier: {measured.verifier}."
+    )
     if measured.sources:
-        parts += ["Test people of each source:", table(measured.sources)]
-    name = Path(args.overlay).stem
-    names = ", ".join(np.unique(faces.sources))
-    seen = f"{names}, LFW's official split: {faces.counts()}. Nothing was fitted to or chosen on"
-    seen += " test people."
-    if pretrained:
-        seen += " SFace was trained on photos of celebrities, possibly some of these people."
-    facts = run_facts(seen, settings, fitted.facts, device)
-    title = f"# LFW, {name}: DevTrain to DevTest"
-    text = "\n\n".join([title, *parts, "\n".join(f"- {key}: {facts[key]}" for key in facts)])
-    (args.out / f"{name}.md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+        print("\nTest people of each source:\n\n" + table(measured.sources))
+    print(f"\nTraining: {(args.build / 'train/train.json').read_text('utf-8')}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""The compose files, as far as they can be checked without building their images.
-
-`python -m benchmarks.compose` starts their services.
-"""
+"""The compose files, as far as they can be checked without building their images."""
 
 import os
 import shutil

@@ -45,7 +45,7 @@ def test_pods_run_without_rights(document: dict[str, Any]) -> None:
 
 
 def test_the_containers_run_what_compose_runs(repository: Path) -> None:
-    """As the same user, with the same places to write in; benchmarks.compose runs it."""
+    """As the same user, with the same places to write in."""
     text = (repository / "docker-compose.scale.yml").read_text("utf-8")
     services = yaml.safe_load(re.sub(r"\$\{\w+:-(.*?)\}", r"\1", text))["services"]
     uid = re.search(r"useradd .*--uid (\d+)", (repository / "Dockerfile").read_text("utf-8"))

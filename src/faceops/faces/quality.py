@@ -2,7 +2,7 @@
 
 The exponents of `overall` were fitted to how well a photo matches the other photos of its person,
 on people of Pins, Families in the Wild and LFW's DevTrain and on degraded copies of their photos
-(`python -m experiments.face_quality --fit`). A share can only lower the figure.
+(docs/figures.md). A share can only lower the figure.
 
 A face that is embedded has one more measure: the length of its embedding before it is normalised. A
 network that is trained on normalised embeddings gives faces of poor quality embeddings of a small
