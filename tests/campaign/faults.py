@@ -30,7 +30,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from faceops.base.work import track
-from faceops.gallery.folder import CROPS_FOLDER
+from faceops.gallery.storage import CROPS_FOLDER
 from faceops.gallery.store import Gallery
 from tests.campaign import world
 from tests.campaign.world import Parts, faceops

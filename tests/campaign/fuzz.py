@@ -29,7 +29,7 @@ from PIL import Image
 from faceops.base.errors import FaceOpsError
 from faceops.faces.regions import embedded_regions, upright_box
 from faceops.gallery.faces_file import GalleryFace
-from faceops.gallery.folder import GALLERY_FILE, SEGMENTS_FOLDER
+from faceops.gallery.storage import GALLERY_FILE, SEGMENTS_FOLDER
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.identification.sidecars import (
     NamedRegion,

@@ -9,7 +9,8 @@ import pytest
 
 from faceops.cli import main
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.journal import Action, Entry, Journal
+from faceops.gallery.journal import Action, Entry
+from faceops.gallery.storage import storage_of
 from faceops.gallery.store import Gallery
 from tests.gallery.gallery_files import decide, make_gallery
 
@@ -107,7 +108,7 @@ def test_a_name_that_other_decisions_need_is_not_undone(faceops: Faceops) -> Non
         Entry(Action.CONFIRM, PHOTO, (x, 0.0, 9.0, 9.0), (100, 100), person, batch=batch)
         for x, batch in ((10.0, "d" * 16), (50.0, "e" * 16))
     ]
-    Journal(faceops.gallery).append([naming, *faces])
+    storage_of(faceops.gallery).journal().append([naming, *faces])
     faceops("decisions", "undo", "d" * 16)
     decisions = Decisions.load(faceops.gallery)
     assert [decisions.name(place.person) for place in decisions.places(PHOTO)] == ["Cy"]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.gallery.journal import Action, Entry, Ignored, Journal
+from faceops.gallery.journal import Action, Entry, Ignored
+from faceops.gallery.storage import storage_of
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle
 
@@ -21,7 +22,7 @@ def test_decisions_are_new_until_a_version_was_registered(
     monkeypatch.setattr(from_review, "load_model", lambda *_: bundle)
     gallery, release = tmp_path / "gallery", bundle.release
     Gallery(gallery, release.contract_id, release.embedding_size).save()
-    journal, box = Journal(gallery), (10.0, 10.0, 40.0, 40.0)
+    journal, box = storage_of(gallery).journal(), (10.0, 10.0, 40.0, 40.0)
 
     def ignore(count: int) -> list[Entry]:
         return journal.append(

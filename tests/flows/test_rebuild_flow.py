@@ -15,7 +15,8 @@ import pytest
 from faceops.base.errors import FaceOpsError, StoreError
 from faceops.dataset.reviewed import PERSON, read_reviewed
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.journal import Action, Entry, Ignored, Journal
+from faceops.gallery.journal import Action, Entry, Ignored
+from faceops.gallery.storage import storage_of
 from faceops.registry.champion import rollback
 from faceops.registry.register import RAN, UNCHANGED
 from faceops.registry.store import UnreachableError, point_at_store
@@ -53,7 +54,7 @@ def test_a_review_is_learnt_from_and_its_release_is_registered_gated_and_promote
             entries += [*naming, Entry(Action.CONFIRM, *place, person)]
         else:
             entries.append(Entry(Action.IGNORE, *place, detail=Ignored.STRANGER))
-    Journal(gallery).append(entries)
+    storage_of(gallery).journal().append(entries)
     assert import_decisions.fn(tiny.root, gallery, len(faces) + 1) == (len(faces), None)
     assert not (tiny.root / "data/imported").exists()
 

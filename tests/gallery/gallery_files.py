@@ -12,17 +12,18 @@ from faceops.faces.detector import Box
 from faceops.gallery.crops import encode_crop
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace, encode_faces
-from faceops.gallery.folder import (
+from faceops.gallery.journal import Action, Entry
+from faceops.gallery.storage import (
     COPY_FOLDER,
     CROPS_FOLDER,
     FACES_COPY,
     FACES_FILE,
     GALLERY_FILE,
     SEGMENTS_FOLDER,
+    GalleryPlace,
     crop_path,
+    storage_of,
 )
-from faceops.gallery.journal import Action, Entry
-from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 
 CONTRACT = "c" * 64

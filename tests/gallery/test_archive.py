@@ -18,8 +18,8 @@ from faceops.cli import main
 from faceops.gallery import faces_file
 from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.folder import crop_path
 from faceops.gallery.people import rename
+from faceops.gallery.storage import crop_path
 from faceops.gallery.store import Gallery
 from tests.gallery.gallery_files import CONTRACT, make_gallery, rewrite_as_format_2
 

@@ -15,10 +15,9 @@ from faceops.base.errors import DamageError, FaceOpsError
 from faceops.cli import main
 from faceops.gallery import check
 from faceops.gallery.check import check_gallery, repair_gallery
-from faceops.gallery.folder import crop_path
-from faceops.gallery.journal import Action, Entry, Journal
+from faceops.gallery.journal import Action, Entry
 from faceops.gallery.people import rename
-from faceops.gallery.storage import GalleryPlace, gallery_place, storage_of
+from faceops.gallery.storage import GalleryPlace, crop_path, gallery_place, storage_of
 from faceops.gallery.store import Gallery, open_or_create
 from tests.gallery.gallery_files import (
     CONTRACT,
@@ -192,15 +191,15 @@ def test_decisions_that_can_be_read_survive_a_damaged_journal(
     moved = tuple((f"{number:064x}", (1.0, 2.0, 3.0, 4.0)) for number in range(40))
     entries = [Entry(Action.NAME, person=f"{n:04}", detail=f"Ann {n}") for n in range(300)]
     merge = Entry(Action.MERGE, person="0001", detail="0002", moved=moved)  # longer than a page
-    Journal(folder).append([merge, *entries])
-    before = Journal(folder).entries()
+    storage_of(folder).journal().append([merge, *entries])
+    before = storage_of(folder).journal().entries()
     change("decisions.sqlite", damage)(folder)
     with pytest.raises(DamageError, match=r"gallery repair --gallery .* keeps the decisions"):
         rename(folder, "Ada", "Bo")
     assert main(["gallery", "check", "--gallery", str(folder)]) == 1
     assert "decisions.sqlite is damaged" in capsys.readouterr().out
     assert repair_gallery(folder).after == []
-    after = Journal(folder).entries()
+    after = storage_of(folder).journal().entries()
     assert kept <= len(after) and {*after} <= {*before}
     assert Gallery.open(folder).people == ["Ada", "Ann Lee"]
 

@@ -97,7 +97,7 @@ def test_people_are_enrolled_once(people: Path, place: GalleryPlace, bundle: Bun
 def test_enrolling_known_photos_reads_no_embeddings_of_other_people(
     enrolment: Enrolment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faceops.gallery.folder.SEGMENT_FACES", 1)
+    monkeypatch.setattr("faceops.gallery.storage.SEGMENT_FACES", 1)
     enrolment()
     one = folders_in(enrolment.people)[0]
     for other in (path for path in enrolment.people.iterdir() if path != one):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.gallery.folder import OUTPUTS_FILE
 from faceops.gallery.outputs import declare_gone, output_folders, remember_output
+from faceops.gallery.storage import OUTPUTS_FILE
 
 
 def test_folders_are_noted_once_and_in_order(tmp_path: Path) -> None:

@@ -179,24 +179,23 @@ def test_why_a_face_was_not_admitted_is_no_decision(place: GalleryPlace) -> None
 
 
 def test_merged_journals_of_two_machines_amount_to_the_same(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    for folder, person in ((here, "ann"), (there, "ben"), (here, "cas")):
-        folder.mkdir(exist_ok=True)
-        Journal(folder).append([about(Action.CONFIRM, person)])
-    lines = {folder: [e.as_json() for e in Journal(folder).entries()] for folder in (here, there)}
-    for target, source in ((here, there), (there, here)):
-        new = Journal(target).merge(map(Entry.from_json, lines[source]))
-        assert len(new) == len(lines[source])
-        assert Journal(target).merge(map(Entry.from_json, lines[source])) == []
-    assert Journal(here).entries() == Journal(there).entries()
-    assert [Decisions.load(one).places(PHOTO)[0].person for one in (here, there)] == ["cas"] * 2
+    here, there = Journal(tmp_path / "here"), Journal(tmp_path / "there")
+    for journal, person in ((here, "ann"), (there, "ben"), (here, "cas")):
+        journal.append([about(Action.CONFIRM, person)])
+    lines = [[entry.as_json() for entry in one.entries()] for one in (there, here)]
+    for journal, others in zip((here, there), lines, strict=True):
+        assert len(journal.merge(map(Entry.from_json, others))) == len(others)
+        assert journal.merge(map(Entry.from_json, others)) == []
+    assert here.entries() == there.entries()
+    assert Decisions(here.entries()).places(PHOTO)[0].person == "cas"
 
 
 def test_an_entry_is_the_same_after_json(tmp_path: Path) -> None:
     moved = ((PHOTO, BOX), (OTHER_PHOTO, BESIDE))
     entry = Entry(Action.MERGE, person="a", detail="b", moved=moved, by="Zoë\n", batch="1")
-    (added,) = Journal(tmp_path).append([entry])
-    assert Journal(tmp_path).entries() == [added]
+    journal = Journal(tmp_path / "j")
+    (added,) = journal.append([entry])
+    assert journal.entries() == [added]
     assert Entry.from_json(added.as_json()) == added
 
 
@@ -211,7 +210,7 @@ def test_an_entry_is_the_same_after_json(tmp_path: Path) -> None:
     ],
 )
 def test_a_line_that_is_no_decision_is_refused(tmp_path: Path, change: dict) -> None:
-    (added,) = Journal(tmp_path).append([about(Action.CONFIRM, "ann")])
+    (added,) = Journal(tmp_path / "j").append([about(Action.CONFIRM, "ann")])
     content = json.loads(added.as_json()) | change
     with pytest.raises(ValueError):
         Entry.from_json(json.dumps(content))
@@ -219,9 +218,10 @@ def test_a_line_that_is_no_decision_is_refused(tmp_path: Path, change: dict) -> 
 
 def test_times_rise_although_the_clock_is_set_back(tmp_path: Path) -> None:
     later = about(Action.CONFIRM, "ann", time="2999-01-01T00:00:00.000000Z")
-    Journal(tmp_path).merge([later])
-    Journal(tmp_path).append([about(Action.CONFIRM, "ben")])
-    assert [entry.person for entry in Journal(tmp_path).entries()] == ["ann", "ben"]
+    journal = Journal(tmp_path / "j")
+    journal.merge([later])
+    journal.append([about(Action.CONFIRM, "ben")])
+    assert [entry.person for entry in journal.entries()] == ["ann", "ben"]
 
 
 def test_merges_in_any_order_end_in_one_person() -> None:
@@ -235,7 +235,7 @@ def test_merges_in_any_order_end_in_one_person() -> None:
 
 def test_removed_entries_leave_no_bytes(tmp_path: Path) -> None:
     named = Entry(Action.NAME, person="ann", detail="Xanthippe")
-    journal = Journal(tmp_path)
+    journal = Journal(tmp_path / "j")
     journal.append([named, about(Action.CONFIRM, "ann")])
     assert b"Xanthippe" in journal.path.read_bytes()
     assert journal.remove([named.id]) == 1
@@ -244,7 +244,7 @@ def test_removed_entries_leave_no_bytes(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_cannot_be_used_is_said_in_one_sentence(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = Journal(tmp_path / "j")
     journal.append([about(Action.CONFIRM, "ann")])
     with sqlite3.connect(journal.path) as db:
         db.execute("PRAGMA user_version=99")
@@ -257,7 +257,7 @@ def test_a_journal_that_cannot_be_used_is_said_in_one_sentence(tmp_path: Path) -
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_gallery_can_be_read_and_not_decided_in(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = Journal(tmp_path / "j")
     journal.append([about(Action.CONFIRM, "ann")])
     journal.path.chmod(0o400)
     tmp_path.chmod(0o500)

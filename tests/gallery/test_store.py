@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import DamageError, FaceOpsError, UsageError
-from faceops.gallery import faces_file, folder
+from faceops.gallery import faces_file, storage
 from faceops.gallery.faces_file import parse_embeddings
-from faceops.gallery.folder import CROPS_FOLDER, GALLERY_FILE, FolderStorage, crop_path
 from faceops.gallery.people import merge, portraits, rename
+from faceops.gallery.storage import CROPS_FOLDER, GALLERY_FILE, FolderStorage, crop_path
 from faceops.gallery.store import Gallery, locked_gallery, open_or_create
 from tests.gallery.gallery_files import (
     CONTRACT,
@@ -50,7 +50,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 def test_a_change_reads_only_embeddings_that_it_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "SEGMENT_FACES", 2)
+    monkeypatch.setattr(storage, "SEGMENT_FACES", 2)
     make_gallery(tmp_path, [(f"Person {number}", number) for number in range(6)])
     before, read = Gallery.open(tmp_path), []
 
@@ -174,7 +174,7 @@ def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(
     def killed(path: Path, content: object) -> None:
         raise Killed
 
-    monkeypatch.setattr(folder, "write_json", killed)
+    monkeypatch.setattr(storage, "write_json", killed)
     with pytest.raises(Killed):
         rename(tmp_path, "Ann Lee", "Ann Smith")
     monkeypatch.undo()

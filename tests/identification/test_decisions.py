@@ -19,6 +19,7 @@ from faceops.gallery.faces_file import CONFIRMED
 from faceops.gallery.journal import Action, Entry, Ignored, Journal, new_id, new_person
 from faceops.gallery.people import merge, split
 from faceops.gallery.reembed import reembed
+from faceops.gallery.storage import storage_of
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.summary import Summary
@@ -37,6 +38,10 @@ class World:
     gallery: Path
     out: Path
     bundle: Bundle
+
+    @property
+    def journal(self) -> Journal:
+        return storage_of(self.gallery).journal()
 
     def run(self, **settings: object) -> Summary:
         gallery = Gallery.open(self.gallery, self.bundle.release.contract_id)
@@ -58,7 +63,7 @@ class World:
         return Entry(action, row["photo_id"], box, size, person, **more)
 
     def decide(self, *entries: Entry) -> list[Entry]:
-        return Journal(self.gallery).append(entries)
+        return self.journal.append(entries)
 
     def confirm(self, photos: Sequence[str], name: str, **more: str) -> list[Entry]:
         person, entries = Decisions.load(self.gallery).naming(name)
@@ -107,7 +112,7 @@ def test_a_face_whose_box_differs_at_another_detail_enters_the_gallery(world: Wo
     assert entry.box is not None
     x, y, width, height = entry.box
     moved = replace(entry, id=new_id(), box=(x, y + height * 0.4, width, height))
-    Journal(world.gallery).remove([entry.id], [moved])
+    world.journal.remove([entry.id], [moved])
     assert SAME_PLACE < box_overlap(entry.box, moved.box) < SAME_BOX
     assert world.run().admitted == 1
     assert world.enrolled(NEW) == [photo]
@@ -173,7 +178,7 @@ def test_a_face_from_before_the_journal_stays_unless_it_is_refused(world: World)
     photo = world.photos_of(people_of(world)[0])[0]
     (entry,) = world.confirm([photo], NEW)
     world.run()
-    journal = Journal(world.gallery)
+    journal = world.journal
     journal.path.unlink()
     assert world.run().withdrawn == 0
     assert world.enrolled(NEW) == [photo]
@@ -227,11 +232,11 @@ def test_naming_continues_after_an_interruption(world: World) -> None:
         module = "faceops.identification.unknown.name_unknown.identify"
         patch.setattr(module, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         name_unknown(name, NEW, world.gallery, world.bundle, world.out, 1)
-    entries = Journal(world.gallery).entries()
+    entries = world.journal.entries()
     assert {entry.action for entry in entries} == {"name", "confirm"}
     assert len({entry.batch for entry in entries}) == 1
     done = name_unknown(name, NEW, world.gallery, world.bundle, world.out, 1)
-    assert Journal(world.gallery).entries() == entries
+    assert world.journal.entries() == entries
     assert done.faces == len(entries) - 1 == done.summary.people[NEW]
     assert done.enrolled > 0
 
@@ -278,7 +283,7 @@ def test_decisions_hold_for_a_file_that_shows_the_same_faces(
     assert done.photos_opened == 2
     assert (rows[confirmed]["reason"] == "confirmed") == holds
     assert (rows[ignored]["reason"] == "ignored") == holds
-    added = [one for one in Journal(world.gallery).entries() if one.action == Action.SAME]
+    added = [one for one in world.journal.entries() if one.action == Action.SAME]
     assert [one.by for one in added] == ["faceops"] * (2 * holds)
     if not holds:
         return
@@ -287,7 +292,7 @@ def test_decisions_hold_for_a_file_that_shows_the_same_faces(
     assert np.allclose(boxes[-1], (factor, 2 * factor), atol=0.01)
     assert done.admitted == 0, "it is in the gallery by its former bytes"
     # Undoing the decision undoes it for the new bytes too.
-    entry = next(e for e in Journal(world.gallery).entries() if e.action == Action.CONFIRM)
+    entry = next(e for e in world.journal.entries() if e.action == Action.CONFIRM)
     world.decide(Entry(Action.UNDO, detail=entry.id))
     world.run()
     assert world.rows()[confirmed]["reason"] != "confirmed"

@@ -21,11 +21,11 @@ from faceops.base.files import folder_lock
 from faceops.cli import main
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.enrol import enrol
-from faceops.gallery.folder import crop_path
-from faceops.gallery.journal import Action, Entry, Journal
+from faceops.gallery.journal import Action, Entry
 from faceops.gallery.names import person_key
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.people import merge, rename
+from faceops.gallery.storage import crop_path, storage_of
 from faceops.gallery.store import Gallery
 from faceops.identification import latest_run
 from faceops.identification.engine.extract import extract_shard
@@ -169,7 +169,7 @@ def test_a_face_that_was_confirmed_at_another_detail_is_removed(named: Named) ->
     person, naming = Decisions.load(named.gallery).naming("Eve")
     box = row["x"], row["y"] + 0.4 * row["height"], row["width"], row["height"]
     confirmed = Entry(Action.CONFIRM, row["photo_id"], box, (99, 99), person)
-    Journal(named.gallery).append([*naming, confirmed])
+    storage_of(named.gallery).journal().append([*naming, confirmed])
     assert [output.cached_faces for output in forget_person(named.gallery, "Eve").outputs] == [1]
 
 
@@ -299,7 +299,7 @@ def test_a_run_that_starts_during_forgetting_stops_it(
     late = tmp_path / "late"
     save, enrolled = Gallery.save, named.open().persons.count(named.person)
     decide(named.gallery, Action.CONFIRM, named.person)
-    decided = Journal(named.gallery).entries()
+    decided = storage_of(named.gallery).journal().entries()
 
     def started(gallery: Gallery) -> Gallery:
         remember_output(named.gallery, late)
@@ -312,7 +312,7 @@ def test_a_run_that_starts_during_forgetting_stops_it(
         forget_person(named.gallery, named.person)
     monkeypatch.undo()
     faces = [face for face in named.open().faces if face.person == named.person]
-    assert len(faces) == enrolled and Journal(named.gallery).entries() == decided
+    assert len(faces) == enrolled and storage_of(named.gallery).journal().entries() == decided
     assert all(crop_path(named.gallery, face.crop_id).is_file() for face in faces)
     shutil.copytree(named.out, late, dirs_exist_ok=True)  # what that run named
     named.forget()

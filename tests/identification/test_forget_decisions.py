@@ -11,6 +11,7 @@ from faceops.gallery.decisions import Decisions
 from faceops.gallery.journal import Action, Entry, Ignored, Journal
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.people import merge, rename, split, unalias
+from faceops.gallery.storage import storage_of
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.forget.traces import mentions, search_traces
@@ -26,7 +27,7 @@ def gallery(tmp_path: Path) -> Path:
 
 
 def undo(gallery: Path, entry: Entry) -> Entry:
-    return Journal(gallery).append([Entry(Action.UNDO, detail=entry.id)])[0]
+    return storage_of(gallery).journal().append([Entry(Action.UNDO, detail=entry.id)])[0]
 
 
 def kept(gallery: Path) -> list[tuple[str, str, str]]:
@@ -39,7 +40,7 @@ def kept(gallery: Path) -> list[tuple[str, str, str]]:
 
 
 def assert_gone(gallery: Path, *texts: str) -> None:
-    content = Journal(gallery).path.read_bytes()
+    content = storage_of(gallery).journal().path.read_bytes()
     assert not [text for text in texts if text.encode() in content]
 
 
@@ -72,14 +73,16 @@ def test_links_of_photos_go_with_the_last_decision_about_them(gallery: Path) -> 
     decide(gallery, Action.CONFIRM, "Ben", photo=30, box=BESIDE)
     for now, was in ((21, 20), (22, 21), (31, 30), (32, 31)):
         link = Entry(Action.SAME, digest(now), size=(200, 100), detail=digest(was))
-        Journal(gallery).append([link])
+        storage_of(gallery).journal().append([link])
     undo(gallery, link)
     forget_person(gallery, "Ann Lee")
-    left = [entry for entry in Journal(gallery).entries() if entry.action == Action.SAME]
+    left = [
+        entry for entry in storage_of(gallery).journal().entries() if entry.action == Action.SAME
+    ]
     assert [entry.detail for entry in left] == [digest(30), digest(31)]
     assert_gone(gallery, digest(20), digest(21), digest(22))
     assert forget_person(gallery, "Ben").complete
-    assert Journal(gallery).entries() == []
+    assert storage_of(gallery).journal().entries() == []
 
 
 def test_people_who_were_merged_are_forgotten_as_one(gallery: Path) -> None:
@@ -103,7 +106,7 @@ def test_a_face_that_was_corrected_keeps_the_name_of_the_other_person(gallery: P
     decide(gallery, Action.CONFIRM, "Ben", by="ann_lee")  # what she decided stays without her name
     assert forget_person(gallery, "Ann Lee").complete
     assert kept(gallery) == [("name", "Ben", "Ben"), ("confirm", "Ben", "")]
-    assert [entry.by for entry in Journal(gallery).entries()] == ["", ""]
+    assert [entry.by for entry in storage_of(gallery).journal().entries()] == ["", ""]
     assert_gone(gallery, "ann_lee")
 
 
@@ -162,7 +165,7 @@ def test_the_search_finds_names_and_ids_in_a_journal_and_beside_it(gallery: Path
     person = decide(gallery, Action.CONFIRM, "Ann Lee").person
     folder = gallery.with_name("search")
     folder.mkdir()
-    content = Journal(gallery).path.read_bytes()
+    content = storage_of(gallery).journal().path.read_bytes()
     (folder / "copy.db").write_bytes(content)
     (folder / "decisions.sqlite-journal").write_bytes(b"\xd9\xd5" + content[100:])
 

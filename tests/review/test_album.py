@@ -22,6 +22,7 @@ from faceops.cli.review import gallery_of
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.enrol import enrol
 from faceops.gallery.journal import Action, Entry, Ignored, Journal
+from faceops.gallery.storage import storage_of
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.summary import read_summary
@@ -97,7 +98,7 @@ def test_a_decision_can_be_undone_and_the_undoing_too(opened: Album, work: Path)
         with pytest.raises(UsageError, match="load the page again"):
             opened.confirm([wrong], "Zoë")
     batch = opened.ignore([face.key], "not_a_face")
-    assert batch in {entry.batch for entry in Journal(work / "gallery").entries()}
+    assert batch in {entry.batch for entry in storage_of(work / "gallery").journal().entries()}
     undone = opened.undo(batch)
     assert opened.face(face.key).person == face.person
     opened.undo(undone)
@@ -300,7 +301,7 @@ def test_a_picture_that_was_chosen_at_another_detail_stands_for_the_person(
     person, naming = Decisions.load(work / "gallery").naming(row["person"])
     box = row["x"], row["y"] + 0.4 * row["height"], row["width"], row["height"]
     chosen = Entry(Action.PICTURE, row["photo_id"], box, (99, 99), person)
-    Journal(work / "gallery").append([*naming, chosen])
+    storage_of(work / "gallery").journal().append([*naming, chosen])
     with contextlib.closing(Album(work / "found", work / "gallery", bundle)) as album:
         assert album.wait()
         key = f"{row['photo_id']}.{row['face_index']}"
@@ -415,7 +416,8 @@ def test_decisions_that_the_results_lack_show_after_a_restart_and_are_counted(
         assert (album.status.unpublished, album.status.error) == (0, "")
         place, time = (other.photo_id, other.box, other.size), "2020-01-31T12:00:00.000000Z"
         imported = Entry(Action.IGNORE, *place, detail="stranger", batch="0" * 16, time=time)
-        Journal(work / "gallery").merge([imported])  # made before the run, on another machine
+        # Made before the run, on another machine.
+        storage_of(work / "gallery").journal().merge([imported])
         until(lambda: album.face(other.key).reason == "ignored")
         assert album.status.unpublished > 0
         album.publish(wait=True)

@@ -29,6 +29,7 @@ from faceops.faces.detector import Box
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.journal import Action, Entry, Ignored, Journal
 from faceops.gallery.outputs import remember_output
+from faceops.gallery.storage import storage_of
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings
@@ -75,6 +76,10 @@ class World:
         return self.root / "gallery"
 
     @property
+    def journal(self) -> Journal:
+        return storage_of(self.gallery).journal()
+
+    @property
     def data(self) -> Path:
         return self.root / "data"
 
@@ -108,11 +113,11 @@ class World:
     ) -> Entry:
         person, naming = self.decisions.naming(name) if name else ("", [])
         entry = Entry(action, photo_id, box, (160, 120), person, detail)
-        self.decisions.add(Journal(self.gallery).append([*naming, entry]))
+        self.decisions.add(self.journal.append([*naming, entry]))
         return entry
 
     def undo(self, entry: Entry) -> None:
-        self.decisions.add(Journal(self.gallery).append([Entry(Action.UNDO, detail=entry.id)]))
+        self.decisions.add(self.journal.append([Entry(Action.UNDO, detail=entry.id)]))
 
     def change_state(self, statement: str, *values: object) -> None:
         with contextlib.closing(sqlite3.connect(self.root / "out/state.sqlite")) as db, db:
@@ -180,7 +185,7 @@ def test_what_is_undone_or_forgotten_leaves(world: World) -> None:
     world.undo(entry)
     assert world.bring().removed == 1
     assert world.files() == {"Bo": 1}
-    Journal(world.gallery).remove([one.id for one in Journal(world.gallery).entries()])
+    world.journal.remove([one.id for one in world.journal.entries()])
     assert world.bring().removed == 1
     assert not list(world.data.glob("photos/*"))
     assert stays.id not in (world.data / "imported/reviewed.csv").read_text()
@@ -198,7 +203,7 @@ def test_a_missing_photo_is_told_and_comes_with_a_later_import_and_a_name_needs_
     assert world.bring().photos == 2
     (world.root / "photos").rename(world.root / "away")
     name = Entry(Action.NAME, person=world.decisions.person_id("Ada"), detail="Ada King")
-    Journal(world.gallery).append([name])
+    world.journal.append([name])
     assert world.bring().left_out[NO_PHOTO] == 0
     assert world.files() == {"Ada_King": 2}
 
@@ -207,7 +212,7 @@ def test_a_photo_whose_file_was_written_anew_is_one_photo(world: World) -> None:
     old = world.photo(1)
     world.decide(Action.CONFIRM, old, "Ada")
     new = world.photo(1)
-    Journal(world.gallery).append([Entry(Action.SAME, new, size=(160, 120), detail=old)])
+    world.journal.append([Entry(Action.SAME, new, size=(160, 120), detail=old)])
     (world.root / "photos/0.png").unlink()
     world.change_state("UPDATE files SET gone_since=1 WHERE photo_id=?", old)
     assert (world.bring().photos, world.bring().photos) == (1, 1)
@@ -266,7 +271,7 @@ def test_faces_that_teach_nothing_are_left_out_and_counted(world: World) -> None
     world.decide(Action.IGNORE, world.photo(1), detail=Ignored.NOT_A_FACE)
     world.decide(Action.DRAW, world.photo(1), "Ada", BESIDE)
     group = Entry(Action.CONFIRM, world.photo(1), BOX, (160, 120), "0" * 16)
-    Journal(world.gallery).append([group])
+    world.journal.append([group])
     world.decide(Action.IGNORE, world.photo(3), detail=Ignored.STRANGER)
     world.change_state("UPDATE embeddings SET contract='another'")
     done = world.bring()
@@ -374,7 +379,7 @@ def test_a_real_face_is_found_again_in_its_crop_with_the_same_embedding(
         person, naming = decisions.naming(f"P{number}")
         decisions.add(naming)
         entries += [*naming, Entry(Action.CONFIRM, row["photo_id"], box, (9, 9), person)]
-    Journal(gallery).append(entries)
+    storage_of(gallery).journal().append(entries)
     done = import_reviewed(gallery, tmp_path / "data", bundle)
     assert (done.photos, done.left_out[NO_PHOTO]) == (len(rows), 0)
     with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:

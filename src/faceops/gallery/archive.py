@@ -28,18 +28,20 @@ from faceops.base.files import (
     temporary_name,
 )
 from faceops.base.work import track
-from faceops.gallery.backend import DECISIONS_FILE, GalleryStorage
+from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.check import require_sound
 from faceops.gallery.faces_file import UNSAVED, encode_faces
-from faceops.gallery.folder import (
+from faceops.gallery.outputs import has_content
+from faceops.gallery.storage import (
     CROPS_FOLDER,
+    DECISIONS_FILE,
     FACES_FILE,
     GALLERY_FILE,
     OUTPUTS_FILE,
     FolderStorage,
+    GalleryPlace,
+    storage_of,
 )
-from faceops.gallery.outputs import has_content
-from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 
 ARCHIVE_VERSION = 1

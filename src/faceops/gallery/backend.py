@@ -1,6 +1,6 @@
 """The interface of a gallery's storage, a folder or a database.
 
-This module and `faceops.gallery.folder` import no NumPy: a run over an unchanged folder of photos
+This module and `faceops.gallery.storage` import no NumPy: a run over an unchanged folder of photos
 loads nothing else of the gallery.
 """
 
@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from faceops.gallery.faces_file import FaceTable
     from faceops.gallery.journal import Journal
-
-
-DECISIONS_FILE = "decisions.sqlite"  # in a folder, see `faceops.gallery.journal`
 
 
 class GalleryStorage(ABC):

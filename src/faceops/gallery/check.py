@@ -11,10 +11,12 @@ from faceops.base.errors import DamageError, FaceOpsError, UsageError
 from faceops.base.files import folder_lock, write_error, write_file
 from faceops.base.work import track
 from faceops.dataset.names import name_problem
-from faceops.gallery.backend import DECISIONS_FILE, GalleryStorage
+from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.crops import load_crop
 from faceops.gallery.faces_file import FORMAT_VERSION, has_length_1
-from faceops.gallery.folder import (
+from faceops.gallery.outputs import output_folders, readable_lines
+from faceops.gallery.storage import (
+    DECISIONS_FILE,
     FACES_COPY,
     FACES_FILE,
     FIRST_WITH_SEGMENTS,
@@ -22,11 +24,10 @@ from faceops.gallery.folder import (
     OUTPUTS_FILE,
     SEGMENTS_FOLDER,
     FolderStorage,
+    GalleryPlace,
     crop_path,
+    storage_of,
 )
-from faceops.gallery.journal import Journal
-from faceops.gallery.outputs import output_folders, readable_lines
-from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 
 NOTHING = "nothing"
@@ -138,16 +139,12 @@ def repair_gallery(place: GalleryPlace) -> Repair:
             output_folders(folder)
         except FaceOpsError:
             write_file(folder / OUTPUTS_FILE, b"".join(readable_lines(folder)))
-        _repair_journal(folder)
+        journal = storage.journal()
+        try:
+            journal.check()
+        except DamageError:
+            journal.replace(journal.readable_entries())
         return Repair(before, check_gallery(folder), backup)
-
-
-def _repair_journal(folder: Path) -> None:
-    journal = Journal(folder)
-    try:
-        journal.check()
-    except DamageError:
-        journal.replace(journal.readable_entries())
 
 
 def _require_gallery(storage: FolderStorage) -> None:

@@ -24,7 +24,6 @@ from typing import Any
 from faceops.base.errors import DamageError, FaceOpsError, shortage
 from faceops.base.files import write_file
 from faceops.faces.detector import Box
-from faceops.gallery.backend import DECISIONS_FILE
 
 VERSION = 1
 _PAGE = 4096  # bytes of a page of the file
@@ -183,10 +182,10 @@ _TABLES = (
 
 
 class Journal:
-    """The file decisions.sqlite of the gallery in `folder`, which need not exist."""
+    """The file decisions.sqlite at `path`, which need not exist."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / DECISIONS_FILE
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def entries(self) -> list[Entry]:
         """Return all entries by time; none without a file.
@@ -280,7 +279,7 @@ class Journal:
         """Write the file anew with these entries, atomically. Raises: FaceOpsError."""
         content = as_sqlite(entries)
         # Of a killed writer: SQLite would apply it to the new file.
-        self.path.with_name(f"{DECISIONS_FILE}-journal").unlink(missing_ok=True)
+        self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
         write_file(self.path, content, sync=True)
 
     def readable_entries(self) -> list[Entry]:

@@ -14,11 +14,10 @@ import numpy as np
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.crops import format_1_crops
 from faceops.gallery.faces_file import GalleryFace
-from faceops.gallery.folder import FACES_FILE
 from faceops.gallery.follow import People, locked_people, places_moved
 from faceops.gallery.journal import Action, Entry, new_batch, new_id, new_person
 from faceops.gallery.names import as_arguments, display_name, given_name, person_key
-from faceops.gallery.storage import GalleryPlace, storage_of
+from faceops.gallery.storage import FACES_FILE, GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 
 

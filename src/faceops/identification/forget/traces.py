@@ -31,8 +31,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from faceops.base.errors import first_line
 from faceops.base.files import json_texts, valid_unicode
 from faceops.base.work import default_threads, ordered_map, track
-from faceops.gallery.backend import DECISIONS_FILE
 from faceops.gallery.names import person_key
+from faceops.gallery.storage import DECISIONS_FILE
 from faceops.identification.records.output_folder import is_report_page
 from faceops.identification.report.pages import people_on
 
