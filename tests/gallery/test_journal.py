@@ -11,7 +11,7 @@ import pytest
 
 from faceops.base.errors import DamageError, FaceOpsError
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.journal import Action, Entry, Ignored, Journal
+from faceops.gallery.journal import Action, Entry, Ignored, Journal, of_now
 from faceops.gallery.storage import GalleryPlace, storage_of
 
 PHOTO, OTHER_PHOTO = "a" * 64, "b" * 64
@@ -24,9 +24,8 @@ def about(action: Action, person: str = "", box: tuple = BOX, **more: str) -> En
     return Entry(action, photo, box, SIZE, person, **more)
 
 
-def decided(place: GalleryPlace, *entries: Entry) -> tuple[Decisions, list[Entry]]:
-    added = storage_of(place).journal().append(entries)
-    return Decisions.load(place), added
+def decided(*entries: Entry) -> Decisions:
+    return Decisions(of_now(entries, None))
 
 
 def test_a_gallery_without_a_journal_has_no_decisions(place: GalleryPlace) -> None:
@@ -35,8 +34,8 @@ def test_a_gallery_without_a_journal_has_no_decisions(place: GalleryPlace) -> No
     assert not isinstance(place, Path) or list(place.iterdir()) == []
 
 
-def test_a_confirmed_face_is_found_again_at_a_slightly_other_place(place: GalleryPlace) -> None:
-    decisions, _ = decided(place, about(Action.CONFIRM, "ann"))
+def test_a_confirmed_face_is_found_again_at_a_slightly_other_place() -> None:
+    decisions = decided(about(Action.CONFIRM, "ann"))
     near, far = (12.0, 8.0, 42.0, 50.0), (40.0, 10.0, 40.0, 50.0)
     place, nobody = decisions.match(PHOTO, [near, far])
     assert (place.person, nobody) == ("ann", None)
@@ -47,43 +46,44 @@ def test_a_confirmed_face_is_found_again_at_a_slightly_other_place(place: Galler
 
 
 def test_the_latest_decision_about_a_face_holds(place: GalleryPlace) -> None:
-    steps = [
+    for entry, expected in (
         (about(Action.CONFIRM, "ann"), ("ann", set(), "")),
         (about(Action.REFUSE, "ann"), ("", {"ann"}, "")),
         (about(Action.CONFIRM, "ben"), ("ben", {"ann"}, "")),
         (about(Action.IGNORE, detail=Ignored.STRANGER), ("", {"ann"}, "stranger")),
         (about(Action.CONFIRM, "ann"), ("ann", set(), "")),
-    ]
-    for entry, (person, refused, ignored) in steps:
-        decisions, _ = decided(place, entry)
-        (found,) = decisions.places(PHOTO)
-        assert (found.person, found.refused, found.ignored) == (person, refused, ignored)
+    ):
+        storage_of(place).journal().append([entry])
+        (found,) = Decisions.load(place).places(PHOTO)
+        assert (found.person, found.refused, found.ignored) == expected
 
 
-def test_undo_brings_back_what_held_before_and_can_be_undone(place: GalleryPlace) -> None:
+def test_undo_brings_back_what_held_before_and_can_be_undone() -> None:
     first, second = about(Action.CONFIRM, "ann"), about(Action.CONFIRM, "ben")
-    decisions, _ = decided(place, first, second)
+    entries = [first, second]
+    decisions = Decisions(entries)
     undo = Entry(Action.UNDO, detail=second.id)
     redo = Entry(Action.UNDO, detail=undo.id)
-    both = Entry(Action.UNDO, detail=first.id), Entry(Action.UNDO, detail=second.id)
-    for entries, people in (([undo], ["ann"]), ([redo], ["ben"]), (both, [])):
-        decisions.add(storage_of(place).journal().append(entries))
-        for known in (decisions, Decisions.load(place)):
+    both = [Entry(Action.UNDO, detail=first.id), Entry(Action.UNDO, detail=second.id)]
+    for added, people in (([undo], ["ann"]), ([redo], ["ben"]), (both, [])):
+        entries += added
+        decisions.add(added)
+        for known in (decisions, Decisions(entries)):
             assert [place.person for place in known.places(PHOTO)] == people
 
 
-def test_a_person_keeps_the_id_through_names_and_merging(place: GalleryPlace) -> None:
+def test_a_person_keeps_the_id_through_names_and_merging() -> None:
     ann, entries = Decisions().naming("Ann Lee")
-    decisions, _ = decided(place, *entries, about(Action.CONFIRM, ann))
+    decisions = Decisions([*entries, about(Action.CONFIRM, ann)])
     assert decisions.person_id("ann-lee") == Decisions().person_id("ANN LEE") == ann
-    decisions, _ = decided(place, Entry(Action.NAME, person=ann, detail="Ann King"))
+    decisions.add([Entry(Action.NAME, person=ann, detail="Ann King")])
     assert decisions.name(decisions.places(PHOTO)[0].person) == "Ann King"
     assert decisions.person_id("Ann Lee") != ann, "another person may have that name now"
     king, entries = decisions.naming("A. King")
     merging = Entry(Action.MERGE, person=ann, detail=king)
-    decisions, _ = decided(place, *entries, merging)
+    decisions.add([*entries, merging])
     assert decisions.name(ann) == "A. King"
-    decisions, _ = decided(place, Entry(Action.UNDO, detail=merging.id))
+    decisions.add([Entry(Action.UNDO, detail=merging.id)])
     assert decisions.name(ann) == "Ann King"
 
 
@@ -115,55 +115,42 @@ def test_entries_of_others_that_undo_each_other_undo_nothing_before_them() -> No
     assert Decisions(chain[:-1]).holds(confirmed.id)
 
 
-def test_two_people_can_be_shown_under_one_name(place: GalleryPlace) -> None:
-    one, naming = Decisions().naming("Ann")
-    two, more = Decisions().naming("Ann 2")
-    showing = Entry(Action.SHOW, person=two, detail="Ann")
-    decisions, _ = decided(place, *naming, *more, showing)
-    assert [decisions.shown_name(name) for name in ("Ann", "Ann 2")] == ["Ann", "Ann"]
-    assert decisions.person_id("Ann") == one
-
-
 def same(photo_id: str = OTHER_PHOTO, of: str = PHOTO, size: tuple[int, int] = (100, 50)) -> Entry:
     return Entry(Action.SAME, photo_id, size=size, detail=of)
 
 
-def test_decisions_hold_for_a_photo_whose_file_was_written_anew(place: GalleryPlace) -> None:
+def test_decisions_hold_for_a_photo_whose_file_was_written_anew() -> None:
     linked, half = same(), (5.0, 5.0, 20.0, 25.0)
-    decisions, (confirmed, _) = decided(place, about(Action.CONFIRM, "ann"), linked)
-    (shown,) = decisions.places(OTHER_PHOTO)
-    assert (shown.person, shown.box, shown.size) == ("ann", half, (100, 50))
+    confirmed = about(Action.CONFIRM, "ann")
     # What is decided about either copy holds for both, in the order of time.
     later = Entry(Action.REFUSE, OTHER_PHOTO, half, (100, 50), "ann")
-    for entry, person in (
-        (later, ""),
-        (Entry(Action.UNDO, detail=later.id), "ann"),
-        (Entry(Action.UNDO, detail=confirmed.id), None),
-    ):
-        decisions.add(storage_of(place).journal().append([entry]))
-        for known in (decisions, Decisions.load(place)):
+    undone = [Entry(Action.UNDO, detail=one.id) for one in (later, confirmed)]
+    entries = of_now([confirmed, linked, later, *undone], None)
+    decisions = Decisions(entries[:2])
+    (shown,) = decisions.places(OTHER_PHOTO)
+    assert (shown.person, shown.box, shown.size) == ("ann", half, (100, 50))
+    for number, people in ((3, [""]), (4, ["ann"]), (5, [])):
+        decisions.add(entries[:number])
+        for known in (decisions, Decisions(entries[:number])):
             for photo in (PHOTO, OTHER_PHOTO):
-                found = [one.person for one in known.places(photo)]
-                assert found == ([] if person is None else [person])
+                assert [one.person for one in known.places(photo)] == people
 
 
-def test_a_decision_without_the_size_of_its_photo_leaves_others_their_place(
-    place: GalleryPlace,
-) -> None:
+def test_a_decision_without_the_size_of_its_photo_leaves_others_their_place() -> None:
     dropped = replace(about(Action.REFUSE, "ben"), size=(0, 0))
     half = Entry(Action.CONFIRM, OTHER_PHOTO, (50.0, 5.0, 20.0, 25.0), (100, 50), "ann")
-    decisions, _ = decided(place, dropped, same(), half)
+    decisions = decided(dropped, same(), half)
     assert (50.0, 5.0, 20.0, 25.0) in [place.box for place in decisions.places(PHOTO)]
 
 
-def test_undoing_that_two_photos_are_the_same_parts_their_decisions(place: GalleryPlace) -> None:
+def test_undoing_that_two_photos_are_the_same_parts_their_decisions() -> None:
     linked = same()
-    decisions, _ = decided(place, about(Action.CONFIRM, "ann"), linked)
+    decisions = decided(about(Action.CONFIRM, "ann"), linked)
     assert len(decisions.places(OTHER_PHOTO)) == 1
-    decisions.add(storage_of(place).journal().append([Entry(Action.UNDO, detail=linked.id)]))
+    decisions.add([Entry(Action.UNDO, detail=linked.id)])
     assert decisions.places(OTHER_PHOTO) == []
     assert decisions.same_content(PHOTO) == {PHOTO}
-    decisions, _ = decided(place, same(), same(PHOTO, OTHER_PHOTO, SIZE))  # changed and restored
+    decisions.add([same(), same(PHOTO, OTHER_PHOTO, SIZE)])  # changed and restored
     assert [place.box for place in decisions.places(PHOTO)] == [BOX]
 
 
