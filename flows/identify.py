@@ -46,8 +46,12 @@ from faceops.gallery.storage import GalleryPlace, gallery_place
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard, shards
 from faceops.identification.latest_run import UnloadedRelease, list_photos
-from faceops.identification.records.mirror import copy_results
-from faceops.identification.records.output_folder import FACES_FILE, KEEP_RUNS, REPORT_FILE
+from faceops.identification.records.output_folder import (
+    FACES_FILE,
+    KEEP_RUNS,
+    REPORT_FILE,
+    copy_results,
+)
 from faceops.identification.run import identify
 from faceops.identification.settings import DETAIL, IdentifySettings, check_identify_folders
 from faceops.identification.state.presence import PhotoList

@@ -7,7 +7,7 @@ from prefect.settings import PREFECT_API_URL
 
 from faceops.base.errors import UsageError
 from faceops.base.stores import place
-from faceops.identification.records.mirror import results_folder
+from faceops.identification.records.output_folder import results_folder
 from faceops.photos.folders import RESULTS, Folder, Use, check_folders
 
 SHARD_PHOTOS = 512

@@ -77,7 +77,7 @@ def _identify(args: argparse.Namespace) -> int:
     earlier run into the same --out has seen are not opened again. What is known of photos that are
     gone is dropped by the first run after 30 days.
     """
-    from faceops.identification.records.mirror import copy_results, results_folder
+    from faceops.identification.records.output_folder import copy_results, results_folder
     from faceops.identification.settings import IdentifySettings, require_photos
 
     # Wrong arguments first, then whether anything has changed: loading a release takes a second.

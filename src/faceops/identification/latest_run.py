@@ -25,7 +25,6 @@ from faceops.gallery.outputs import remember_output
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder
-from faceops.identification.records.mirror import refuse_copies
 from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.presence import PhotoList, SourceFile, source_file, stamp_of
 from faceops.identification.summary import Summary, read_summary, write_summary
@@ -77,7 +76,7 @@ def latest_run(out: Path) -> LatestRun:
         UsageError: there are no results, or they are a copy in a store.
         FaceOpsError: their summary is damaged, or another version's.
     """
-    refuse_copies([out])
+    output_folder.refuse_copies([out])
     try:
         summary = read_summary(out)
     except (FileNotFoundError, NotADirectoryError):

@@ -12,8 +12,8 @@ from typing import Any
 
 from faceops.base.files import write_file
 from faceops.base.reasons import Reason
+from faceops.identification.records.output_folder import METRICS_FILE
 
-METRICS_FILE = "metrics.prom"
 PREFIX = "faceops_identify_"
 
 

@@ -21,8 +21,7 @@ from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, remove_unfinished
 from faceops.identification.forget import output_folder, traces
 from faceops.identification.forget.journal import JournalPerson
-from faceops.identification.records.mirror import refuse_copies, update_copy
-from faceops.identification.records.output_folder import STATE_FILE
+from faceops.identification.records.output_folder import STATE_FILE, refuse_copies, update_copy
 from faceops.identification.sidecars import (
     SIDECARS_AT_ONCE,
     TEMPORARY,
