@@ -10,7 +10,8 @@ from faceops.base.errors import FaceOpsError
 from faceops.cli import main
 from faceops.faces.regions import embedded_regions, regions_of_others
 from faceops.gallery.store import Gallery
-from faceops.identification.forget.forget import forget_in_sidecars, forget_person
+from faceops.identification.forget.files import forget_in_sidecars
+from faceops.identification.forget.forget import forget_person
 from faceops.identification.forget.traces import mentions
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings

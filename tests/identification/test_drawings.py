@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from faceops.gallery.store import Gallery
-from faceops.identification.forget.output_folder import ForgottenOutput, forget_in_files
+from faceops.identification.forget.files import ForgottenOutput, forget_in_files
 from faceops.identification.records.drawings import drawn_path
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings

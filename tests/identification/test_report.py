@@ -17,7 +17,7 @@ import pytest
 from faceops.base.reasons import IDENTIFIED, NO_REASON, REJECTED, UNKNOWN, Reason, reason_code
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.engine.verdicts import NOBODY
-from faceops.identification.forget.output_folder import ForgottenOutput, forget_in_files
+from faceops.identification.forget.files import ForgottenOutput, forget_in_files
 from faceops.identification.forget.traces import mentions, search_traces
 from faceops.identification.records.drawings import shown_faces
 from faceops.identification.report import pages, report

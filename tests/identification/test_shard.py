@@ -23,7 +23,7 @@ from faceops.identification.engine.shard import (
     extract_to_place,
     versions,
 )
-from faceops.identification.forget.output_folder import forget_in_state
+from faceops.identification.forget.files import forget_in_state
 from faceops.identification.latest_run import list_photos
 from faceops.identification.run import identify
 from faceops.identification.settings import IdentifySettings

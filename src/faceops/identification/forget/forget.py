@@ -4,52 +4,30 @@ A person is in the gallery and its journal of decisions, in the output folders o
 named from it, and in the sidecars that these runs wrote beside photos.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import folder_lock, valid_unicode
-from faceops.base.stores import NoAnswerError, ObjectStore, is_url, shown
-from faceops.base.work import ordered_map, track
+from faceops.gallery.decisions import Decisions
 from faceops.gallery.follow import locked_people
-from faceops.gallery.names import current_key, display_name, person_key
-from faceops.gallery.outputs import OutputFolders, declare_gone, has_content, output_folders
-from faceops.gallery.storage import GalleryPlace
+from faceops.gallery.journal import Action, Entry
+from faceops.gallery.names import current_key, display_name, keys_of_person, person_key
+from faceops.gallery.outputs import declare_gone, has_content, output_folders
+from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery, remove_unfinished
-from faceops.identification.forget import output_folder, traces
-from faceops.identification.forget.journal import JournalPerson
+from faceops.identification.forget import files
+from faceops.identification.forget.files import ForgottenOutput, IsPerson, NamedFace
+from faceops.identification.forget.traces import TraceSearch, mentions, search_traces
 from faceops.identification.records.output_folder import STATE_FILE, refuse_copies, update_copy
-from faceops.identification.sidecars import (
-    SIDECARS_AT_ONCE,
-    TEMPORARY,
-    is_marked,
-    names_of_ours,
-    remove_person,
-)
 from faceops.identification.state.schema import new_mark, open_state, remove_mark
-from faceops.photos.sidecar_place import SidecarPlaces
-from faceops.photos.walk import SIDECAR
-from faceops.photos.xmp import XmpDocument, read_sidecar, sidecar_bytes
 
-
-@dataclass
-class ForgottenSidecars:
-    """How many sidecars were searched, and how many entries were removed.
-
-    Attributes:
-        found: sidecars that still name the person, or that could not be read.
-        elsewhere: sidecars in which others name the person, or that could not be searched for that.
-        unreachable: folders that do not exist, are empty or may not be listed.
-    """
-
-    files: int = 0
-    entries: int = 0
-    found: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
-    unreachable: list[str] = field(default_factory=list)
+_NAMES = (Action.NAME, Action.SHOW)
+_SHOWS = (Action.CONFIRM, Action.DRAW)
 
 
 @dataclass
@@ -67,9 +45,9 @@ class ForgetResult:
 
     person: str
     gallery_faces: int
-    outputs: list[output_folder.ForgottenOutput]
-    sidecars: ForgottenSidecars
-    proof: traces.TraceSearch
+    outputs: list[ForgottenOutput]
+    sidecars: files.ForgottenSidecars
+    proof: TraceSearch
     mark: str
     decisions: int = 0
     also_shown: list[str] = field(default_factory=list)
@@ -95,9 +73,9 @@ def forget_person(
 
     `person` is any name that they have or had; all their names are removed. The gallery is changed
     last, after every output and the journal of decisions, so that the call can be repeated; who is
-    only in the journal is forgotten too. The outputs
-    stay locked until then: no run names the person again. While a folder or a sidecar cannot be
-    read, the gallery keeps the earlier names, without faces, since they are needed to go on later.
+    only in the journal is forgotten too. The outputs stay locked until then: no run names the
+    person again. While a folder or a sidecar cannot be read, the gallery keeps the earlier names,
+    without faces, since they are needed to go on later.
 
     Args:
         more: further output folders, such as those of an earlier version.
@@ -106,8 +84,7 @@ def forget_person(
     Raises:
         UsageError: there is no gallery; `more` has a URL; a folder of `gone` exists, or is a URL
             with credentials.
-        FaceOpsError: no person has that name; a folder is in use, damaged or cannot be
-            written.
+        FaceOpsError: no person has that name; a folder is in use, damaged or cannot be written.
     """
     refuse_copies(more)
     with locked_people(gallery_dir) as people, ExitStack() as locks:
@@ -133,15 +110,21 @@ def forget_person(
         folders = list(dict.fromkeys([*known.folders, *(path.resolve() for path in more)]))
         present = [folder for folder in folders if has_content(folder)]
         mark = new_mark()
-        theirs = {output_folder.NamedFace(face.photo_id, face.photo, face.box) for face in faces}
+        theirs = {NamedFace(face.photo_id, face.photo, face.box) for face in faces}
         theirs.update(found.confirmed(people.decisions))
         clean = partial(_clean_outputs, locks, is_person, theirs, mark)
         outputs = clean(present)
-        photo_folders = _sidecar_folders(known, outputs)
-        is_mentioned = traces.mentions(keys | found.ids)
-        sidecars = forget_in_sidecars(photo_folders, is_shown, is_mentioned)
+        gone_now = {valid_unicode(str(folder)) for folder in known.gone}
+        stated = [folder for output in outputs for folder in output.photo_folders]
+        photo_folders = [
+            folder
+            for folder in dict.fromkeys([*known.sidecars, *stated])
+            if valid_unicode(str(folder)) not in gone_now or has_content(folder)
+        ]
+        is_mentioned = mentions(keys | found.ids)
+        sidecars = files.forget_in_sidecars(photo_folders, is_shown, is_mentioned)
         absent = [valid_unicode(str(folder)) for folder in folders if folder not in present]
-        unreachable = [*absent, *sidecars.unreachable]
+        unreachable = [*absent, *sidecars.unlisted]
         rest = gallery.without(is_theirs)
         if not unreachable and not sidecars.found:
             aliases = {old: new for old, new in gallery.aliases.items() if old not in keys}
@@ -168,12 +151,15 @@ def forget_person(
         searched = [*([own] if own.exists() else []), *present, *late]
         left = storage.purge()
         tables = {str(storage): storage.cells()}
-        proof = traces.search_traces(searched, is_person, is_mentioned, secrets, marks, tables)
+        proof = search_traces(searched, is_person, is_mentioned, secrets, marks, tables)
         proof.found += left
-        copied, missed = _update_copies([*present, *late])
-    proof.files += sidecars.files
-    proof.found += sidecars.found
-    proof.elsewhere += sidecars.elsewhere
+        copied, missed = 0, []
+        for folder in (*present, *late):
+            try:
+                copied += update_copy(folder)
+            except FaceOpsError as error:
+                missed.append(f"the copy of {valid_unicode(str(folder))} ({error})")
+    proof.add(sidecars)
     result = ForgetResult(
         person=faces[0].person if faces else person,
         gallery_faces=len(faces),
@@ -193,41 +179,30 @@ def forget_person(
     return result
 
 
-def _update_copies(folders: Iterable[Path]) -> tuple[int, list[str]]:
-    """Update the copies in stores; return the number of changed objects, and what failed."""
-    changed, missed = 0, []
-    for folder in folders:
-        try:
-            changed += update_copy(folder)
-        except FaceOpsError as error:
-            missed.append(f"the copy of {valid_unicode(str(folder))} ({error})")
-    return changed, missed
-
-
 def _clean_outputs(
     locks: ExitStack,
-    is_person: output_folder.IsPerson,
-    faces: set[output_folder.NamedFace],
+    is_person: IsPerson,
+    faces: set[NamedFace],
     mark: str,
     folders: Iterable[Path],
-) -> list[output_folder.ForgottenOutput]:
+) -> list[ForgottenOutput]:
     """Lock and clean as many output folders as possible before an error is raised.
 
     The faces that they name are added to `faces`. A face named in one folder may be unnamed in
     another: it is removed from all states before the rows that name it are changed.
     """
     errors = []
-    done: dict[Path, output_folder.ForgottenOutput] = {}
+    done: dict[Path, ForgottenOutput] = {}
 
     def find(folder: Path) -> None:
         locks.enter_context(folder_lock(folder))
-        faces.update(output_folder.named_in_output(folder, is_person))
+        faces.update(files.named_in_output(folder, is_person))
 
     def forget_faces(folder: Path) -> None:
-        done[folder] = output_folder.forget_in_state(folder, faces, mark)
+        done[folder] = files.forget_in_state(folder, faces, mark)
 
     def forget_names(folder: Path) -> None:
-        output_folder.forget_in_files(done[folder], is_person, faces)
+        files.forget_in_files(done[folder], is_person, faces)
 
     remaining = list(folders)
     for step in (find, forget_faces, forget_names):
@@ -242,115 +217,11 @@ def _clean_outputs(
     return list(done.values())
 
 
-def _sidecar_folders(
-    known: OutputFolders, outputs: Iterable[output_folder.ForgottenOutput]
-) -> list[Path]:
-    gone = {valid_unicode(str(folder)) for folder in known.gone}
-    stated = [folder for output in outputs for folder in output.photo_folders]
-    return [
-        folder
-        for folder in dict.fromkeys([*known.sidecars, *stated])
-        if valid_unicode(str(folder)) not in gone or has_content(folder)
-    ]
-
-
-def forget_in_sidecars(
-    folders: Sequence[Path], is_person: output_folder.IsPerson, is_mentioned: output_folder.IsPerson
-) -> ForgottenSidecars:
-    """Remove what FaceOps wrote of the person from every sidecar below `folders`.
-
-    Every sidecar is parsed, in whatever encoding, and read again after it was changed; so are
-    copies of them (photo.xmp~, photo.xmp_original) and those that were moved with their photos.
-    Names that others wrote stay and are reported. Half-written sidecars of killed runs are deleted.
-
-    Args:
-        is_person: whether a text is the person's name.
-        is_mentioned: whether a text contains it.
-    """
-    done, places = ForgottenSidecars(), SidecarPlaces()
-    local = [folder for folder in folders if not is_url(folder)]
-    present = [folder for folder in local if has_content(folder)]
-    done.unreachable += [valid_unicode(str(folder)) for folder in local if folder not in present]
-    search = partial(_forget_in_sidecar, places, is_person, is_mentioned)
-    searches: list[Iterable[ForgottenSidecars]] = [
-        map(search, traces.files_below(present, done.unreachable, _may_be_sidecar))
-    ]
-    for folder in folders:
-        if is_url(folder):
-            stored = _stored_sidecars(folder, done.unreachable)
-            searches.append(ordered_map(search, stored, SIDECARS_AT_ONCE))
-    for each in searches:
-        try:
-            for one in track(each, "search sidecars"):
-                done.files += one.files
-                done.entries += one.entries
-                done.found += one.found
-                done.elsewhere += one.elsewhere
-        except NoAnswerError as error:
-            done.unreachable.append(str(error).rstrip("."))
-    return done
-
-
-def _stored_sidecars(folder: Path, unreachable: list[str]) -> Iterator[Path]:
-    """Yield what may be a sidecar in a store; `unreachable` gets a folder of which that fails."""
-    is_empty = True
-    try:
-        for entry in ObjectStore.at(folder).objects():
-            is_empty = False
-            is_path = not {"", ".", ".."} & {*entry.name.split("/")}  # as of all that we wrote
-            if is_path and SIDECAR in entry.name.rpartition("/")[2].lower():
-                yield folder / entry.name
-    except FaceOpsError as error:
-        unreachable.append(str(error).rstrip("."))
-    else:
-        unreachable += [shown(folder)] * is_empty
-
-
-def _forget_in_sidecar(
-    places: SidecarPlaces,
-    is_person: output_folder.IsPerson,
-    is_mentioned: output_folder.IsPerson,
-    path: Path,
-) -> ForgottenSidecars:
-    done, name = ForgottenSidecars(), valid_unicode(shown(path))
-    try:
-        if path.name.endswith(TEMPORARY):
-            path.unlink()
-            return done
-        done.files = 1
-        document = XmpDocument(sidecar_bytes(path))
-        if any(map(is_person, names_of_ours(document))):
-            done.entries = remove_person(path, is_person, places)
-            left = read_sidecar(path)
-            if left is None:
-                return done
-            document = left
-            if any(map(is_person, names_of_ours(document))):
-                done.found.append(f"{name}: the name, in a sidecar")
-        if any(map(is_mentioned, document.texts())):
-            done.elsewhere.append(f"{name}: the name, in entries of other programs")
-    except NoAnswerError:
-        raise
-    except FaceOpsError as error:
-        done.found.append(str(error))
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) or is_marked(path):
-            done.found.append(f"{name}: cannot be read ({error}); inspect it, or remove it")
-        else:
-            done.elsewhere.append(f"{name}: not searched for entries of other programs ({error})")
-    return done
-
-
-def _may_be_sidecar(name: str) -> bool:
-    return SIDECAR in name.lower() or name.endswith(TEMPORARY)
-
-
 def readmit(gallery_dir: GalleryPlace, mark: str, more: tuple[Path, ...] = ()) -> dict[Path, int]:
     """Undo one forgetting in the states, so that a person who is enrolled again is named again.
 
-    Decisions about the person do not come back.
-    The next run into each output folder opens the photos of the forgotten faces again. Returns the
-    number of faces by output folder.
+    Decisions about the person do not come back. The next run into each output folder opens the
+    photos of the forgotten faces again. Returns the number of faces by output folder.
 
     Raises:
         UsageError: there is no gallery; `more` has a URL.
@@ -366,7 +237,7 @@ def readmit(gallery_dir: GalleryPlace, mark: str, more: tuple[Path, ...] = ()) -
                 with folder_lock(out), open_state(out / STATE_FILE) as db:
                     counts[out] = remove_mark(db, mark)
                     if counts[out]:
-                        output_folder.reset_summary(out)
+                        files.reset_summary(out)
             except (OSError, ValueError) as error:
                 raise FaceOpsError(f"{out} cannot be changed ({error}); repair that.") from None
     if not any(counts.values()):
@@ -374,3 +245,139 @@ def readmit(gallery_dir: GalleryPlace, mark: str, more: tuple[Path, ...] = ()) -
             f"no output of the gallery {gallery_dir} has the mark {mark}; people forget printed it."
         )
     return {out: count for out, count in counts.items() if count}
+
+
+@dataclass(frozen=True)
+class JournalPerson:
+    """A person in the gallery and in its journal.
+
+    Attributes:
+        ids: of the person in the journal, and of those who were merged into them.
+        keys: of all names that are, or were, the person's and nobody else's.
+        shown: keys of the names under which they were shown, which others may have too.
+        also_shown: names of other people who are shown under a name of this one.
+    """
+
+    ids: frozenset[str]
+    keys: frozenset[str]
+    shown: frozenset[str]
+    also_shown: list[str] = field(default_factory=list)
+
+    @classmethod
+    def find(cls, gallery: Gallery, decisions: Decisions, name: str) -> "JournalPerson":
+        """Return who is, or was, called `name`."""
+        own = keys_of_person(gallery.aliases, name)
+        people = decisions.people()
+        enrolled = {*gallery.keys.values()}
+        current = {one for one, called in people.items() if _key(gallery, called) in own}
+        if not current and not own & enrolled:
+            former = decisions.current(decisions.person_named(display_name(name)))
+            if person_key(people.get(former, "")) not in enrolled:
+                current = {former} - {""}
+        named = {entry.person for entry in decisions.entries.values() if entry.person}
+        ids = {one for one in named if decisions.current(one) in current}
+        others = {_key(gallery, called) for one, called in people.items() if one not in current}
+        others |= enrolled - own
+        was = {person_key(called) for one in ids for called in decisions.names_of(one)}
+        own |= {key for key in was if key not in others and _key(gallery, key) in own | was}
+        shows = [e for e in decisions.entries.values() if e.action == Action.SHOW]
+        shown = {person_key(entry.detail) for entry in shows if entry.person in ids}
+        also = [
+            called
+            for one, called in people.items()
+            if one not in ids and person_key(decisions.shown_name(called)) in own
+            if person_key(called) not in own
+        ]
+        return cls(frozenset(ids), frozenset(own), frozenset(shown), also)
+
+    def is_named(self, text: str) -> bool:
+        """Return whether a text is a name or an id of the person."""
+        return text in self.ids or person_key(text) in self.keys
+
+    def confirmed(self, decisions: Decisions) -> list[NamedFace]:
+        """Return the faces that show the person as somebody decided."""
+        return [
+            NamedFace(photo_id, "", place.box)
+            for photo_id in decisions.photos()
+            for place in decisions.places(photo_id)
+            if place.person in self.ids
+        ]
+
+    def entries(self, decisions: Decisions, faces: Iterable[NamedFace]) -> list[Entry]:
+        """Return all entries about the person, and about `faces`, which are theirs.
+
+        Faces that are confirmed as somebody else now keep the entries about others.
+        """
+        found = {entry.id for entry in decisions.entries.values() if self._is_about(entry)}
+        shown = {
+            (entry.photo_id, entry.box)
+            for entry in decisions.entries.values()
+            if entry.id in found and entry.action in _SHOWS and decisions.holds(entry.id)
+        }
+        places = shown | {(face.photo_id, face.box) for face in faces}
+        for photo_id, box in places:
+            if box is None or photo_id not in decisions.photos():
+                continue
+            (place,) = decisions.match(photo_id, [box])
+            if place is None or not place.person or place.person in self.ids:
+                found |= {entry.id for entry in decisions.about_face(photo_id, box)}
+        undone = -1
+        while undone != len(found):  # what undoes them, and what undoes that; links of photos
+            undone = len(found)
+            found |= {
+                entry.id
+                for entry in decisions.entries.values()
+                if entry.action == Action.UNDO and entry.detail in found
+            }
+            found |= _idle_links(decisions, found)
+        return [entry for entry in decisions.entries.values() if entry.id in found]
+
+    def _is_about(self, entry: Entry) -> bool:
+        is_merged = entry.action == Action.MERGE and entry.detail in self.ids
+        is_named = entry.action in _NAMES and person_key(entry.detail) in self.keys
+        return entry.person in self.ids or is_merged or is_named
+
+    def remove(self, gallery: GalleryPlace, faces: Collection[NamedFace]) -> list[Entry]:
+        """Remove these entries from the journal; return them.
+
+        Entries of others that the person made stay, without the person's name.
+
+        Raises: as `Journal.remove`.
+        """
+        journal = storage_of(gallery).journal()
+        decisions = Decisions(journal.entries())
+        removed = self.entries(decisions, faces)
+        gone = {entry.id for entry in removed}
+        signed = [
+            entry
+            for entry in decisions.entries.values()
+            if entry.id not in gone and entry.by and self.is_named(entry.by)
+        ]
+        journal.remove(
+            [*gone, *(entry.id for entry in signed)], [replace(entry, by="") for entry in signed]
+        )
+        return removed
+
+    def marks(self, removed: Iterable[Entry], *names: str) -> list[bytes]:
+        """Return what the bytes of the journal must not hold: the ids, and the names as JSON."""
+        texts = [*self.ids, *names]
+        texts += [e.detail for e in removed if e.action in _NAMES and self.is_named(e.detail)]
+        return [json.dumps(text, ensure_ascii=False).encode() for text in dict.fromkeys(texts)]
+
+
+def _idle_links(decisions: Decisions, gone: Collection[str]) -> set[str]:
+    """Return the entries that link photos none of which has a decision but `gone`."""
+    kept = [entry for entry in decisions.entries.values() if entry.id not in gone]
+    links = [entry for entry in kept if entry.action == Action.SAME]
+    decided = {entry.photo_id for entry in kept if entry.action != Action.SAME} - {""}
+    while links:
+        used = [one for one in links if one.photo_id in decided or one.detail in decided]
+        if not used:
+            break
+        decided |= {photo_id for one in used for photo_id in (one.photo_id, one.detail)}
+        links = [one for one in links if one not in used]
+    return {one.id for one in links}
+
+
+def _key(gallery: Gallery, name: str) -> str:
+    return current_key(gallery.aliases, name)

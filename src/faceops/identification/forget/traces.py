@@ -68,6 +68,12 @@ class TraceSearch:
     elsewhere: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
 
+    def add(self, other: "TraceSearch") -> None:
+        """Add the files that were searched, and what was found."""
+        self.files += other.files
+        self.found += other.found
+        self.elsewhere += other.elsewhere
+
 
 def mentions(keys: Iterable[str]) -> Callable[[str], bool]:
     """Return a function that tells whether a text contains a name with one of `keys`, as words."""

@@ -7,7 +7,8 @@ documentation follow from it.
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from csv import DictReader, DictWriter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from faceops.base.arrow import number_array, text_array
-from faceops.base.files import csv_cell
+from faceops.base.files import atomic_path, csv_cell
 from faceops.base.reasons import KINDS, REASONS, REJECTED, reason_code
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.records.output_folder import RECORD_FILES
@@ -332,3 +333,71 @@ def photo_ids_in(records: Path) -> frozenset[bytes]:
         return frozenset(bytes.fromhex(one) for part in found for one in part.to_pylist())
     except (OSError, KeyError, ValueError, pa.ArrowException):
         return frozenset()
+
+
+def change_rows(folder: Path, change: Callable[[Record], bool]) -> int:
+    """Change rows in the three record files of `folder`; return how many of a file changed.
+
+    Each file that exists is replaced atomically, if a row changes.
+
+    Args:
+        change: changes a row or not, and returns whether it did. The values of a row are texts in
+            CSV, "" for none; it may set None in any file.
+    """
+    changed = 0
+    rewrites = (_change_csv, _change_parquet, _change_json_lines)
+    for name, rewrite in zip(RECORD_FILES, rewrites, strict=True):
+        if (folder / name).is_file():
+            with suppress(_Unchanged), atomic_path(folder / name) as temporary:
+                rows = rewrite(folder / name, temporary, change)
+                if not rows:
+                    raise _Unchanged  # the file stays
+                changed = max(changed, rows)
+    return changed
+
+
+class _Unchanged(Exception):
+    pass
+
+
+def _change_csv(path: Path, temporary: Path, change: Callable[[Record], bool]) -> int:
+    changed = 0
+    with (
+        path.open(encoding="utf-8", newline="") as file,
+        temporary.open("w", encoding="utf-8", newline="") as out,
+    ):
+        reader = DictReader(file)
+        writer = DictWriter(out, reader.fieldnames or (), lineterminator="\n")
+        writer.writeheader()
+        for row in reader:
+            changed += change(row)
+            writer.writerow(row)
+    return changed
+
+
+def _change_parquet(path: Path, temporary: Path, change: Callable[[Record], bool]) -> int:
+    changed = 0
+    with (
+        pq.ParquetFile(path) as file,
+        pq.ParquetWriter(temporary, file.schema_arrow, compression="zstd") as writer,
+    ):
+        for batch in file.iter_batches():
+            rows = batch.to_pylist()
+            changed += sum(map(change, rows))
+            writer.write_table(pa.Table.from_pylist(rows, schema=file.schema_arrow))
+    return changed
+
+
+def _change_json_lines(path: Path, temporary: Path, change: Callable[[Record], bool]) -> int:
+    changed = 0
+    with (
+        path.open(encoding="utf-8") as file,
+        temporary.open("w", encoding="utf-8", newline="\n") as out,
+    ):
+        for line in file:
+            row = json.loads(line)
+            if change(row):
+                changed += 1
+                line = json.dumps(row, ensure_ascii=False) + "\n"
+            out.write(line)
+    return changed

@@ -1,35 +1,40 @@
-"""Remove a person from one output folder: records, state, summaries, reports, drawn photos."""
+"""Remove a person from files: those of an output folder, and sidecars beside photos."""
 
 import contextlib
-import csv
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import atomic_path, csv_text, read_json_object, write_file
+from faceops.base.files import csv_text, read_json_object, valid_unicode, write_file
 from faceops.base.reasons import DecisionKind, Reason
-from faceops.base.stores import is_url, split
+from faceops.base.stores import NoAnswerError, ObjectStore, is_url, shown, split
+from faceops.base.work import ordered_map, track
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE
 from faceops.gallery.names import paths_shown_as
+from faceops.gallery.outputs import has_content
+from faceops.identification import sidecars
+from faceops.identification.forget.traces import TraceSearch, files_below
 from faceops.identification.records import output_folder
 from faceops.identification.records.drawings import drawn_path
-from faceops.identification.records.records import read_columns
+from faceops.identification.records.records import Record, change_rows, read_columns
 from faceops.identification.report.pages import people_on
 from faceops.identification.state.photo_block import FACE
 from faceops.identification.state.presence import drop_missing
 from faceops.identification.state.schema import add_place, connect, open_state, state_errors
 from faceops.identification.state.shards import remove_shards
 from faceops.identification.unknown.numbers import FaceKey, forget_numbers
+from faceops.photos.sidecar_place import SidecarPlaces
+from faceops.photos.walk import SIDECAR
+from faceops.photos.xmp import XmpDocument, read_sidecar, sidecar_bytes
 
 IsPerson = Callable[[str], bool]
 _RUNNER_UP_COLUMNS = ("runner_up", "runner_up_probability")
@@ -73,8 +78,14 @@ def named_in_output(out: Path, is_person: IsPerson) -> set[NamedFace]:
     Raises:
         FaceOpsError: the records are damaged.
     """
+    columns = ("photo_id", "photo_path", "person", "x", "y", "width", "height")
     with _clean_errors(out):
-        return {face for folder in _run_folders(out) for face in _named_faces(folder, is_person)}
+        return {
+            NamedFace(photo_id, path, tuple(box))
+            for folder in _run_folders(out)
+            for photo_id, path, person, *box in _rows(folder, *columns)
+            if person is not None and is_person(person)
+        }
 
 
 def forget_in_state(out: Path, faces: Collection[NamedFace], mark: str) -> ForgottenOutput:
@@ -90,11 +101,17 @@ def forget_in_state(out: Path, faces: Collection[NamedFace], mark: str) -> Forgo
     Raises:
         FaceOpsError: `out` is damaged or cannot be written; what was removed stays removed.
     """
-    done = ForgottenOutput(out)
+    done, state = ForgottenOutput(out), out / output_folder.STATE_FILE
     with _clean_errors(out):
         output_folder.remove_unfinished(out)
         remove_shards(out)
-        _forget_state(out / output_folder.STATE_FILE, faces, mark, done)
+        if state.is_file():
+            keys = _forget_in_photos(state, faces, mark, done.secrets)
+            done.cached_faces = len(keys)
+            if keys:
+                with state_errors(state), contextlib.closing(connect(state)) as db:
+                    db.execute("VACUUM")  # overwrites freed bytes
+            forget_numbers(state, keys)
     return done
 
 
@@ -116,16 +133,21 @@ def forget_in_files(
         for folder in folders:
             # The paths of other faces are relative to other folders.
             done.pictures += _remove_drawings(folder, {face.photo_path for face in named})
-            rows = _forget_rows(folder, is_person)
+            rows = change_rows(folder, partial(_blank, is_person=is_person))
             done.rows += rows
             counted = _forget_summary(folder, is_person)
-            page = folder / output_folder.REPORT_FILE
-            # A report also shows the guesses for a face, which are in no row. It is not known who
-            # is on pages whose first one is missing.
-            shown = not page.is_file() or any(map(is_person, people_on(page)))
-            if counted or rows or shown or _has_photos(folder, photo_ids):
+            if rows or counted or _may_be_shown(folder, is_person, photo_ids):
                 done.reports += output_folder.remove_report(folder)
             output_folder.rewrite_manifest(folder)
+
+
+def _may_be_shown(folder: Path, is_person: IsPerson, photo_ids: Collection[str]) -> bool:
+    """Return whether the report may show the person: also as a guess, which is in no row."""
+    page = folder / output_folder.REPORT_FILE
+    # It is not known who is on pages whose first one is missing.
+    if not page.is_file() or any(map(is_person, people_on(page))):
+        return True
+    return any(photo_id in photo_ids for (photo_id,) in _rows(folder, "photo_id"))
 
 
 def _run_folders(out: Path) -> list[Path]:
@@ -148,124 +170,45 @@ def _rows(folder: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
     return read_columns(records, *columns) if records.is_file() else iter(())
 
 
-def _named_faces(folder: Path, is_person: IsPerson) -> Iterator[NamedFace]:
-    columns = ("photo_id", "photo_path", "person", "x", "y", "width", "height")
-    for photo_id, path, person, x, y, width, height in _rows(folder, *columns):
-        if person is not None and is_person(person):
-            yield NamedFace(photo_id, path, (x, y, width, height))
+def _blank(row: Record, is_person: IsPerson) -> bool:
+    """Remove the person from a row: one that named them becomes `rejected`, `forgotten`."""
 
+    def names(column: str) -> bool:
+        text = row[column] or ""
+        return bool(text) and (is_person(text) or is_person(csv_text(text)))
 
-def _has_photos(folder: Path, photo_ids: Collection[str]) -> bool:
-    return any(photo_id in photo_ids for (photo_id,) in _rows(folder, "photo_id"))
-
-
-class _Unchanged(Exception):
-    pass
-
-
-def _forget_rows(folder: Path, is_person: IsPerson) -> int:
-    """Remove the person from the run's three record files; return the number of rows changed.
-
-    Rows that named the person become `rejected`, `forgotten`. Each file is replaced atomically.
-    """
-    changed = 0
-    for name, rewrite in (
-        (output_folder.FACES_FILE, _parquet),
-        ("faces.jsonl", _jsonl),
-        ("faces.csv", _csv),
-    ):
-        path = folder / name
-        if path.is_file():
-            with contextlib.suppress(_Unchanged), atomic_path(path) as temporary:
-                rows = rewrite(path, temporary, is_person)
-                if not rows:
-                    raise _Unchanged
-                changed = max(changed, rows)
-    return changed
-
-
-def _blank(row: dict[str, Any], is_person: IsPerson, empty: object) -> bool:
-    if row["person"] and is_person(row["person"]):
-        row.update({name: empty for name in _PERSON_COLUMNS if name in row})
+    if names("person"):
+        row.update({name: None for name in _PERSON_COLUMNS if name in row})
         row.update(decision=str(DecisionKind.REJECTED), reason=str(Reason.FORGOTTEN))
         return True
-    if row["runner_up"] and is_person(row["runner_up"]):
-        row.update(dict.fromkeys(_RUNNER_UP_COLUMNS, empty))
+    if names("runner_up"):
+        row.update(dict.fromkeys(_RUNNER_UP_COLUMNS))
         return True
     return False
 
 
-def _parquet(path: Path, temporary: Path, is_person: IsPerson) -> int:
-    changed = 0
-    with (
-        pq.ParquetFile(path) as file,
-        pq.ParquetWriter(temporary, file.schema_arrow, compression="zstd") as writer,
-    ):
-        for batch in file.iter_batches():
-            rows = batch.to_pylist()
-            changed += sum(_blank(row, is_person, None) for row in rows)
-            writer.write_table(pa.Table.from_pylist(rows, schema=file.schema_arrow))
-    return changed
+def _forget_in_photos(
+    state: Path, faces: Iterable[NamedFace], mark: str, secrets: list[bytes]
+) -> list[FaceKey]:
+    """Remove `faces`, found by any method; return them, `secrets` gets what was removed.
 
-
-def _jsonl(path: Path, temporary: Path, is_person: IsPerson) -> int:
-    changed = 0
-    with (
-        path.open(encoding="utf-8") as file,
-        temporary.open("w", encoding="utf-8", newline="\n") as out,
-    ):
-        for line in file:
-            row = json.loads(line)
-            if _blank(row, is_person, None):
-                changed += 1
-                line = json.dumps(row, ensure_ascii=False) + "\n"
-            out.write(line)
-    return changed
-
-
-def _csv(path: Path, temporary: Path, is_person: IsPerson) -> int:
-    changed = 0
-    with (
-        path.open(encoding="utf-8", newline="") as file,
-        temporary.open("w", encoding="utf-8", newline="") as out,
-    ):
-        reader = csv.DictReader(file)
-        writer = csv.DictWriter(out, reader.fieldnames or (), lineterminator="\n")
-        writer.writeheader()
-        for row in reader:
-            changed += _blank(row, lambda name: is_person(name) or is_person(csv_text(name)), "")
-            writer.writerow(row)
-    return changed
-
-
-def _forget_state(path: Path, faces: Iterable[NamedFace], mark: str, done: ForgottenOutput) -> None:
-    """Remove embeddings and pictures of `faces`, found by any method, from the state `path`.
-
-    Their places stay under `mark` (see `forgotten_places`), so that no run stores them again. Data
-    of missing photos are dropped, since it is unknown whom they show. Freed bytes are overwritten.
+    Their places stay under `mark` (see `add_place`), so that no run stores them again. Data of
+    missing photos are dropped, since it is unknown whom they show.
     """
-    if not path.is_file():
-        return
     keys: list[FaceKey] = []
-    with open_state(path) as db:
+    with open_state(state) as db:
         for face in faces:
-            photos = db.execute(
-                "SELECT id, faces FROM photos WHERE photo_id=?", (face.photo_id,)
-            ).fetchall()
-            for photo, content in photos:
+            select = "SELECT id, faces FROM photos WHERE photo_id=?"
+            for photo, content in db.execute(select, (face.photo_id,)).fetchall():
                 found = np.frombuffer(content, FACE).copy()
                 boxes = found["box"].tolist()
                 index = best_overlap(face.box, boxes, SAME_PLACE)
                 if index is not None and not found["forgotten"][index]:
                     add_place(db, face.photo_id, tuple(boxes[index]), mark)
-                    done.secrets += _blank_face(db, photo, found, index)
+                    secrets += _blank_face(db, photo, found, index)
                     keys.append(FaceKey(face.photo_id, index))
         drop_missing(db)
-    if keys:
-        with state_errors(path), contextlib.closing(connect(path)) as db:
-            db.execute("VACUUM")
-    forget_numbers(path, keys)
-    done.cached_faces = len(keys)
+    return keys
 
 
 def _blank_face(db: sqlite3.Connection, photo: int, faces: np.ndarray, index: int) -> list[bytes]:
@@ -319,10 +262,9 @@ def _remove_drawings(folder: Path, photo_paths: Iterable[str]) -> int:
     drawn = folder / output_folder.ANNOTATED
     if not drawn.is_dir() or drawn.is_symlink():
         return 0
-    pictures = [path for name in photo_paths if (path := drawn / drawn_path(name)).is_file()]
-    records = folder / output_folder.FACES_FILE
-    if not records.is_file():  # it is not known who is named in the copies
-        pictures = [path for path in drawn.rglob("*") if path.is_file()]
+    known = (folder / output_folder.FACES_FILE).is_file()  # who is named in the copies
+    places = (drawn / drawn_path(name) for name in photo_paths) if known else drawn.rglob("*")
+    pictures = [path for path in places if path.is_file()]
     for path in pictures:
         path.unlink()
     if not any(path.is_file() for path in drawn.rglob("*")):
@@ -332,10 +274,8 @@ def _remove_drawings(folder: Path, photo_paths: Iterable[str]) -> int:
 
 
 def _folders_with_sidecars(folders: Iterable[Path]) -> list[Path]:
-    summaries = [
-        path for folder in folders if (path := folder / output_folder.SUMMARY_FILE).is_file()
-    ]
-    contents = [read_json_object(path) for path in summaries]
+    summaries = (folder / output_folder.SUMMARY_FILE for folder in folders)
+    contents = [read_json_object(path) for path in summaries if path.is_file()]
     shown = {content["photos_folder"] for content in contents if content.get("xmp")}
     named = (paths_shown_as(Path("/"), text.lstrip("/")) or [Path(text)] for text in sorted(shown))
     return [path.parent if _is_photo(path) else path for paths in named for path in paths]
@@ -348,3 +288,99 @@ def _is_photo(path: Path) -> bool:
         store, name = split(path)
         return store.exists(name)
     return False
+
+
+@dataclass
+class ForgottenSidecars(TraceSearch):
+    """How sidecars were searched, and how many `entries` were removed.
+
+    `found` are also sidecars that could not be read, and `unlisted` are folders that do not exist,
+    are empty or may not be listed.
+    """
+
+    entries: int = 0
+
+
+def forget_in_sidecars(
+    folders: Sequence[Path], is_person: IsPerson, is_mentioned: IsPerson
+) -> ForgottenSidecars:
+    """Remove what FaceOps wrote of the person from every sidecar below `folders`.
+
+    Every sidecar is parsed, in whatever encoding, and read again after it was changed; so are
+    copies of them (photo.xmp~, photo.xmp_original) and those that were moved with their photos.
+    Names that others wrote stay and are reported. Half-written sidecars of killed runs are deleted.
+
+    Args:
+        is_person: whether a text is the person's name.
+        is_mentioned: whether a text contains it.
+    """
+    done, places = ForgottenSidecars(), SidecarPlaces()
+    local = [folder for folder in folders if not is_url(folder)]
+    present = [folder for folder in local if has_content(folder)]
+    done.unlisted += [valid_unicode(str(folder)) for folder in local if folder not in present]
+    search = partial(_forget_in_sidecar, places, is_person, is_mentioned)
+    found = files_below(present, done.unlisted, _may_be_sidecar)
+    searches: list[Iterable[ForgottenSidecars]] = [map(search, found)]
+    for folder in folders:
+        if is_url(folder):
+            stored = _stored_sidecars(folder, done.unlisted)
+            searches.append(ordered_map(search, stored, sidecars.SIDECARS_AT_ONCE))
+    for each in searches:
+        try:
+            for one in track(each, "search sidecars"):
+                done.add(one)
+                done.entries += one.entries
+        except NoAnswerError as error:
+            done.unlisted.append(str(error).rstrip("."))
+    return done
+
+
+def _stored_sidecars(folder: Path, unlisted: list[str]) -> Iterator[Path]:
+    """Yield what may be a sidecar in a store; `unlisted` gets a folder of which that fails."""
+    is_empty = True
+    try:
+        for entry in ObjectStore.at(folder).objects():
+            is_empty = False
+            is_path = not {"", ".", ".."} & {*entry.name.split("/")}  # as of all that we wrote
+            if is_path and SIDECAR in entry.name.rpartition("/")[2].lower():
+                yield folder / entry.name
+    except FaceOpsError as error:
+        unlisted.append(str(error).rstrip("."))
+    else:
+        unlisted += [shown(folder)] * is_empty
+
+
+def _forget_in_sidecar(
+    places: SidecarPlaces, is_person: IsPerson, is_mentioned: IsPerson, path: Path
+) -> ForgottenSidecars:
+    done, name = ForgottenSidecars(), valid_unicode(shown(path))
+    try:
+        if path.name.endswith(sidecars.TEMPORARY):
+            path.unlink()
+            return done
+        done.files = 1
+        document = XmpDocument(sidecar_bytes(path))
+        if any(map(is_person, sidecars.names_of_ours(document))):
+            done.entries = sidecars.remove_person(path, is_person, places)
+            left = read_sidecar(path)
+            if left is None:
+                return done
+            document = left
+            if any(map(is_person, sidecars.names_of_ours(document))):
+                done.found.append(f"{name}: the name, in a sidecar")
+        if any(map(is_mentioned, document.texts())):
+            done.elsewhere.append(f"{name}: the name, in entries of other programs")
+    except NoAnswerError:
+        raise
+    except FaceOpsError as error:
+        done.found.append(str(error))
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) or sidecars.is_marked(path):
+            done.found.append(f"{name}: cannot be read ({error}); inspect it, or remove it")
+        else:
+            done.elsewhere.append(f"{name}: not searched for entries of other programs ({error})")
+    return done
+
+
+def _may_be_sidecar(name: str) -> bool:
+    return SIDECAR in name.lower() or name.endswith(sidecars.TEMPORARY)
