@@ -10,7 +10,7 @@ from faceops.identification.engine.album_search import Ranked
 from faceops.identification.engine.decide import Decisions
 from faceops.identification.state.photo_block import FACE, Extraction, FoundPhoto, PhotoBlock
 from faceops.identification.state.presence import SourceFile
-from faceops.identification.unknown.numbers import FaceKey, Grouping, open_groups
+from faceops.identification.unknown.unknown_people import FaceKey, Grouping, open_groups
 from faceops.verification.verifier import sigmoid
 
 BOX = (1.0, 2.0, 30.0, 40.0)

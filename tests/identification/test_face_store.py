@@ -30,7 +30,6 @@ from faceops.identification.state.photo_block import FACE, Extraction, decode_cr
 from faceops.identification.state.presence import SourceFile, source_file
 from faceops.identification.state.schema import Method, method_of
 from faceops.identification.summary import Timer
-from faceops.identification.unknown.numbers import FaceKey
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle
@@ -98,7 +97,7 @@ def test_on_a_full_disk_stored_photos_stay_and_the_advice_is_to_free_space(
     store.save([extraction(1)])
     assert len(store.load(["photo 0", "photo 1"])) == 2
     with pytest.raises(FaceOpsError, match="free some space"):
-        number_groups(tmp_path / "state.sqlite", [[FaceKey("f" * 64, n) for n in range(5000)]])
+        number_groups(tmp_path / "state.sqlite", [[("f" * 64, n) for n in range(5000)]])
 
 
 def test_a_state_that_another_process_writes_to_is_waited_for(
@@ -114,7 +113,7 @@ def test_a_state_that_another_process_writes_to_is_waited_for(
         for attempt in (
             lambda: impatient.save([extraction(0)]),
             lambda: FaceStore(path, METHOD),
-            lambda: number_groups(path, [[FaceKey("f", 0)]]),
+            lambda: number_groups(path, [[("f", 0)]]),
         ):
             with pytest.raises(FaceOpsError, match=r"is locked\); another process"):
                 attempt()

@@ -23,7 +23,6 @@ from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.presence import source_file
 from faceops.identification.state.schema import Method, add_place, connect, open_state
-from faceops.identification.unknown.numbers import FaceKey
 from tests.identification.columns import block, number_groups
 from tests.identification.columns import photo as one_face
 
@@ -53,7 +52,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_state(out / "state.sqlite") as db:
         for photo_id, box in FORGOTTEN:
             add_place(db, photo_id, box, "mark")
-    number_groups(out / "state.sqlite", [[FaceKey(f"{n:064x}", 0)] for n in range(PHOTOS)])
+    number_groups(out / "state.sqlite", [[(f"{n:064x}", 0)] for n in range(PHOTOS)])
     forgotten = block(*(one_face(photo_id, [0.9]) for photo_id, _ in FORGOTTEN))
     assert tuple(forgotten.faces["box"][0]) == FORGOTTEN[0][1]
     decisions = replace(

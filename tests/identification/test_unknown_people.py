@@ -17,8 +17,7 @@ from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.summary import read_summary
 from faceops.identification.unknown.name_unknown import Naming, name_unknown
-from faceops.identification.unknown.numbers import FaceKey, forget_numbers
-from faceops.identification.unknown.unknown_people import unknown_number
+from faceops.identification.unknown.unknown_people import FaceKey, forget_numbers, unknown_number
 from tests.identification.columns import number_groups
 from tests.identification.conftest import LENIENT, Run
 
@@ -176,7 +175,7 @@ def test_a_number_is_read_with_or_without_leading_zeros(name: str) -> None:
 
 
 def keys(*names: str) -> list[FaceKey]:
-    return [FaceKey(name, 0) for name in names]
+    return [(name, 0) for name in names]
 
 
 def test_a_group_keeps_the_number_that_most_of_its_faces_had(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from faceops.identification.records import output_folder
 from faceops.identification.records.records import read_columns
 from faceops.identification.records.records import schema as record_schema
 from faceops.identification.state import photo_block, schema
-from faceops.identification.unknown.numbers import create_tables
+from faceops.identification.unknown.unknown_people import create_tables
 
 _PLACES = "forgotten_places"
 _NUMBERS = ("unknown_faces", "unknown_given")

@@ -31,7 +31,7 @@ from faceops.identification.state.photo_block import FACE
 from faceops.identification.state.presence import drop_missing
 from faceops.identification.state.schema import add_place, connect, open_state, state_errors
 from faceops.identification.state.shards import remove_shards
-from faceops.identification.unknown.numbers import FaceKey, forget_numbers
+from faceops.identification.unknown.unknown_people import FaceKey, forget_numbers
 from faceops.photos.sidecar_place import SidecarPlaces
 from faceops.photos.walk import SIDECAR
 from faceops.photos.xmp import XmpDocument, read_sidecar, sidecar_bytes
@@ -206,7 +206,7 @@ def _forget_in_photos(
                 if index is not None and not found["forgotten"][index]:
                     add_place(db, face.photo_id, tuple(boxes[index]), mark)
                     secrets += _blank_face(db, photo, found, index)
-                    keys.append(FaceKey(face.photo_id, index))
+                    keys.append((face.photo_id, index))
         drop_missing(db)
     return keys
 

@@ -9,8 +9,11 @@ as a mean of means never exceeds the larger one, that gives the groups of one jo
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
+from faceops.base import arrow
 from faceops.base.nearest import Index, nearest
+from faceops.gallery.decisions import Decisions
 from faceops.verification.verifier import Verify, reaches
 
 MEAN_SHARE = 0.9  # two groups join from this share of the lowest cosine of a link, on average
@@ -18,6 +21,7 @@ MAX_LINKS = 32  # nearest faces that each face is linked to
 LINKS_OF_INDEX = 16  # where an index finds them: memory
 EXACT_PAIRS = 1 << 30  # cosines of an exact search: that of 32,768 faces
 HUB = 8  # times as large a group is, to take others in at the same time, up to this part of it
+BOX = ("x", "y", "width", "height")  # columns of the records
 NEW, ALONE = -2, -1  # of a face: never compared; compared, and without a group
 _PLANES = 64
 _BLOCK = 1 << 14  # faces or pairs at a time: 8 MB of embeddings
@@ -34,6 +38,38 @@ class Constraints(NamedTuple):
 
     group: np.ndarray
     apart: np.ndarray
+
+
+def constraints_of(
+    decisions: Decisions | None, faces: pa.Table, photo_ids: pa.Array, photos: np.ndarray
+) -> Constraints | None:
+    """Return what people decided about N unknown faces; journal persons without a name are groups.
+
+    `photos`, int64 (N,), are places in `photo_ids`.
+    """
+    if not decisions:
+        return None
+    decided = decisions.photos()
+    wanted = [at for at, one in enumerate(photo_ids.to_pylist()) if one in decided]
+    rows = np.flatnonzero(np.isin(photos, wanted))
+    if not len(rows):
+        return None
+    codes: dict[str, int] = {}
+    group, apart = np.full(len(photos), -1, np.int64), []
+    table = arrow.take_rows(faces, rows)
+    boxes = list(zip(*(table[name].to_pylist() for name in BOX), strict=True))
+    order = np.argsort(photos[rows], kind="stable")
+    for some in np.split(order, np.flatnonzero(np.diff(photos[rows][order])) + 1):
+        photo_id = photo_ids[int(photos[rows[some[0]]])].as_py()
+        places = decisions.match(photo_id, [boxes[at] for at in some.tolist()])
+        for row, place in zip(rows[some].tolist(), places, strict=True):
+            if place is not None:
+                people = {decisions.current(one) for one in (place.person, *place.refused) if one}
+                code = {one: codes.setdefault(one, len(codes)) for one in sorted(people)}
+                if place.person:
+                    group[row] = code[decisions.current(place.person)]
+                apart += [(row, code[decisions.current(one)]) for one in sorted(place.refused)]
+    return Constraints(group, np.array(apart, np.int64).reshape(-1, 2).T)
 
 
 def group_faces(

@@ -21,7 +21,8 @@ from faceops.identification.run import identify
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Summary
-from faceops.identification.unknown.unknown_people import BOX, unknown_name, unknown_number
+from faceops.identification.unknown.groups import BOX
+from faceops.identification.unknown.unknown_people import unknown_name, unknown_number
 from faceops.release.bundle import Bundle
 
 
