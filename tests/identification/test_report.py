@@ -21,9 +21,8 @@ from faceops.identification.forget.files import ForgottenOutput, forget_in_files
 from faceops.identification.forget.traces import mentions, search_traces
 from faceops.identification.records.drawings import shown_faces
 from faceops.identification.report import pages, report
-from faceops.identification.report.pages import fair_shares, page_cuts, people_on
-from faceops.identification.report.report import Report
-from faceops.identification.report.rows import captions, rows_of
+from faceops.identification.report.pages import captions, fair_shares, page_cuts
+from faceops.identification.report.report import Report, people_on, rows_of
 from faceops.identification.unknown.unknown_people import UnknownPeople, UnknownPerson
 from tests.gallery.gallery_files import make_gallery
 from tests.identification.made_up_run import made_up_store, made_up_summary, named_block

@@ -26,7 +26,7 @@ from faceops.identification.forget.traces import TraceSearch, files_below
 from faceops.identification.records import output_folder
 from faceops.identification.records.drawings import drawn_path
 from faceops.identification.records.records import Record, change_rows, read_columns
-from faceops.identification.report.pages import people_on
+from faceops.identification.report.report import people_on
 from faceops.identification.state.photo_block import FACE
 from faceops.identification.state.presence import drop_missing
 from faceops.identification.state.schema import add_place, connect, open_state, state_errors

@@ -34,7 +34,7 @@ from faceops.base.work import default_threads, ordered_map, track
 from faceops.gallery.names import person_key
 from faceops.gallery.storage import DECISIONS_FILE
 from faceops.identification.records.output_folder import is_report_page
-from faceops.identification.report.pages import people_on
+from faceops.identification.report.report import people_on
 
 ROWS = 1024  # of a table, read at once
 MAX_JSON = 256_000_000  # bytes; FaceOps writes no larger ones

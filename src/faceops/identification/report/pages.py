@@ -2,25 +2,39 @@
 
 import base64
 import bisect
-import hashlib
 import itertools
-import json
+import re
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
+from faceops.base.reasons import (
+    IDENTIFIED,
+    NO_REASON,
+    REASONS,
+    UNKNOWN,
+    DecisionKind,
+    Reason,
+    reason_code,
+)
+from faceops.base.stores import uri_of
+from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.records.output_folder import REPORT_PAGES
-from faceops.identification.report.rows import PhotoColumn, captions, is_plain, shown_people
 from faceops.identification.state.face_store import FaceStore
 
+MIN_GUESS = 0.05  # below it, the nearest person is not a useful guess
+FILE = len(DecisionKind)  # the kind of a photo without faces
+AMBIGUOUS, CONFIRMED = reason_code(Reason.AMBIGUOUS), reason_code(Reason.CONFIRMED)
+IGNORED, REFUSED = reason_code(Reason.IGNORED), reason_code(Reason.REFUSED_BY_PERSON)
+_ID_BYTES = 32  # of a sha256
 PAGE_ROWS = 500
-_START, _END = '<script type="application/json" id="people-shown">', "</script>"
-_EARLIER_START = '<script type="application/json" id="faces">'  # an object with the key "people"
 
 
 def fair_shares(wanted: Sequence[int], total: int) -> list[int]:
@@ -137,6 +151,52 @@ def page_cuts(starts: Sequence[int], size: int) -> list[int]:
         while stop - cuts[-1] > size:
             cuts.append(cuts[-1] + size)
     return cuts
+
+
+# Whether a path is the same in a URI and in HTML, as most are: quoting a million takes seconds.
+is_plain = re.compile(r"[A-Za-z0-9_.~/-]+").fullmatch
+
+
+class PhotoColumn:
+    """Path and photo_id of many photos below `root`, as bytes: 80 bytes a photo."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._address = uri_of(root).rstrip("/") + "/"
+        self._links: dict[int, str] = {}  # of photos whose path is not valid text
+        self._text, self._ends, self._ids = bytearray(), array("q", [0]), bytearray()
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def add(self, named: NamedBlock) -> None:
+        """Add the photos of a block."""
+        photos = named.photos
+        for path, file, photo_id in zip(
+            named.photo_paths, photos.paths, photos.photo_ids, strict=True
+        ):
+            # Only a name that is not valid text is shown with backslashes that it does not have.
+            if "\\" in path and path != Path(file).relative_to(self._root).as_posix():
+                self._links[len(self)] = uri_of(Path(file))
+            self._text += path.encode()
+            self._ends.append(len(self._text))
+            self._ids += bytes.fromhex(photo_id) if photo_id else bytes(_ID_BYTES)
+
+    def paths(self, photos: np.ndarray) -> list[str]:
+        """Return the paths of these photos."""
+        ends = np.frombuffer(self._ends, np.int64)
+        both = zip(ends[photos].tolist(), ends[photos + 1].tolist(), strict=True)
+        return [self._text[start:end].decode() for start, end in both]
+
+    def photo_id(self, photo: int) -> str:
+        """Return the photo_id; zeros for a photo without one."""
+        return self._ids[_ID_BYTES * photo : _ID_BYTES * (photo + 1)].hex()
+
+    def link(self, photo: int, path: str) -> str:
+        """Return the URI of a photo, which needs no escaping in HTML."""
+        if photo in self._links:
+            return self._links[photo]
+        return self._address + (path if is_plain(path) else quote(path))
 
 
 class Pages:
@@ -280,32 +340,61 @@ def picture_uri(picture: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
-def people_block(people: Iterable[str]) -> str:
-    """Return the element that lists all people whom a page names or guesses, see `people_on`."""
-    return _START + script_json(sorted(people)) + _END
+def probability_text(probability: float) -> str:
+    """Return a probability with three digits; never as 1, since nothing is certain."""
+    return ">.999" if probability >= 0.9995 else f"{probability:.3f}".removeprefix("0")
 
 
-def people_on(page: Path) -> list[str]:
-    """Return all people that a page names or guesses; none if there is no page."""
-    if not page.is_file():
-        return []
-    text = page.read_text("utf-8")
-    for start in (_START, _EARLIER_START):
-        _, found, rest = text.partition(start)
-        if found:
-            content = json.loads(rest.partition(_END)[0])
-            return list(content["people"] if isinstance(content, dict) else content)
-    return []
+_PROBABILITIES = [escape(probability_text(thousandths / 1000)) for thousandths in range(1001)]
 
 
-def script_json(content: object) -> str:
-    """Return JSON that cannot end the script element around it."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+def captions(rows: np.ndarray, people: Sequence[str]) -> list[str]:
+    """Return the text under each picture as HTML, without the photo's path.
+
+    Args:
+        rows: `ROW` (N,).
+        people: the names of the gallery as HTML.
+    """
+    names = ("kind", "reason", "check", "taken", "best", "runner_up")
+    columns = (rows[name].tolist() for name in names)
+    thousandths = np.rint(np.nan_to_num(rows["probability"]) * 1000).astype(int)
+    probabilities = map(_PROBABILITIES.__getitem__, thousandths.tolist())
+    found = []
+    for kind, reason, check, taken, best, other, sure in zip(*columns, probabilities, strict=True):
+        if kind == IDENTIFIED and reason == CONFIRMED:
+            found.append("confirmed")
+        elif kind == IDENTIFIED:
+            found.append(f"{sure}, check" if check else sure)
+        elif kind == FILE:
+            found.append("")
+        elif best < 0:
+            found.append("" if reason == NO_REASON else REASONS[reason].replace("_", " "))
+        elif reason == REFUSED:
+            found.append(f"{people[best]}? {sure}, another was refused")
+        elif reason != AMBIGUOUS:
+            found.append(f"{people[best]}? {sure}")
+        elif taken:
+            found.append(f"{people[best]}? {sure}, already in this photo")
+        else:
+            both = people[best] if other < 0 else f"{people[best]} or {people[other]}"
+            found.append(f"{both}? {sure}")
+    for place in np.flatnonzero(_no_guess(rows)).tolist():
+        found[place] = "no similar person"
+    return found
 
 
-def digest(text: str) -> str:
-    """Return how a content security policy names an inline script or style."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+def _no_guess(rows: np.ndarray) -> np.ndarray:
+    """Return which faces have a nearest person who is no useful guess, bool (N,)."""
+    unknown = (rows["kind"] == UNKNOWN) & (rows["reason"] != AMBIGUOUS)
+    return unknown & (rows["best"] >= 0) & (rows["probability"] < MIN_GUESS)
+
+
+def shown_people(rows: np.ndarray) -> np.ndarray:
+    """Return the people whom the captions of `rows` name or guess, and the headings above them.
+
+    int32, places in the gallery's names, ascending.
+    """
+    guessed = rows["best"][~_no_guess(rows)]
+    others = rows["runner_up"][(rows["reason"] == AMBIGUOUS) & ~rows["taken"]]
+    both = np.unique(np.concatenate([guessed, others]))
+    return both[both >= 0]

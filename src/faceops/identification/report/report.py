@@ -1,8 +1,11 @@
 """The report of a run: a first page of bounded size, and pages of all faces that it links to."""
 
+import base64
+import hashlib
 import io
+import json
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,21 +17,21 @@ from PIL import Image
 from faceops.base import stores
 from faceops.base.errors import counted
 from faceops.base.files import valid_unicode
-from faceops.base.reasons import IDENTIFIED, REASONS, REJECTED, UNKNOWN, Reason
+from faceops.base.reasons import IDENTIFIED, REASONS, REJECTED, UNKNOWN, Reason, reason_code
 from faceops.gallery.people import portraits
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.engine.decide import NamedBlock
+from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.records.output_folder import REPORT_FILE, REPORT_PAGES
-from faceops.identification.report.pages import Pages, Section, digest, people_block, script_json
-from faceops.identification.report.rows import (
+from faceops.identification.report.pages import (
     AMBIGUOUS,
     CONFIRMED,
     FILE,
     IGNORED,
-    ROW,
+    Pages,
     PhotoColumn,
+    Section,
     probability_text,
-    rows_of,
     shown_people,
 )
 from faceops.identification.state.face_store import FaceStore
@@ -62,6 +65,58 @@ MEANINGS = {
 }
 
 
+_START, _END = '<script type="application/json" id="people-shown">', "</script>"
+_EARLIER_START = '<script type="application/json" id="faces">'  # an object with the key "people"
+# A face, or a photo without faces. `photo`: by `PhotoColumn`; `face_index`: -1 for a photo; `kind`,
+# `reason`, `best`, `runner_up` and the probabilities: as in `Decisions`; `check`: named so near the
+# limit that it should be checked; `taken`: the best person is named in the same photo; `picture`:
+# by `Pages`, -1 for none.
+ROW = np.dtype(
+    [
+        ("photo", "<i4"),
+        ("face_index", "<i4"),
+        ("kind", "i1"),
+        ("reason", "i1"),
+        ("check", "?"),
+        ("taken", "?"),
+        ("best", "<i4"),
+        ("runner_up", "<i4"),
+        ("probability", "<f4"),
+        ("runner_up_probability", "<f4"),
+        ("quality", "<f4"),
+        ("picture", "<i4"),
+    ]
+)
+
+
+def rows_of(named: NamedBlock, first_photo: int, near: float) -> np.ndarray:
+    """Return the `ROW`s (N,) of a block: its faces that are not forgotten, then its other photos.
+
+    Args:
+        first_photo: number of the block's first photo.
+        near: share of strangers from which a named face is to be checked.
+    """
+    photos, decisions = named.photos, named.decisions
+    rows = np.zeros(len(photos.faces), ROW)
+    photo = photos.photo_of_face
+    rows["photo"], rows["face_index"] = first_photo + photo, photos.face_index
+    for name in ("kind", "reason", "best", "runner_up", "probability", "runner_up_probability"):
+        rows[name] = getattr(decisions, name)
+    rows["quality"], rows["picture"] = photos.faces["quality"], -1
+    is_near = decisions.named & (decisions.stranger_share >= near)
+    rows["check"] = is_near & (decisions.reason != CONFIRMED)
+    name_in_photo = photo * (len(named.people) + 1) + decisions.best
+    rows["taken"] = np.isin(name_in_photo, name_in_photo[decisions.named])
+    empty = np.flatnonzero(np.diff(photos.starts) == 0)
+    files = np.zeros(len(empty), ROW)
+    files["photo"], files["kind"] = first_photo + empty, FILE
+    files["reason"] = [reason_code(photos.reasons[place]) for place in empty.tolist()]
+    for name in ("best", "runner_up"):
+        files[name] = NOBODY
+    files["face_index"] = files["picture"] = -1
+    return np.concatenate([rows[~photos.faces["forgotten"]], files])
+
+
 class Report:
     """The pages of a run over photos below `root`: `add` all blocks, then the rest, then `write`.
 
@@ -81,7 +136,7 @@ class Report:
 
     def add(self, named: NamedBlock) -> None:
         """Add the photos of a block; all blocks have the same `people`."""
-        self._blocks.append(rows_of(named, self._photos.count, self._near))
+        self._blocks.append(rows_of(named, len(self._photos), self._near))
         self._photos.add(named)
         self._people = named.people
 
@@ -104,7 +159,6 @@ class Report:
             gallery: has the pictures of people that a face may show; it and `out` are in the
                 command that the first page proposes.
         """
-        self._photos.finish()
         pages = Pages(self._photos, self._people)
         sections = [section for section in self._sections.values() if len(section.rows)]
         pages.load_pictures(sections, store)
@@ -291,3 +345,34 @@ def _enrolled_pictures(gallery: GalleryPlace, people: Collection[str]) -> Mappin
         crop = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
         found[person] = thumbnail(crop)
     return found
+
+
+def people_block(people: Iterable[str]) -> str:
+    """Return the element that lists all people whom a page names or guesses, see `people_on`."""
+    return _START + script_json(sorted(people)) + _END
+
+
+def people_on(page: Path) -> list[str]:
+    """Return all people that a page names or guesses; none if there is no page."""
+    if not page.is_file():
+        return []
+    text = page.read_text("utf-8")
+    for start in (_START, _EARLIER_START):
+        _, found, rest = text.partition(start)
+        if found:
+            content = json.loads(rest.partition(_END)[0])
+            return list(content["people"] if isinstance(content, dict) else content)
+    return []
+
+
+def script_json(content: object) -> str:
+    """Return JSON that cannot end the script element around it."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def digest(text: str) -> str:
+    """Return how a content security policy names an inline script or style."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
