@@ -24,11 +24,10 @@ from faceops.identification.drift import DriftMeter
 from faceops.identification.engine.album_search import AlbumSearch, usable_faces
 from faceops.identification.engine.decide import NamedBlock, NamingRule, name_faces
 from faceops.identification.engine.extract import KNOWN_AT_ONCE, FaceExtractor
-from faceops.identification.engine.verdicts import DecidedFaces
+from faceops.identification.engine.verdicts import DecidedFaces, RewrittenPhotos
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder, records
 from faceops.identification.report.report import Report
-from faceops.identification.rewritten import RewrittenPhotos
 from faceops.identification.settings import IdentifySettings, check_identify_folders
 from faceops.identification.sidecars import withdraw_unused, write_sidecars
 from faceops.identification.state.face_store import FaceStore
