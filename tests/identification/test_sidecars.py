@@ -17,8 +17,8 @@ from faceops.gallery.names import person_key
 from faceops.identification.forget.files import ForgottenSidecars, forget_in_sidecars
 from faceops.identification.forget.traces import mentions
 from faceops.identification.sidecars import NamedRegion, withdraw, write_sidecar
-from faceops.photos import sidecar_place
-from faceops.photos.sidecar_place import SidecarPlaces
+from faceops.photos import walk
+from faceops.photos.walk import SidecarPlaces
 from faceops.photos.xmp import IPTC, MWG, RDF
 
 SIZE = (200, 100)
@@ -382,14 +382,14 @@ def test_a_folder_is_listed_once_for_threads_that_ask_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed: list[Path] = []
-    list_folder = sidecar_place._list
+    list_folder = walk._list
 
     def slowly(folder: Path) -> Any:
         listed.append(folder)
         time.sleep(0.2)
         return list_folder(folder)
 
-    monkeypatch.setattr(sidecar_place, "_list", slowly)
+    monkeypatch.setattr(walk, "_list", slowly)
     places, photos = SidecarPlaces(), [tmp_path / f"{number}.jpg" for number in range(4)]
     found = list(ordered_map(places.of, photos, 4))
     assert found == [Path(f"{photo}.xmp") for photo in photos] and listed == [tmp_path]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import valid_unicode
-from faceops.photos.exclude import SYSTEM_NAMES
+from faceops.photos.folders import SYSTEM_NAMES
 from faceops.photos.formats import FORMATS
 
 if TYPE_CHECKING:

@@ -29,8 +29,7 @@ from faceops.gallery.store import Gallery
 from faceops.photos.formats import FORMATS, PhotoLimits
 from faceops.photos.open_photo import PhotoError
 from faceops.photos.photo_header import WITHOUT_PACKETS, read_header
-from faceops.photos.sidecar_place import SidecarPlaces
-from faceops.photos.walk import walk_photos
+from faceops.photos.walk import SidecarPlaces, walk_photos
 from faceops.photos.xmp import read_sidecar
 
 LONGEST_NAME = 100

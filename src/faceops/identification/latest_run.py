@@ -29,8 +29,7 @@ from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.presence import PhotoList, SourceFile, source_file, stamp_of
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
-from faceops.photos.sidecar_place import SidecarPlaces, mark
-from faceops.photos.walk import is_photo, is_sidecar, photo_paths, walk_objects
+from faceops.photos.walk import SidecarPlaces, is_photo, is_sidecar, mark, photo_paths, walk_objects
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.signature import trusted_keys
 

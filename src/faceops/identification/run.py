@@ -42,7 +42,7 @@ from faceops.identification.summary import (
     write_summary,
 )
 from faceops.identification.unknown import unknown_people
-from faceops.photos.sidecar_place import SidecarPlaces
+from faceops.photos.walk import SidecarPlaces
 from faceops.release.bundle import Bundle
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verify

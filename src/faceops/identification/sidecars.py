@@ -27,8 +27,7 @@ from faceops.identification.summary import Summary, TaggedOtherwise
 from faceops.photos import xmp
 from faceops.photos.photo_header import WITHOUT_PACKETS, read_header
 from faceops.photos.pixels import SIDEWAYS
-from faceops.photos.sidecar_place import SidecarPlaces
-from faceops.photos.walk import is_sidecar, walk_files
+from faceops.photos.walk import SidecarPlaces, is_sidecar, walk_files
 from faceops.photos.xmp import Area, XmpDocument, is_ours, text_of
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from faceops.base.errors import FaceOpsError, ShortageError, printable, shortage
 from faceops.base.reasons import Reason
 from faceops.base.stores import is_url, shown, split
-from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of, other_picture, video
+from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of, unread_format
 from faceops.photos.pixels import (
     SIDEWAYS,
     choose_scale,
@@ -305,14 +305,15 @@ def format_in(content: bytes, path: Path) -> PhotoFormat:
     """
     photo_format = format_of(content, path.suffix)
     if photo_format is None:
-        if name := other_picture(content):
-            sentence = f"is a picture in the format {name}, which is not read; save it as JPEG."
-            raise PhotoError(path, Reason.UNSUPPORTED_FORMAT, sentence)
-        sentence = "is not an image that can be read; remove it."
-        if name := video(content):
+        reason, sentence = Reason.NOT_A_PHOTO, "is not an image that can be read; remove it."
+        name, is_video = unread_format(content)
+        if is_video:
             pattern = printable(f"*{path.suffix}" if path.suffix else path.name)
             sentence = f"is a video ({name}), not a photo; --exclude '{pattern}' skips such files."
-        raise PhotoError(path, Reason.NOT_A_PHOTO, sentence)
+        elif name:
+            reason = Reason.UNSUPPORTED_FORMAT
+            sentence = f"is a picture in the format {name}, which is not read; save it as JPEG."
+        raise PhotoError(path, reason, sentence)
     try:
         photo_format.register()
     except ImportError as error:

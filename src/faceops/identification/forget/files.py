@@ -32,8 +32,7 @@ from faceops.identification.state.presence import drop_missing
 from faceops.identification.state.schema import add_place, connect, open_state, state_errors
 from faceops.identification.state.shards import remove_shards
 from faceops.identification.unknown.unknown_people import FaceKey, forget_numbers
-from faceops.photos.sidecar_place import SidecarPlaces
-from faceops.photos.walk import SIDECAR
+from faceops.photos.walk import SIDECAR, SidecarPlaces
 from faceops.photos.xmp import XmpDocument, read_sidecar, sidecar_bytes
 
 IsPerson = Callable[[str], bool]
