@@ -19,7 +19,7 @@ import faceops
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_json
 from faceops.stages import run_script
-from faceops.weights.catalogue import Weight, read_catalogue
+from faceops.weights import Weight, read_catalogue
 
 OUT = Path("build/sbom.cdx.json")
 

@@ -52,7 +52,7 @@ from faceops.verification.normalisation import unit
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.split_faces import evenly_spread
 from faceops.verification.verifier import Verifier
-from faceops.weights.fetch import weight_path
+from faceops.weights import weight_path
 
 SEED, BATCHES, REPEATS, SPEED_CROPS = 7, (1, 4, 16), 9, 32
 DLIB_SHARES = {"SFace": 0.0, "dlib": 1.0, "joined .3": 0.3}

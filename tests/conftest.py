@@ -70,8 +70,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds every weight of weights.toml, verified, under its file name."""
-    from faceops.weights.catalogue import read_catalogue
-    from faceops.weights.fetch import weight_path
+    from faceops.weights import read_catalogue, weight_path
 
     folder = tmp_path_factory.mktemp("weights")
     for name in read_catalogue():

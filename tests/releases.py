@@ -34,7 +34,7 @@ from faceops.verification.calibration import choose_calibration
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.verifier import Verifier
-from faceops.weights.catalogue import read_catalogue
+from faceops.weights import read_catalogue
 
 SETTINGS = Verify(
     far_budgets=[0.1, 0.01, 0.001],

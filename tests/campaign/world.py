@@ -10,8 +10,7 @@ from faceops.cli import main
 from faceops.dataset.synthetic.make import make_synthetic
 from faceops.dataset.synthetic.people import SyntheticSettings
 from faceops.registry.store import point_at_store
-from faceops.weights.catalogue import read_catalogue
-from faceops.weights.fetch import weight_path
+from faceops.weights import read_catalogue, weight_path
 from tests.four_releases import make_store, reset_store
 from tests.releases import alter_release, release_sface
 

@@ -32,7 +32,7 @@ from faceops.release.contract import (
     write_release,
 )
 from faceops.release.release_file import is_synthetic
-from faceops.weights.catalogue import read_catalogue
+from faceops.weights import read_catalogue
 from tests.architecture.test_packages import HEAVY
 
 LOAD = f"""

@@ -24,7 +24,7 @@ from faceops.release.joined_embedder import (
     with_dlib,
 )
 from faceops.release.onnx_metadata import raw_output
-from faceops.weights.catalogue import read_catalogue
+from faceops.weights import read_catalogue
 from tests.release.test_int8_graph import small_net
 
 CROPS = np.random.default_rng(3).integers(0, 256, (4, 112, 112, 3), np.uint8)

@@ -22,7 +22,7 @@ from faceops.release.contract import (
     write_release,
 )
 from faceops.release.onnx_metadata import add_metadata, read_metadata
-from faceops.weights.catalogue import read_catalogue
+from faceops.weights import read_catalogue
 from tests.releases import add_int8, noisy_embedder
 
 

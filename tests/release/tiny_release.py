@@ -12,7 +12,7 @@ from faceops.release.export import BundleModels, write_bundle
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.verifier import Verifier
-from faceops.weights.catalogue import read_catalogue
+from faceops.weights import read_catalogue
 
 SIZE = 8
 VERIFIER = Verifier(np.linspace(-9, -4, SIZE).astype(np.float32), 8.0, "linear")

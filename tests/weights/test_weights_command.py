@@ -1,21 +1,16 @@
 """`faceops weights` lists the weights and their files."""
 
-import argparse
 import json
 from pathlib import Path
 
 import pytest
 
-from faceops.base.errors import UsageError
-from faceops.cli.weights import add_parser
-from faceops.weights.fetch import weights_cache, weights_folder
+from faceops.cli import main
+from faceops.weights import weights_cache, weights_folder
 
 
 def run(*argv: str) -> int:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    args = parser.parse_args(["weights", *argv])
-    return int(args.run(args))
+    return main(["weights", *argv])
 
 
 def test_list_shows_terms_and_place_and_goes_on_past_a_wrong_file(
@@ -51,12 +46,12 @@ def test_fetch_and_path_print_the_path_of_the_verified_file(
 
 
 def test_a_misspelt_name_is_refused_before_anything_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FACEOPS_WEIGHTS", raising=False)
-    with pytest.raises(UsageError, match="no weight 'onett'"):
-        run("fetch", "onet", "onett")
+    assert run("fetch", "onet", "onett") == 2
+    assert "no weight 'onett'; choose from yunet, sface" in capsys.readouterr().err
     assert not (tmp_path / "cache").exists()
 
 

@@ -13,7 +13,7 @@ from faceops.cli.common import check_folders, escaped
 
 # Modules of this package, each with one command or several.
 COMMANDS = (
-    *("weights", "data", "gallery", "decisions", "backup"),
+    *("data", "gallery", "decisions", "backup"),
     *("identify", "review", "evaluate", "release"),
 )
 

@@ -1,11 +1,11 @@
-"""What `dvc repro` starts from: `faceops data`, the photos, and `faceops params`, the settings."""
+"""What `dvc repro` starts from: `faceops weights`, `faceops data`, and `faceops params`."""
 
 import argparse
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceops.base.errors import UsageError, printable
+from faceops.base.errors import FaceOpsError, UsageError, printable
 from faceops.cli import common
 from faceops.dataset.sources import REVIEWED, SOURCES
 from faceops.photos.folders import DATA_SET, EMBEDDINGS, GALLERY, SOURCE, SUSPICIONS, Use
@@ -21,7 +21,18 @@ _FILE = "suspicions.csv"
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `faceops data` and `faceops params` with their actions."""
+    """Add `faceops weights`, `faceops data` and `faceops params` with their actions."""
+    actions = common.add_group(
+        subparsers,
+        "weights",
+        help="list and fetch the outside weights, with their licences",
+        description="The outside weights of weights.toml. FACEOPS_WEIGHTS names a folder of your "
+        "own with such files; fetched ones are kept in FACEOPS_CACHE (default: ~/.cache/faceops).",
+    )
+    text = "a weight, as `list` names it"
+    common.add_command(actions, _list)
+    common.add_command(actions, _fetch).add_argument("names", nargs="*", metavar="NAME", help=text)
+    common.add_command(actions, _path).add_argument("name", metavar="NAME", help=text)
     text = "make synthetic people, import photos, check labels"
     actions = common.add_group(subparsers, "data", help=text)
     making = common.add_command(actions, _synthetic)
@@ -78,6 +89,54 @@ def add_parser(subparsers: Any) -> None:
     common.add_command(actions, _show)
 
 
+def _list(args: argparse.Namespace) -> int:
+    """Name, licence, terms, and the path of its file."""
+    from faceops.weights import find_local, read_catalogue, weights_cache, weights_folder
+
+    own, cache = weights_folder(), weights_cache()
+    rows: list[dict[str, Any]] = []
+    lines = []
+    for weight in read_catalogue().values():
+        row: dict[str, Any] = weight.model_dump() | {"found": "not yet fetched", "path": None}
+        try:
+            if path := find_local(weight, own, cache):
+                found = "folder" if path.parent == own else "cache"
+                row |= {"found": found, "path": str(path)}
+        except FaceOpsError as error:  # a file has the name of a weight, but another sha256
+            row |= {"found": "refused", "error": str(error)}
+        rows.append(row)
+        lines += [
+            f"{row['name']}: {row['what']} ({row['size'] / 1e6:.1f} MB)",
+            f"  licence: {row['licence']}",
+            f"  terms:   {row['terms']}",
+            f"  found:   {row['found']}{' ' + row['path'] if row['path'] else ''}",
+        ]
+        if "error" in row:
+            lines.append(f"  error:   {row['error']}")
+    common.show(args, rows, lines)
+    return int(any("error" in row for row in rows))
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    """Bring weights onto this machine (default: all)."""
+    from faceops.weights import find_entry, read_catalogue, weight_path
+
+    catalogue = read_catalogue()
+    names = args.names or list(catalogue)
+    for name in names:
+        find_entry(name, catalogue)  # refuse a misspelt name before anything is fetched
+    paths = {name: str(weight_path(name)) for name in names}
+    return common.show(args, paths, [f"{name}: {path}" for name, path in paths.items()])
+
+
+def _path(args: argparse.Namespace) -> int:
+    """Print the path of one weight, fetched if need be."""
+    from faceops.weights import weight_path
+
+    path = str(weight_path(args.name))
+    return common.show(args, {args.name: path}, path)
+
+
 def _synthetic(args: argparse.Namespace) -> int:
     """Draw people who do not exist, people to enrol, and an album to identify them in.
 
@@ -86,7 +145,7 @@ def _synthetic(args: argparse.Namespace) -> int:
     """
     from faceops.dataset.synthetic.make import make_synthetic
     from faceops.dataset.synthetic.people import SyntheticSettings
-    from faceops.weights.fetch import weight_path
+    from faceops.weights import weight_path
 
     fields = SyntheticSettings.__dataclass_fields__
     settings = SyntheticSettings(**{k: v for k, v in vars(args).items() if k in fields})

@@ -22,7 +22,7 @@ from faceops.release.release_file import RELEASE_FILE
 from faceops.release.verifier_graph import verifier_graph
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier, Verify
-from faceops.weights.catalogue import Weight
+from faceops.weights import Weight
 
 
 def serialise(model: onnx.ModelProto) -> bytes:

@@ -22,7 +22,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.faces.align import CROP_SIZE, TEMPLATE
 from faceops.release.verifier_graph import IR_VERSION
 from faceops.verification.verifier import Part
-from faceops.weights.fetch import weight_path
+from faceops.weights import weight_path
 
 DLIB_SIZE = 128
 CHIP = 150  # pixels, the side of dlib's input

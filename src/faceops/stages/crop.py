@@ -15,7 +15,7 @@ from faceops.faces.find_faces import FaceFinder
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.photos.formats import PhotoLimits
 from faceops.stages import run_stage
-from faceops.weights.fetch import weight_path
+from faceops.weights import weight_path
 
 
 def main() -> None:

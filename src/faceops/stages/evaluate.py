@@ -15,7 +15,7 @@ from faceops.release.evaluate.report import model_card, write_report
 from faceops.release.int8_offer import with_int8
 from faceops.stages import run_stage
 from faceops.verification.split_faces import photo_sources, read_rows, read_split
-from faceops.weights.catalogue import read_catalogue
+from faceops.weights import read_catalogue
 
 OUT, DATA = Path("build/evaluate"), Path("data")
 INPUTS, EMBED = Path("build/validate/inputs"), Path("build/embed")

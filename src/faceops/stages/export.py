@@ -16,8 +16,7 @@ from faceops.stages import read_json, run_stage
 from faceops.verification.split_faces import evenly_spread, read_rows, read_split
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
-from faceops.weights.catalogue import Weight, read_catalogue
-from faceops.weights.fetch import weight_path
+from faceops.weights import Weight, read_catalogue, weight_path
 
 OUT = Path("build/export")
 SOURCES, EMBED = Path("build/validate/inputs/sources.json"), Path("build/embed")

@@ -25,7 +25,7 @@ from faceops.embedding.training.run_log import MlflowLog, write_history
 from faceops.embedding.training.training_loop import Trainer, TrainingResult, start_model
 from faceops.registry.store import EXPERIMENT, store_errors, use_tracking
 from faceops.stages import run_stage
-from faceops.weights.fetch import weight_path
+from faceops.weights import weight_path
 
 PARAMS = Path("params.yaml")
 CROPS = Path("build/crop/crops.npy")

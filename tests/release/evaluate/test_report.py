@@ -3,7 +3,7 @@
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER
 from faceops.release.evaluate.report import about_release, model_card
-from faceops.weights.catalogue import read_catalogue
+from faceops.weights import read_catalogue
 
 
 def test_the_card_names_contract_people_and_terms(tiny_bundle: Bundle) -> None:

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from faceops.registry.published import FILES, PUBLISHED, published_folder
 from faceops.release.bundle import Bundle, check_files
 from faceops.release.contract import VERIFIER
 from faceops.release.release_file import RELEASE_FILE, DamagedBundleError, Precision
-from faceops.weights.fetch import WORK_PREFIX, remove_abandoned, weight_path, weights_cache
+from faceops.weights import weight_path, weights_cache, work_folder
 
 COPIED = (RELEASE_FILE, "evaluation.json", "model_card.md", VERIFIER)
 
@@ -72,11 +71,9 @@ def assemble(folder: Path, *, replace: bool = False) -> None:
     pieces = [piece for parts in files.values() for piece in parts["pieces"]]
     paths = {name: weight_path(name) for name in dict.fromkeys(name for _, name, _, _ in pieces)}
     try:
-        for parent in (folder.parent, weights_cache()):
-            parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(weights_cache())
-        with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=weights_cache()) as work:
-            made = Path(work) / "bundle"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with work_folder(weights_cache()) as work:
+            made = work / "bundle"
             made.mkdir()
             weights = {name: path.read_bytes() for name, path in paths.items()}
             for name, parts in files.items():

@@ -28,8 +28,7 @@ from faceops.release.joined_embedder import centre_embeddings, centre_of, with_d
 from faceops.release.onnx_metadata import add_metadata
 from faceops.release.release_file import is_synthetic
 from faceops.verification.split_faces import evenly_spread
-from faceops.weights.catalogue import read_catalogue
-from faceops.weights.fetch import weight_path
+from faceops.weights import read_catalogue, weight_path
 
 # The file of the bundle, and the weights that it is made of.
 MADE_OF = {

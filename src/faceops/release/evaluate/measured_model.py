@@ -27,7 +27,7 @@ from faceops.release.release_file import RELEASE_FILE, Precision
 from faceops.release.verifier_graph import pair_verifier
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
-from faceops.weights.fetch import weight_path
+from faceops.weights import weight_path
 
 
 @dataclass(frozen=True)

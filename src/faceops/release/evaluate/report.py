@@ -17,7 +17,7 @@ from faceops.faces.contact_sheets import write_sheet
 from faceops.release.contract import EMBEDDER, Release
 from faceops.release.evaluate.evaluate import EvaluationResult
 from faceops.release.evaluate.measured_model import MeasuredModel
-from faceops.weights.catalogue import Weight, read_catalogue
+from faceops.weights import Weight, read_catalogue
 
 _SPLIT_USE = {
     "val": "Epoch and verifier chosen, probabilities calibrated and thresholds measured on",

