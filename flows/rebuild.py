@@ -35,7 +35,7 @@ from faceops.photos.folders import require_utf8
 from faceops.registry.register import FAILED, RAN, UNCHANGED, StageRun, dvc_stages, record_stages
 from faceops.registry.store import UnreachableError, store_errors
 from faceops.release.evaluate.embed_photos import labelled_photos
-from faceops.release.signature import signing_key
+from faceops.release.release_file import signing_key
 from flows import from_review as review
 
 RECORD_LIMIT_S = 1800

@@ -16,8 +16,8 @@ from faceops.gate.verdict import StoredVerdict, find_stored_verdict
 from faceops.registry.champion import CHAMPIONS_TAG, rollback
 from faceops.registry.published import published_folder
 from faceops.registry.versions import Version, champion, find_version
-from faceops.release.signature import SignatureError
-from tests.release.test_signature import write_key
+from faceops.release.release_file import SignatureError
+from tests.release.test_release_file import write_key
 
 Registry = dict[int, Version]
 # Two dozen people can rule out nothing small: the tolerances are wide where a test means to pass.

@@ -18,8 +18,8 @@ from faceops.registry.versions import (
     with_verdict,
 )
 from faceops.release.bundle import Bundle
-from faceops.release.signature import SignatureError
-from tests.release.test_signature import write_key
+from faceops.release.release_file import SignatureError
+from tests.release.test_release_file import write_key
 from tests.tiny_repository import TinyRepository
 
 Capture = pytest.CaptureFixture[str]

@@ -1,7 +1,6 @@
 """release.json: what its ids depend on, and its published schema."""
 
 import json
-from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -19,7 +18,6 @@ from faceops.release.contract import (
     WeightFile,
     schema_text,
 )
-from faceops.release.release_file import default_budget
 
 
 @pytest.fixture
@@ -74,12 +72,6 @@ def test_the_crops_id_depends_on_what_changes_a_crop(release: Release) -> None:
     others += [with_other(release, name) for name in (DETECTOR, LANDMARKS)]
     ids = {other.crops_id for other in others}
     assert len(ids) == 6 and release.crops_id not in ids
-
-
-def test_the_default_budget_is_read_without_models(tiny_folder: Path, tmp_path: Path) -> None:
-    assert default_budget(tiny_folder) == 0.1
-    assert default_budget(tiny_folder, "int8") is None
-    assert default_budget(tmp_path) is None
 
 
 def test_the_schema_file_is_that_of_the_code_and_accepts_a_release(release: Release) -> None:

@@ -9,8 +9,14 @@ from faceops.cli.common import PARAMS, add_command, add_folder, add_group, add_t
 from faceops.photos.folders import BUNDLE, Use
 from faceops.registry import has_store
 from faceops.registry.published import FILES, PUBLISHED, published_statement
-from faceops.release.release_file import RELEASE_FILE
-from faceops.release.signature import SIGNATURE_FILE, sign, signing_key, trusted_keys, verify
+from faceops.release.release_file import (
+    RELEASE_FILE,
+    SIGNATURE_FILE,
+    sign,
+    signing_key,
+    trusted_keys,
+    verify,
+)
 
 
 def add_parser(subparsers: Any) -> None:

@@ -30,8 +30,7 @@ from faceops.identification.state.presence import PhotoList, SourceFile, source_
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
 from faceops.photos.walk import SidecarPlaces, is_photo, is_sidecar, mark, photo_paths, walk_objects
-from faceops.release.release_file import RELEASE_FILE
-from faceops.release.signature import trusted_keys
+from faceops.release.release_file import RELEASE_FILE, trusted_keys
 
 if TYPE_CHECKING:
     from faceops.identification.engine.decide import NamedBlock

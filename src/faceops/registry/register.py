@@ -26,9 +26,8 @@ from faceops.registry.versions import Version
 from faceops.release.bundle import Bundle
 from faceops.release.contract import read_release
 from faceops.release.export import assemble
-from faceops.release.release_file import RELEASE_FILE
+from faceops.release.release_file import RELEASE_FILE, require_trusted, sign
 from faceops.release.served_interface import input_example, signature
-from faceops.release.signature import require_trusted, sign
 
 METRICS = {
     "validate": "build/validate/validation.json",

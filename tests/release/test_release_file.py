@@ -1,4 +1,4 @@
-"""A bundle is refused unless a trusted key has signed every file of it as it is."""
+"""What is read of a bundle first: its default budget, and whether a trusted key has signed it."""
 
 import datetime
 import json
@@ -16,10 +16,9 @@ from cryptography.x509.oid import NameOID
 
 from faceops.base.errors import UsageError
 from faceops.cli import main
-from faceops.release import signature
 from faceops.release.bundle import Bundle
+from faceops.release.release_file import SIGNATURE_FILE, SignatureError, default_budget, sign
 from faceops.release.served_interface import example_photo
-from faceops.release.signature import SIGNATURE_FILE, SignatureError, sign
 from faceops.serving.pyfunc import _load_pyfunc
 
 Capture = pytest.CaptureFixture[str]
@@ -35,6 +34,12 @@ def write_key(folder: Path, name: str, curve: ec.EllipticCurve | None = None) ->
     (folder / f"{name}.pem").write_bytes(key.private_bytes(PEM, PKCS8, PLAIN))
     (folder / f"{name}.pub").write_bytes(key.public_key().public_bytes(PEM, INFO))
     return folder / f"{name}.pem"
+
+
+def test_the_default_budget_is_read_without_models(tiny_folder: Path, tmp_path: Path) -> None:
+    assert default_budget(tiny_folder) == 0.1
+    assert default_budget(tiny_folder, "int8") is None
+    assert default_budget(tmp_path) is None
 
 
 @pytest.fixture
@@ -113,7 +118,7 @@ def test_without_a_trusted_key_nothing_is_verified(signed: Path, monkeypatch: Pa
     with pytest.raises(UsageError, match=r"names \., which is not"):
         Bundle.load(signed)
     monkeypatch.delenv("FACEOPS_TRUSTED_KEYS")
-    monkeypatch.setattr(signature, "verify", None)
+    monkeypatch.setattr("faceops.release.release_file.verify", None)
     (signed / "notes.txt").touch()
     Bundle.load(signed)
 
