@@ -22,13 +22,13 @@ from faceops.release.contract import (
     Int8,
     Int8Measured,
     WeightFile,
+    exported_graph,
     read_release,
     write_release,
 )
 from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.export import BundleModels, embedder_file, load_network, write_bundle
 from faceops.release.joined_embedder import embedding_size
-from faceops.release.onnx_metadata import exported_graph
 from faceops.stages.verify import with_quality
 from faceops.verification.calibration import choose_calibration
 from faceops.verification.measure_thresholds import measure_thresholds

@@ -12,6 +12,7 @@ from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.photos.open_photo import open_photo
+from faceops.release.contract import raw_output
 from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.export import serialise
 from faceops.release.int8_graph import fold_constants, quantise_embedder
@@ -23,7 +24,6 @@ from faceops.release.joined_embedder import (
     raw_embedding,
     with_dlib,
 )
-from faceops.release.onnx_metadata import raw_output
 from faceops.weights import read_catalogue
 from tests.release.test_int8_graph import small_net
 

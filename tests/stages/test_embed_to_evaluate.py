@@ -22,11 +22,10 @@ from faceops.embedding.embedder import embed_crops
 from faceops.embedding.model_file import load_model, save_model
 from faceops.faces.quality import LengthScale
 from faceops.release.bundle import Bundle
-from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, read_release
+from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, read_metadata, read_release
 from faceops.release.embedder_graph import export_embedder
 from faceops.release.export import assemble
 from faceops.release.joined_embedder import centre_of
-from faceops.release.onnx_metadata import read_metadata
 from faceops.release.release_file import PRECISIONS
 from faceops.stages import embed, evaluate, export, quantise, run_stage, verify
 from faceops.verification.split_faces import read_split

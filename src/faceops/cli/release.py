@@ -149,7 +149,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _show_bundle(args: argparse.Namespace, folder: Path) -> int:
     from faceops.release.bundle import check_files
-    from faceops.release.onnx_metadata import read_metadata
+    from faceops.release.contract import read_metadata
 
     release = check_files(folder)
     weights = release.weights | ({release.int8.file: release.int8.weight} if release.int8 else {})

@@ -19,7 +19,7 @@ from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.inference_session import choose_device, open_session
 from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release import contract
-from faceops.release.onnx_metadata import exported_graph
+from faceops.release.contract import exported_graph
 from faceops.release.release_file import DamagedBundleError, Precision, require_trusted
 
 # On a CPU 8 take a fifth more time per crop, as their layers leave its cache.

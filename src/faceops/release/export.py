@@ -14,10 +14,9 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_folder, sha256_file
 from faceops.faces.detector import with_symbolic_size
 from faceops.release import contract
-from faceops.release.contract import Alignment, Release, WeightFile
+from faceops.release.contract import Alignment, Release, WeightFile, add_metadata, raw_output
 from faceops.release.int8_offer import with_int8
 from faceops.release.joined_embedder import embedding_size, raw_embedding
-from faceops.release.onnx_metadata import add_metadata, raw_output
 from faceops.release.release_file import RELEASE_FILE
 from faceops.release.verifier_graph import verifier_graph
 from faceops.verification.thresholds import Thresholds

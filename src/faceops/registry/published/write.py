@@ -21,11 +21,10 @@ from faceops.registry.published import FILES, PARTS_FILE, PEOPLE_FILE
 from faceops.registry.published.assemble import COPIED, Parts, join, people_mark
 from faceops.release import contract, export
 from faceops.release.bundle import run_embedder
-from faceops.release.contract import Release
+from faceops.release.contract import Release, add_metadata
 from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.evaluate.report import model_card
 from faceops.release.joined_embedder import centre_embeddings, centre_of, with_dlib
-from faceops.release.onnx_metadata import add_metadata
 from faceops.release.release_file import is_synthetic
 from faceops.verification.split_faces import evenly_spread
 from faceops.weights import read_catalogue, weight_path
