@@ -22,7 +22,7 @@ class _Protocols:
     """The protocols' names, imported when they are listed or checked: that takes half a second."""
 
     def __iter__(self) -> Iterator[str]:
-        from faceops.release.evaluate.protocols import PROTOCOLS
+        from faceops.release.evaluate.evaluate import PROTOCOLS
 
         return iter((PIPELINE, *PROTOCOLS))
 

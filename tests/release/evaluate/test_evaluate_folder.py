@@ -13,9 +13,8 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli import main
 from faceops.config.sections import Params
 from faceops.release.evaluate.embed_photos import PhotoStore, embed_photos, labelled_photos
-from faceops.release.evaluate.evaluate import FolderRequest, evaluate_folder
+from faceops.release.evaluate.evaluate import FolderRequest, ProtocolInput, evaluate_folder
 from faceops.release.evaluate.measured_model import open_model
-from faceops.release.evaluate.protocols import ProtocolInput
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +109,7 @@ def test_a_protocol_is_one_entry_of_the_registry(
     def toy(task: ProtocolInput) -> dict[str, Any]:
         return {"toy": {"faces_per_person": len(task.faces) / task.faces.people}}
 
-    monkeypatch.setattr("faceops.release.evaluate.protocols.PROTOCOLS", {"toy": toy})
+    monkeypatch.setattr("faceops.release.evaluate.evaluate.PROTOCOLS", {"toy": toy})
     request = FolderRequest(people, "toy", work=work)
     figures = evaluate_folder(open_model(sface_bundle), request, Params(), 1).result.figures
     assert figures["protocol"] == "toy" and 2 < figures["toy"]["faces_per_person"] <= 3

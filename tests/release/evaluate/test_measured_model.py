@@ -12,8 +12,7 @@ from onnx import TensorProto, helper
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.release.bundle import Bundle
-from faceops.release.evaluate.foreign_embedder import ForeignEmbedder
-from faceops.release.evaluate.measured_model import open_model
+from faceops.release.evaluate.measured_model import ForeignEmbedder, open_model
 
 SFACE = {"layout": "NCHW", "colour": "RGB", "size": 112}
 
