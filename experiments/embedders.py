@@ -45,8 +45,8 @@ from faceops.release.evaluate.embed_photos import EmbeddedPhotos, embed_photos, 
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.export import serialise
 from faceops.release.int8_graph import quantise_embedder
-from faceops.release.int8_offer import true_accept_rate
 from faceops.release.joined_embedder import DLIB_SIZE, centre_embeddings, with_dlib
+from faceops.stages.quantise import true_accept_rate
 from faceops.verification.bootstrap import percentile_interval, resampled_pair_shares
 from faceops.verification.normalisation import unit
 from faceops.verification.pairs import all_pair_scores

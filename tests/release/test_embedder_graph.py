@@ -14,8 +14,14 @@ from faceops.embedding.backbones.inception import Branches, L2Pool
 from faceops.embedding.backbones.mobilefacenet import Bottleneck, load_sface
 from faceops.embedding.embedder import Embedder, InputStage, conv_unit, embed_crops
 from faceops.release.contract import raw_output
-from faceops.release.embedder_graph import adapt_embedder, export_embedder, replace_prelu
-from faceops.release.export import measure_parity, require_parity, serialise
+from faceops.release.embedder_graph import (
+    adapt_embedder,
+    export_embedder,
+    measure_parity,
+    replace_prelu,
+    require_parity,
+)
+from faceops.release.export import serialise
 from faceops.release.joined_embedder import raw_embedding
 
 

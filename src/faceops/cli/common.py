@@ -212,7 +212,7 @@ def choose_precision(
     if contract_id or gallery is None or not content.get("int8"):
         return precision_for(content, choice, contract_id), ""
     from faceops.faces.inference_session import may_use_cuda
-    from faceops.release.int8_offer import LEAST_GAIN, int8_gain
+    from faceops.release.bundle import LEAST_GAIN, int8_gain
 
     if may_use_cuda(device):
         return "float32", ""

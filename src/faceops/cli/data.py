@@ -233,7 +233,7 @@ def _doctor(args: argparse.Namespace) -> int:
     from faceops.evaluation.label_doctor.diagnose import check_share, diagnose
     from faceops.evaluation.label_doctor.findings import write_findings
     from faceops.release.bundle import embed_crops_file
-    from faceops.release.verifier_graph import pair_verifier
+    from faceops.release.export import pair_verifier
 
     check_share(args.share)
     photos = read_cropped_photos(args.crops)

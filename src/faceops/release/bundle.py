@@ -1,8 +1,12 @@
 """A release bundle at run time: verified files in ONNX Runtime sessions."""
 
 import hashlib
+import platform
+import re
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +15,7 @@ import numpy as np
 import onnxruntime
 
 from faceops.base.errors import FaceOpsError, ShortageError, UsageError, shortage
-from faceops.base.files import sha256_file
+from faceops.base.files import cache_folder, read_json_object, sha256_file, write_json
 from faceops.base.work import Device, DeviceChoice, ordered_map, track
 from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
 from faceops.faces.detector import Detector
@@ -139,21 +143,20 @@ class Bundle:
             FaceOpsError: a file is not an ONNX model, this faceops aligns or preprocesses faces
                 in another way, or the release offers no such precision.
         """
+        name = name or str(folder)
         if not own:
-            require_trusted(folder, name or str(folder))
-        release = contract.read_release(folder)
-        _check_versions(release, folder)
-        release = release.of_precision(precision, name or str(folder))
+            require_trusted(folder, name)
+        release = _read_supported(folder).of_precision(precision, name)
         content = _verified_files(folder, release)
         chosen, why = choose_device(device, content[contract.LANDMARKS])
-        embedder = folder / release.embedder_file
+        embedder, verifier = folder / release.embedder_file, folder / contract.VERIFIER
         return cls(
             release=release,
-            name=name or str(folder),
+            name=name,
             folder=folder,
             threads=threads,
             _embedder=_Session(content[contract.EMBEDDER], embedder, threads, chosen),
-            _verifier=_Session(content[contract.VERIFIER], folder / contract.VERIFIER, threads),
+            _verifier=_Session(content[contract.VERIFIER], verifier, threads),
             _detector_bytes=content[contract.DETECTOR],
             _landmarks_bytes=content[contract.LANDMARKS],
             note=note if why in note else "; ".join(filter(None, (note, why))),
@@ -198,14 +201,11 @@ class Bundle:
         """Return the probability that rows of `a` and `b` (N, D) are one person, float32 (N,)."""
         if a.shape != b.shape or a.ndim != 2:
             raise ValueError(f"a is {a.shape}, b is {b.shape}; both must be (N, D)")
+        a, b = np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32)
         result = np.empty(len(a), np.float32)
         for start in range(0, len(a), VERIFY_BATCH):
-            stop = start + VERIFY_BATCH
-            rows = {
-                "a": np.ascontiguousarray(a[start:stop], np.float32),
-                "b": np.ascontiguousarray(b[start:stop], np.float32),
-            }
-            result[start:stop] = self._verifier.opened.run(None, rows)[0]
+            rows = slice(start, start + VERIFY_BATCH)
+            result[rows] = self._verifier.opened.run(None, {"a": a[rows], "b": b[rows]})[0]
         return result
 
     def face_finder(self, detail: int = 0) -> FaceFinder:
@@ -299,15 +299,15 @@ def check_files(folder: Path) -> contract.Release:
         FaceOpsError: it is not a bundle, or of another version; DamagedBundleError: a file is
             missing or differs from its sha256, or release.json from its own contract id.
     """
-    release = contract.read_release(folder)
-    _check_versions(release, folder)
+    release = _read_supported(folder)
     _verified_files(folder, release)
     if release.int8 is not None:
         _verified_files(folder, release.of_precision("int8"))
     return release
 
 
-def _check_versions(release: contract.Release, folder: Path) -> None:
+def _read_supported(folder: Path) -> contract.Release:
+    release = contract.read_release(folder)
     alignment = release.alignment
     if (
         alignment.version != ALIGNMENT_VERSION
@@ -319,6 +319,7 @@ def _check_versions(release: contract.Release, folder: Path) -> None:
             f"version {release.preprocessing.version}, this faceops has {ALIGNMENT_VERSION} and "
             f"{contract.PREPROCESSING_VERSION}; use the faceops that wrote it, or rebuild."
         )
+    return release
 
 
 def _verified_files(folder: Path, release: contract.Release) -> dict[str, bytes]:
@@ -353,3 +354,52 @@ def _verified_files(folder: Path, release: contract.Release) -> dict[str, bytes]
             f"give {expected[:12]}; it was edited: export the bundle again."
         )
     return contents
+
+
+LEAST_GAIN = 1.3  # from which int8 is worth its loss of accuracy
+_CROPS, _TIMES = 4, 3  # embedded at once, and how often
+_CPU = Path("/proc/cpuinfo")
+
+
+def int8_gain(bundle: Path) -> float:
+    """Return the CPU time of float32 over that of int8; 0 if the release offers no int8.
+
+    It is measured in half a second and kept in the cache, for the latest processor and version of
+    ONNX Runtime.
+
+    Raises:
+        FaceOpsError: `bundle` is not a release bundle, or an embedder cannot be run.
+    """
+    offer = contract.read_release(bundle).int8
+    if offer is None:
+        return 0.0
+    machine = f"{_processor()}, onnxruntime {onnxruntime.__version__}"
+    file = cache_folder() / "int8" / f"{offer.contract_id}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = read_json_object(file)
+        if known["machine"] == machine:
+            return float(known["gain"])
+    gain = _measure(bundle)
+    with suppress(FaceOpsError):  # a cache that cannot be written: measured again
+        write_json(file, {"machine": machine, "gain": round(gain, 3)})
+    return gain
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        if named := re.search("^model name.*?:(.*)$", _CPU.read_text("utf-8", "replace"), re.M):
+            return named[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _measure(bundle: Path) -> float:
+    names = (contract.EMBEDDER, contract.EMBEDDER_INT8)
+    sessions = {name: open_session(bundle / name, 1) for name in names}
+    crops = np.random.default_rng(0).integers(0, 256, (_CROPS, 112, 112, 3), np.uint8)
+    least = dict.fromkeys(names, np.inf)
+    for _ in range(_TIMES):  # in turns, so that other load affects both
+        for name, session in sessions.items():
+            start = time.thread_time()
+            session.run(None, {"crops": crops})
+            least[name] = min(least[name], time.thread_time() - start)
+    return float(least[contract.EMBEDDER] / least[contract.EMBEDDER_INT8])

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from copy import deepcopy
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.quality import FACE
-from faceops.release.verifier_graph import IR_VERSION
+from faceops.release.joined_embedder import IR_VERSION
 
 # As in `faceops.embedding.embedder.ClippedHighlights`, of which a test compares the results.
 CLIPPED, MOST_CLIPPED = 249.0, 1632.5 / 5440
@@ -139,6 +140,33 @@ def export_embedder(embedder: torch.nn.Module, opset: int) -> onnx.ModelProto:
         )
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How closely two embeddings of the same crops agree."""
+
+    crops: int
+    max_difference: float  # of any value
+    min_cosine: float
+
+
+def measure_parity(torch_embeddings: np.ndarray, onnx_embeddings: np.ndarray) -> Parity:
+    """Compare float32 (N, D) L2-normalised embeddings of the same N crops."""
+    a, b = torch_embeddings.astype(np.float64), onnx_embeddings.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = (a * b).sum(1) / np.maximum(lengths, 1e-12)
+    return Parity(len(a), float(np.abs(a - b).max()), float(cosine.min()))
+
+
+def require_parity(parity: Parity, max_difference: float) -> None:
+    """Raise FaceOpsError if the embeddings differ by more than `max_difference` or are NaN."""
+    if not parity.max_difference <= max_difference:
+        raise FaceOpsError(
+            f"torch and ONNX differ by {parity.max_difference:.2g} on {parity.crops} crops, more "
+            f"than export.max_difference = {max_difference:g} (smallest cosine "
+            f"{parity.min_cosine:.6f}); do not release this export."
+        )
 
 
 def _clipped_highlights(graph: onnx.GraphProto, value: str, output: str) -> list[onnx.NodeProto]:

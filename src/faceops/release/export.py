@@ -1,4 +1,4 @@
-"""Write the files of a bundle and its release.json, and compare them with what they export."""
+"""Write the files of a bundle and its release.json; the verifier as an ONNX graph and back."""
 
 import hashlib
 import shutil
@@ -9,19 +9,23 @@ from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto, helper, numpy_helper
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import atomic_folder, sha256_file
+from faceops.base.files import atomic_folder, sha256_file, write_file, write_json
 from faceops.faces.detector import with_symbolic_size
 from faceops.release import contract
-from faceops.release.contract import Alignment, Release, WeightFile, add_metadata, raw_output
-from faceops.release.int8_offer import with_int8
-from faceops.release.joined_embedder import embedding_size, raw_embedding
+from faceops.release.bundle import Bundle
+from faceops.release.contract import Alignment, Int8, Release, WeightFile, add_metadata, raw_output
+from faceops.release.joined_embedder import IR_VERSION, embedding_size, raw_embedding
 from faceops.release.release_file import RELEASE_FILE
-from faceops.release.verifier_graph import verifier_graph
 from faceops.verification.thresholds import Thresholds
-from faceops.verification.verifier import Verifier, Verify
+from faceops.verification.verifier import Calibration, Verifier
 from faceops.weights import Weight
+
+METHOD_KEY = "calibration"  # in the metadata
 
 
 def serialise(model: onnx.ModelProto) -> bytes:
@@ -51,6 +55,17 @@ def embedder_file(model: onnx.ModelProto) -> tuple[bytes, dict[str, str | None]]
         "graph_sha256": hashlib.sha256(graph).hexdigest() if raw else None,
         "raw_embedding": raw,
     }
+
+
+AS_PUBLISHED = "as published, not trained further"  # in the source of an embedder
+
+
+def is_sface_as_published(backbone: str, start: str, epochs: int) -> bool:
+    """Return whether an embedder is the published SFace, with no `epochs` of training since.
+
+    `backbone` and `start` are those of the section `train` of params.yaml.
+    """
+    return backbone == "pretrained" and not start and not epochs
 
 
 @dataclass(frozen=True)
@@ -124,6 +139,163 @@ def _published(name: str, catalogue: dict[str, Weight]) -> WeightFile:
     return WeightFile(sha256="", licence=weight.licence, source=f"{name}: {weight.what}")
 
 
+def verifier_graph(verifier: Verifier, opset: int) -> onnx.ModelProto:
+    """Return the model: `a`, `b` float32 (batch, D) -> `probability` float32 (batch,).
+
+    `pair_verifier` reads the initialisers by name.
+    """
+    size = len(verifier.weight)
+    isotonic = len(verifier.calibration.knots) > 0
+    values = {"weight": verifier.weight, "bias": np.array(verifier.bias)}
+    nodes = [
+        helper.make_node("Sub", ["a", "b"], ["difference"]),
+        helper.make_node("Mul", ["difference", "difference"], ["squared"]),
+        helper.make_node("MatMul", ["squared", "weight"], ["evidence"]),
+        helper.make_node("Add", ["evidence", "bias"], ["raw" if isotonic else "logit"]),
+    ]
+    if isotonic:
+        nodes += _calibration_nodes()
+        values |= _calibration_values(verifier.calibration)
+    nodes.append(helper.make_node("Sigmoid", ["logit"], ["probability"]))
+    initialisers = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in values.items()]
+    if isotonic:
+        initialisers.append(numpy_helper.from_array(np.array([1], np.int64), "last_axis"))
+    graph = helper.make_graph(
+        nodes,
+        "verifier",
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
+            for name in ("a", "b")
+        ],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["batch"])],
+        initialisers,
+    )
+    model = helper.make_model(
+        graph, producer_name="faceops", opset_imports=[helper.make_opsetid("", opset)]
+    )
+    model.ir_version = IR_VERSION
+    helper.set_model_props(model, {METHOD_KEY: verifier.calibration.method})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _calibration_values(calibration: Calibration) -> dict[str, np.ndarray]:
+    knots, log_odds = (np.asarray(v, np.float32) for v in (calibration.knots, calibration.log_odds))
+    return {
+        "first_knot": knots[0],
+        "last_knot": knots[-1],
+        "first_log_odds": log_odds[0],
+        "starts": knots[:-1],
+        "widths": np.diff(knots),
+        "rises": np.diff(log_odds),
+        "zero": np.array(0),
+        "one": np.array(1),
+    }
+
+
+def _calibration_nodes() -> list[onnx.NodeProto]:
+    """Return the nodes from "raw" (batch,) to "logit" (batch,): a piecewise linear function.
+
+    Each interval between two knots adds its rise times the share of it below the raw logit. All
+    terms have one sign, so that float32 loses no precision, unlike a sum of changes of slope.
+    """
+    return [
+        helper.make_node("Clip", ["raw", "first_knot", "last_knot"], ["inside"]),
+        helper.make_node("Sub", ["raw", "inside"], ["outside"]),
+        helper.make_node("Unsqueeze", ["inside", "last_axis"], ["column"]),
+        helper.make_node("Sub", ["column", "starts"], ["past"]),
+        helper.make_node("Div", ["past", "widths"], ["part"]),
+        helper.make_node("Clip", ["part", "zero", "one"], ["share"]),
+        helper.make_node("MatMul", ["share", "rises"], ["risen"]),
+        helper.make_node("Add", ["risen", "first_log_odds"], ["between"]),
+        helper.make_node("Add", ["between", "outside"], ["logit"]),
+    ]
+
+
+def pair_verifier(bundle: Bundle) -> Verifier:
+    """Return the verifier that `bundle`'s verifier.onnx computes.
+
+    Raises:
+        FaceOpsError: the file is not a verifier of this project, or not for these embeddings.
+    """
+    path = bundle.folder / contract.VERIFIER
+    try:
+        model = onnx.load(path)
+        values = {v.name: numpy_helper.to_array(v) for v in model.graph.initializer}
+        # Older files have no method: all calibrations were Platt's.
+        method = {p.key: p.value for p in model.metadata_props}.get(METHOD_KEY, "platt")
+        knots = log_odds = np.zeros(0, np.float32)
+        if "rises" in values:
+            knots = np.append(values["starts"], values["last_knot"])
+            rises = values["rises"].astype(np.float64)
+            log_odds = values["first_log_odds"] + np.append(0, np.cumsum(rises))
+        known = bundle.release.thresholds.normalisation
+        verifier = Verifier(
+            values["weight"],
+            float(values["bias"]),
+            bundle.release.verifier_kind,
+            Calibration(method, knots, log_odds.astype(np.float32)),
+            tuple(known.parts) if known else (),
+        )
+    except (OSError, DecodeError, KeyError, ValueError, TypeError) as error:
+        raise FaceOpsError(
+            f"{path} is not a pair verifier of this project ({type(error).__name__}: {error}); "
+            "export the bundle again."
+        ) from None
+    if len(verifier.weight) != bundle.release.embedding_size:
+        raise FaceOpsError(
+            f"{path} compares embeddings of {len(verifier.weight)} numbers, release.json says "
+            f"{bundle.release.embedding_size}; export the bundle again."
+        )
+    return verifier
+
+
+OFFER_FILE = "int8.json"
+
+
+class Offer(BaseModel):
+    """The content of int8.json; `int8` is None if none is offered."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    made_from: str  # contract id of the float32 release
+    int8: Int8 | None
+
+
+def write_offer(folder: Path, offer: Offer, embedder: bytes) -> None:
+    """Write int8.json to `folder` and, if int8 is offered, the file `embedder`.
+
+    Raises:
+        FaceOpsError: it cannot be written.
+    """
+    (folder / contract.EMBEDDER_INT8).unlink(missing_ok=True)
+    if offer.int8 is not None:
+        write_file(folder / offer.int8.file, embedder)
+    write_json(folder / OFFER_FILE, offer.model_dump(mode="json"))
+
+
+def with_int8(release: Release, folder: Path) -> Release:
+    """Return `release` with the int8 that `folder` offers; unchanged if there is no int8.json.
+
+    Raises:
+        FaceOpsError: int8.json is damaged, or was made for another embedder.
+    """
+    path = folder / OFFER_FILE
+    if not path.is_file():
+        return release
+    try:
+        offer = Offer.model_validate_json(path.read_text("utf-8"))
+    except (OSError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise FaceOpsError(f"{path} cannot be read ({reason}); run the quantise stage.") from None
+    if offer.made_from != release.contract_id:
+        raise FaceOpsError(
+            f"{path} was made for contract {offer.made_from[:12]}, the release has "
+            f"{release.contract_id[:12]}; run `dvc repro` first."
+        )
+    return release.model_copy(update={"int8": offer.int8})
+
+
 EXPORTED = (*contract.MODEL_FILES, RELEASE_FILE)
 EVALUATED = ("evaluation.json", "model_card.md")
 INT8 = Path("build/quantise/int8")
@@ -177,52 +349,3 @@ def assemble(root: Path, target: Path) -> Path:
             shutil.copy2(source, temporary / source.name)
         contract.write_release(add_metadata(temporary, release), temporary)
     return target
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How closely two embeddings of the same crops agree."""
-
-    crops: int
-    max_difference: float  # of any value
-    min_cosine: float
-
-
-def measure_parity(torch_embeddings: np.ndarray, onnx_embeddings: np.ndarray) -> Parity:
-    """Compare float32 (N, D) L2-normalised embeddings of the same N crops."""
-    a, b = torch_embeddings.astype(np.float64), onnx_embeddings.astype(np.float64)
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosine = (a * b).sum(1) / np.maximum(lengths, 1e-12)
-    return Parity(len(a), float(np.abs(a - b).max()), float(cosine.min()))
-
-
-def require_parity(parity: Parity, max_difference: float) -> None:
-    """Raise FaceOpsError if the embeddings differ by more than `max_difference` or are NaN."""
-    if not parity.max_difference <= max_difference:
-        raise FaceOpsError(
-            f"torch and ONNX differ by {parity.max_difference:.2g} on {parity.crops} crops, more "
-            f"than export.max_difference = {max_difference:g} (smallest cosine "
-            f"{parity.min_cosine:.6f}); do not release this export."
-        )
-
-
-def verifier_difference(
-    verifier: Verifier, verify: Verify, embeddings: np.ndarray, max_difference: float
-) -> float:
-    """Return the largest difference in probability of `verify` (verifier.onnx) from `verifier`.
-
-    On all pairs of rows of `embeddings`, float32 (N, D).
-
-    Raises:
-        FaceOpsError: it is more than `max_difference`, or NaN.
-    """
-    rows = np.arange(len(embeddings))
-    first, second = embeddings[np.repeat(rows, len(rows))], embeddings[np.tile(rows, len(rows))]
-    difference = float(np.abs(verify(first, second) - verifier.probability(first, second)).max())
-    if not difference <= max_difference:
-        raise FaceOpsError(
-            f"verifier.json and verifier.onnx differ by {difference:.2g} in probability on pairs "
-            f"of {len(rows)} crops, more than export.max_difference = {max_difference:g}; do not "
-            "release this export."
-        )
-    return difference

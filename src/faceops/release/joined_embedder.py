@@ -20,10 +20,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.align import CROP_SIZE, TEMPLATE
-from faceops.release.verifier_graph import IR_VERSION
 from faceops.verification.verifier import Part
 from faceops.weights import weight_path
 
+# The newest that every supported version of onnx and onnxruntime reads.
+IR_VERSION = 10
 DLIB_SIZE = 128
 CHIP = 150  # pixels, the side of dlib's input
 # The middles of the eyes in a chip: the mean face of dlib's five-point model with a margin of a

@@ -19,8 +19,8 @@ from faceops.embedding.embedder import Embedder, embed_crops
 from faceops.embedding.model_file import load_model, trained_epochs
 from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Embedded, resumable_embeddings, run_embedder
-from faceops.release.embedder_graph import export_embedder
-from faceops.release.export import embedder_file, measure_parity, require_parity, serialise
+from faceops.release.embedder_graph import export_embedder, measure_parity, require_parity
+from faceops.release.export import embedder_file, is_sface_as_published, serialise
 from faceops.release.joined_embedder import (
     centre_embeddings,
     embedding_size,
@@ -43,7 +43,7 @@ def centre_embedding(
 
     It is a constant for SFace as published, so that releases which keep it embed alike.
     """
-    if model.backbone == "pretrained" and not start and not trained_epochs(MODEL):
+    if is_sface_as_published(model.backbone, start, trained_epochs(MODEL)):
         return sface_centre()
     return mean_embedding(network, crops)
 

@@ -12,7 +12,7 @@ from faceops.release.contract import EMBEDDER
 from faceops.release.evaluate.evaluate import evaluate_test_people
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.evaluate.report import model_card, write_report
-from faceops.release.int8_offer import with_int8
+from faceops.release.export import with_int8
 from faceops.stages import run_stage
 from faceops.verification.split_faces import photo_sources, read_rows, read_split
 from faceops.weights import read_catalogue

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, first_line
@@ -11,11 +12,17 @@ from faceops.config.params_file import read_params
 from faceops.config.sections import Params, Train
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER, Alignment, WeightFile
-from faceops.release.export import BundleModels, load_network, verifier_difference, write_bundle
+from faceops.release.export import (
+    AS_PUBLISHED,
+    BundleModels,
+    is_sface_as_published,
+    load_network,
+    write_bundle,
+)
 from faceops.stages import read_json, run_stage
 from faceops.verification.split_faces import evenly_spread, read_rows, read_split
 from faceops.verification.thresholds import Thresholds
-from faceops.verification.verifier import Verifier
+from faceops.verification.verifier import Verifier, Verify
 from faceops.weights import Weight, read_catalogue, weight_path
 
 OUT = Path("build/export")
@@ -73,6 +80,28 @@ def export(params: Params, folder: Path) -> None:
     )
 
 
+def verifier_difference(
+    verifier: Verifier, verify: Verify, embeddings: np.ndarray, max_difference: float
+) -> float:
+    """Return the largest difference in probability of `verify` (verifier.onnx) from `verifier`.
+
+    On all pairs of rows of `embeddings`, float32 (N, D).
+
+    Raises:
+        FaceOpsError: it is more than `max_difference`, or NaN.
+    """
+    rows = np.arange(len(embeddings))
+    first, second = embeddings[np.repeat(rows, len(rows))], embeddings[np.tile(rows, len(rows))]
+    difference = float(np.abs(verify(first, second) - verifier.probability(first, second)).max())
+    if not difference <= max_difference:
+        raise FaceOpsError(
+            f"verifier.json and verifier.onnx differ by {difference:.2g} in probability on pairs "
+            f"of {len(rows)} crops, more than export.max_difference = {max_difference:g}; do not "
+            "release this export."
+        )
+    return difference
+
+
 def data_seen(faces: Path, sources: dict[str, Any]) -> dict[str, Any]:
     """Return what the model was made of: sources, counts per split, the hash of its faces."""
     table = pq.read_table(faces, columns=["person", "split"])
@@ -112,8 +141,8 @@ def _network_origin(train: Train, epochs: int, catalogue: dict[str, Weight]) -> 
     if train.backbone == "pretrained":
         sface = catalogue["sface"]
         how = "trained further by this pipeline"
-        if not epochs and not train.start:
-            how = "as published, not trained further"
+        if is_sface_as_published(train.backbone, train.start, epochs):
+            how = AS_PUBLISHED
         elif train.freeze:
             how = "its last layers trained further by this pipeline"
         source = f"sface: {sface.what}, {how}"

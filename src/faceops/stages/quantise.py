@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from faceops.base.figures import rounded
+from faceops.base.figures import rounded, threshold_at
 from faceops.base.files import write_json
 from faceops.base.work import track, usable_cpus
 from faceops.config.params_file import read_params
-from faceops.config.sections import Params
+from faceops.config.sections import Params, Quantise
 from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Bundle, run_embedder
 from faceops.release.contract import EMBEDDER, Int8, Int8Measured, Release
-from faceops.release.export import embedder_file, load_network
+from faceops.release.export import Offer, embedder_file, load_network, pair_verifier, write_offer
 from faceops.release.int8_graph import CannotQuantise, quantise_embedder
-from faceops.release.int8_offer import Offer, measure_int8, true_accept_rate, why_not, write_offer
-from faceops.release.verifier_graph import pair_verifier
 from faceops.stages import run_stage
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import PairScores, all_pair_scores
@@ -29,7 +27,8 @@ from faceops.verification.split_faces import (
     read_rows,
     read_split,
 )
-from faceops.verification.verifier import sigmoid
+from faceops.verification.thresholds import people_for_far
+from faceops.verification.verifier import reaches, sigmoid
 
 OUT = Path("build/quantise")
 BUNDLE = Path("build/export")
@@ -121,6 +120,56 @@ def compare_with_float32(
         measured=measured,
     )
     return section, measured, ""
+
+
+def measure_int8(
+    embeddings: tuple[np.ndarray, np.ndarray],
+    tar: tuple[float, float],
+    persons: np.ndarray,
+    settings: Quantise,
+    calibration_crops: int,
+) -> Int8Measured:
+    """Compare `embeddings` (of float32, of int8), each (N, D), L2-normalised, of `persons` (N,).
+
+    `tar` are the true accept rates of both at `settings.far`, see `true_accept_rate`.
+    """
+    cosine = np.einsum("nd,nd->n", *(part.astype(np.float64) for part in embeddings))
+    return Int8Measured(
+        people=len(np.unique(persons)),
+        photos=len(persons),
+        far=settings.far,
+        tar_float32=round(tar[0], 6),
+        tar_int8=round(tar[1], 6),
+        tar_loss_allowed=settings.max_tar_loss,
+        min_cosine=round(float(cosine.min()), 6),
+        mean_cosine=round(float(cosine.mean()), 6),
+        calibration_crops=calibration_crops,
+    )
+
+
+def true_accept_rate(scores: PairScores, far: float) -> float:
+    """Return the share of genuine pairs accepted at the threshold for false accept rate `far`."""
+    impostors = np.sort(np.asarray(scores.impostor, np.float32))[::-1]
+    return float(reaches(scores.genuine, threshold_at(impostors, far)).mean())
+
+
+def why_not(measured: Int8Measured) -> str:
+    """Return the sentence that says why int8 is not offered, "" if it is."""
+    needed = people_for_far(measured.far)
+    if measured.people < needed:
+        return (
+            f"int8 is not offered: TAR at FAR {measured.far:g} needs {needed} validation people, "
+            f"not {measured.people}; raise quantise.far or give more people."
+        )
+    loss = measured.tar_float32 - measured.tar_int8
+    if not loss < measured.tar_loss_allowed:
+        return (
+            f"int8 is not offered: TAR at FAR {measured.far:g} falls by {loss:.4f} (from "
+            f"{measured.tar_float32:.4f} to {measured.tar_int8:.4f}) on {measured.people} "
+            f"validation people, and must fall by less than quantise.max_tar_loss = "
+            f"{measured.tar_loss_allowed:g}."
+        )
+    return ""
 
 
 if __name__ == "__main__":

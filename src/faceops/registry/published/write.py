@@ -22,7 +22,7 @@ from faceops.registry.published.assemble import COPIED, Parts, join, people_mark
 from faceops.release import contract, export
 from faceops.release.bundle import run_embedder
 from faceops.release.contract import Release, add_metadata
-from faceops.release.embedder_graph import adapt_embedder
+from faceops.release.embedder_graph import adapt_embedder, measure_parity, require_parity
 from faceops.release.evaluate.report import model_card
 from faceops.release.joined_embedder import centre_embeddings, centre_of, with_dlib
 from faceops.release.release_file import is_synthetic
@@ -36,7 +36,6 @@ MADE_OF = {
     contract.LANDMARKS: ("onet",),
 }
 _BLOCK = 256  # bytes; shorter pieces of a weight are not looked for
-_AS_PUBLISHED = "as published, not trained further"
 
 
 def write_published(root: Path, folder: Path = FILES) -> Release:
@@ -54,7 +53,7 @@ def write_published(root: Path, folder: Path = FILES) -> Release:
     """
     release = contract.read_release(root / "build/export")
     source = release.weights[contract.EMBEDDER].source
-    if _AS_PUBLISHED not in source or is_synthetic(release.data):
+    if export.AS_PUBLISHED not in source or is_synthetic(release.data):
         raise FaceOpsError(
             f"{root / 'build/export'} is not SFace as published, calibrated on real photos "
             f"({source}); run `faceops params use lfw_calibrated` and `dvc repro` on LFW."
@@ -112,8 +111,7 @@ def _require_same_embeddings(root: Path, embedder: bytes, limits: dict[str, Any]
     rows = evenly_spread(np.arange(len(crops)), limits["parity_crops"])
     session = open_session(embedder, usable_cpus())
     found, _ = run_embedder(session, np.asarray(crops[rows]), stored.shape[1])
-    parity = export.measure_parity(np.asarray(stored[rows]), found)
-    export.require_parity(parity, limits["max_difference"])
+    require_parity(measure_parity(np.asarray(stored[rows]), found), limits["max_difference"])
 
 
 def _parts_of_file(path: Path, weights: Sequence[str]) -> Parts:

@@ -30,8 +30,8 @@ from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import QUALITY_VERSION
 from faceops.release.bundle import Bundle, Embedded
 from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS
+from faceops.release.export import pair_verifier
 from faceops.release.release_file import RELEASE_FILE, Precision
-from faceops.release.verifier_graph import pair_verifier
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
 from faceops.weights import weight_path

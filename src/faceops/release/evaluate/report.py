@@ -17,13 +17,13 @@ from faceops.faces.contact_sheets import write_sheet
 from faceops.release.contract import EMBEDDER, Release
 from faceops.release.evaluate.evaluate import EvaluationResult
 from faceops.release.evaluate.measured_model import MeasuredModel
+from faceops.release.export import AS_PUBLISHED
 from faceops.weights import Weight, read_catalogue
 
 _SPLIT_USE = {
     "val": "Epoch and verifier chosen, probabilities calibrated and thresholds measured on",
     "test": "Not trained on, used for the figures only",
 }
-_NOT_TRAINED = "not trained further"  # as stages/export.py writes it
 
 
 def about_model(model: MeasuredModel, catalogue: Mapping[str, Weight]) -> About:
@@ -87,7 +87,7 @@ def _seen(release: Release) -> list[str]:
     source = release.weights[EMBEDDER].source
     items = [f"Embedder: {source}."]
     splits = release.data.get("splits", {})
-    trained = "Verifier fitted on" if _NOT_TRAINED in source else "Trained on"
+    trained = "Verifier fitted on" if AS_PUBLISHED in source else "Trained on"
     for name, use in ({"train": trained} | _SPLIT_USE).items():
         if name in splits:
             count = splits[name]

@@ -10,8 +10,9 @@ from faceops.base.files import read_json_object, write_json
 from faceops.cli.common import choose_precision
 from faceops.config.sections import Quantise
 from faceops.gallery.storage import GALLERY_FILE
+from faceops.release.bundle import int8_gain
 from faceops.release.contract import read_release
-from faceops.release.int8_offer import int8_gain, measure_int8, true_accept_rate, why_not
+from faceops.stages.quantise import measure_int8, true_accept_rate, why_not
 from faceops.verification.pairs import PairScores
 
 UNIT = np.eye(4, dtype=np.float32)
