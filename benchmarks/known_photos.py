@@ -32,7 +32,7 @@ from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import FACE, Extraction, FoundPhoto
 from faceops.identification.state.presence import source_file
 from faceops.identification.state.schema import method_of
-from faceops.registry.published.assemble import load_published
+from faceops.registry.published import load_published
 from faceops.release.bundle import Bundle
 from faceops.release.contract import Release
 from faceops.review.album import Album

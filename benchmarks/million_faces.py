@@ -45,7 +45,7 @@ from faceops.identification.engine import album_search
 from faceops.identification.engine.album_search import AlbumSearch, Ranked, templates_of
 from faceops.identification.engine.decide import Decisions, decide
 from faceops.identification.forget.forget import forget_person
-from faceops.registry.published.assemble import load_published
+from faceops.registry.published import load_published
 from faceops.verification.album import measure_album
 from faceops.verification.normalisation import Normalisation
 from faceops.verification.thresholds import NamingLimits

@@ -33,7 +33,7 @@ from faceops.gallery.names import display_name
 from faceops.gallery.store import Gallery
 from faceops.identification.records.records import read_columns
 from faceops.identification.run import identify
-from faceops.registry.published.assemble import load_published
+from faceops.registry.published import load_published
 from faceops.release.bundle import Bundle
 from faceops.review.album import Album
 

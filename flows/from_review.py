@@ -74,8 +74,7 @@ def write_review_params(root: Path, experiment: str) -> str:
         FaceOpsError: the store does not answer.
     """
     from faceops.registry.fetch import fetch_artifact
-    from faceops.registry.store import TRAINED_ARTIFACT, use_tracking
-    from faceops.registry.versions import champion
+    from faceops.registry.store import TRAINED_ARTIFACT, champion, use_tracking
 
     use_tracking(root)
     path = experiment_file(root, experiment)

@@ -57,7 +57,7 @@ from faceops.identification.settings import DETAIL, IdentifySettings, check_iden
 from faceops.identification.state.presence import PhotoList
 from faceops.identification.summary import promise
 from faceops.photos.folders import BUNDLE, require_utf8
-from faceops.registry.published import PUBLISHED
+from faceops.registry import PUBLISHED
 from faceops.registry.store import UnreachableError
 from faceops.release.bundle import Bundle
 from faceops.release.release_file import PRECISION_CHOICES, Precision

@@ -48,7 +48,7 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
     import mlflow
 
     from faceops.registry import store
-    from faceops.registry.versions import versions
+    from faceops.registry.store import versions
 
     store.use_tracking(root, EXPERIMENT)
     tags = {name: summary[name] for name in ("release", "contract_id", "decided_by")}

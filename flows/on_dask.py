@@ -41,7 +41,7 @@ from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.presence import PhotoList
 from faceops.identification.state.schema import method_of
 from faceops.identification.state.shards import noted_place, open_place
-from faceops.registry.published import PUBLISHED
+from faceops.registry import PUBLISHED
 from faceops.release.bundle import Bundle
 from flows.sharding import Sharding
 

@@ -15,7 +15,7 @@ from tests.tiny_repository import TinyRepository, make_tiny
 if TYPE_CHECKING:
     from faceops.gallery.storage import GalleryPlace
     from faceops.gallery.store import Gallery
-    from faceops.registry.versions import Version
+    from faceops.registry.store import Version
     from faceops.release.bundle import Bundle
     from tests.object_store import ObjectStoreServer
     from tests.postgres_server import PostgresServer

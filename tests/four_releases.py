@@ -67,7 +67,7 @@ def reset_store() -> dict[int, Any]:
     import mlflow
 
     from faceops.registry.champion import CHAMPIONS_TAG, FIRST, Event, note_champion
-    from faceops.registry.versions import versions
+    from faceops.registry.store import versions
 
     client = mlflow.MlflowClient()
     client.set_registered_model_alias("faceops", "champion", "1")

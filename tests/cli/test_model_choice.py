@@ -11,8 +11,8 @@ import pytest
 from faceops.cli import main
 from faceops.cli.common import load_release
 from faceops.cli.model_choice import CHAMPION, Choice, choose_model
-from faceops.registry.published import PUBLISHED, published_statement
-from faceops.registry.versions import Version
+from faceops.registry import PUBLISHED, published_statement
+from faceops.registry.store import Version
 from tests.tiny_repository import TinyRepository
 
 LIST = """

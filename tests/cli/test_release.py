@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from faceops.cli import main
-from faceops.registry.versions import Version
+from faceops.registry.store import Version
 from faceops.release.bundle import check_files
 
 Registry = dict[int, Version]

@@ -19,8 +19,7 @@ from faceops.gallery.journal import Action, Entry, Ignored
 from faceops.gallery.storage import storage_of
 from faceops.registry.champion import rollback
 from faceops.registry.register import RAN, UNCHANGED
-from faceops.registry.store import UnreachableError, point_at_store
-from faceops.registry.versions import versions
+from faceops.registry.store import UnreachableError, point_at_store, versions
 from tests.tiny_repository import TinyRepository
 
 # Prefect is imported by the tests: the workers that run others do not need it.

@@ -13,9 +13,9 @@ from faceops.gate import promote as promoting
 from faceops.gate.photos import data_sha256
 from faceops.gate.promote import RefusedError, gate_and_promote, gate_release, promote
 from faceops.gate.verdict import StoredVerdict, find_stored_verdict
+from faceops.registry import published_folder
 from faceops.registry.champion import CHAMPIONS_TAG, rollback
-from faceops.registry.published import published_folder
-from faceops.registry.versions import Version, champion, find_version
+from faceops.registry.store import Version, champion, find_version
 from faceops.release.release_file import SignatureError
 from tests.release.test_release_file import write_key
 

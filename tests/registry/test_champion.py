@@ -25,14 +25,14 @@ from faceops.registry.champion import (
     rollback,
 )
 from faceops.registry.register import give_alias
-from faceops.registry.versions import Version, champion, find_version, versions
+from faceops.registry.store import Version, champion, find_version, versions
 
 Registry = dict[int, Version]
 KILLED = """
 import os, signal, sys, mlflow
 from faceops.registry.champion import move_champion, rollback
 from faceops.registry.store import point_at_store
-from faceops.registry.versions import champion, find_version
+from faceops.registry.store import champion, find_version
 from pathlib import Path
 
 point_at_store(Path.cwd())

@@ -13,7 +13,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError, StoreError, UsageError
 from faceops.registry.fetch import FetchedRelease, find_release, load_fetched
-from faceops.registry.versions import Version
+from faceops.registry.store import Version
 from faceops.release.bundle import Bundle
 
 CHAMPION = "models:/faceops@champion"

@@ -12,8 +12,8 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
-from faceops.registry.published import FILES, published_folder
-from faceops.registry.published.assemble import (
+from faceops.registry import FILES, published_folder
+from faceops.registry.published import (
     COPIED,
     calibration_people,
     join,
@@ -38,7 +38,7 @@ from tests.architecture.test_packages import HEAVY
 LOAD = f"""
 import sys
 sys.modules.update(dict.fromkeys({HEAVY!r}))  # importing one fails
-from faceops.registry.published.assemble import load_published
+from faceops.registry.published import load_published
 print(load_published().release.contract_id)
 """
 

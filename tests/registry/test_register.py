@@ -9,12 +9,12 @@ import pytest
 from faceops.cli import main
 from faceops.registry.fetch import require_loadable
 from faceops.registry.register import flatten, metric_name
-from faceops.registry.store import point_at_store
-from faceops.registry.versions import (
+from faceops.registry.store import (
     Version,
     VersionDetails,
     describe,
     find_version,
+    point_at_store,
     with_verdict,
 )
 from faceops.release.bundle import Bundle

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from faceops.weights.catalogue import read_catalogue
 from jsonschema import Draft202012Validator
 
 from faceops.base.errors import FaceOpsError
@@ -31,6 +30,7 @@ from faceops.release.contract import (
     schema_text,
     write_release,
 )
+from faceops.weights import read_catalogue
 from tests.releases import add_int8, noisy_embedder
 
 

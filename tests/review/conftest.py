@@ -15,7 +15,7 @@ import pytest
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
-from faceops.registry.published.assemble import load_published
+from faceops.registry.published import load_published
 from faceops.release.bundle import Bundle
 from faceops.review.album import Album
 from faceops.review.security import Access

@@ -16,7 +16,7 @@ from faceops.gallery.decisions import Decisions
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.photos.photo_header import read_header
-from faceops.registry.published.assemble import load_published
+from faceops.registry.published import load_published
 from faceops.release.bundle import Bundle
 from faceops.review.album import Album
 from faceops.review.context import Links, with_hints

@@ -18,7 +18,7 @@ from faceops.cli.model_choice import CHAMPION, Choice, choose_model, import_regi
 from faceops.gallery.storage import GalleryPlace, gallery_place, storage_of
 from faceops.photos import folders
 from faceops.photos.formats import PhotoLimits
-from faceops.registry.published import PUBLISHED, published_folder, published_statement
+from faceops.registry import PUBLISHED, published_folder, published_statement
 from faceops.release.release_file import RELEASE_FILE, precision_for, stated_contract
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ def load_release(
         require_folder(bundle, NO_FOLDER)
         loaded = load(bundle)
     elif model == PUBLISHED:
-        from faceops.registry.published.assemble import load_published
+        from faceops.registry.published import load_published
 
         own = storage_of(gallery).contract_id() if gallery else ""
         chosen = precision_for(published_statement(), precision, own)

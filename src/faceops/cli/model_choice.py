@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import read_json_object
-from faceops.registry import NoReleaseError, has_store
-from faceops.registry.published import PUBLISHED, published_statement
+from faceops.registry import PUBLISHED, NoReleaseError, has_store, published_statement
 from faceops.release.release_file import RELEASE_FILE, PrecisionChoice, is_of, is_synthetic
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from typing import Any
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli.common import PARAMS, add_command, add_folder, add_group, add_threads, show
 from faceops.photos.folders import BUNDLE, Use
-from faceops.registry import has_store
-from faceops.registry.published import FILES, PUBLISHED, published_statement
+from faceops.registry import FILES, PUBLISHED, has_store, published_statement
 from faceops.release.release_file import (
     RELEASE_FILE,
     SIGNATURE_FILE,
@@ -104,8 +103,7 @@ def _list(args: argparse.Namespace) -> int:
     """List the registered releases, newest first."""
     rows = []
     if has_store(Path.cwd()):
-        from faceops.registry.store import point_at_store
-        from faceops.registry.versions import versions
+        from faceops.registry.store import point_at_store, versions
 
         point_at_store(Path.cwd())
         rows = versions()
@@ -129,7 +127,7 @@ def _show(args: argparse.Namespace) -> int:
     if args.version == PUBLISHED:
         return show(args, published_statement(), (FILES / "model_card.md").read_text("utf-8"))
     from faceops.registry.champion import champions
-    from faceops.registry.versions import find_version, version_details
+    from faceops.registry.store import find_version, version_details
 
     _open_store()
     details = version_details(find_version(args.version))
@@ -172,7 +170,7 @@ def _compare(args: argparse.Namespace) -> int:
     What the registry has of both. Each was measured on its own test people; `faceops release gate`
     measures both on the same photos.
     """
-    from faceops.registry.versions import differing, find_version, version_details
+    from faceops.registry.store import differing, find_version, version_details
 
     _open_store()
     a, b = (version_details(find_version(which)) for which in (args.a, args.b))
@@ -217,7 +215,7 @@ def _gate(args: argparse.Namespace) -> int:
     """
     from faceops.config.params_file import read_params
     from faceops.gate.promote import gate_release
-    from faceops.registry.versions import champion, find_version
+    from faceops.registry.store import champion, find_version
 
     settings = read_params(PARAMS).gate
     _open_store()
@@ -240,7 +238,7 @@ def _promote(args: argparse.Namespace) -> int:
     from faceops.config.params_file import read_params
     from faceops.config.sections import Gate
     from faceops.gate.promote import promote
-    from faceops.registry.versions import find_version
+    from faceops.registry.store import find_version
 
     override = (args.override or "").strip()
     if args.override is not None and not override:
@@ -288,7 +286,7 @@ def _rollback(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     """Write a release's bundle to a folder."""
     from faceops.registry.fetch import export_bundle
-    from faceops.registry.versions import find_version
+    from faceops.registry.store import find_version
 
     _open_store()
     version = find_version(args.version)

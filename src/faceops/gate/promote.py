@@ -13,9 +13,15 @@ from faceops.gate.compare import Comparison
 from faceops.gate.photos import data_sha256, freeze, touched_by_review
 from faceops.registry import champion as registry
 from faceops.registry.fetch import fetch_artifact, load_fetched, require_loadable
-from faceops.registry.published.assemble import calibration_people, load_published
-from faceops.registry.store import SPLIT_ARTIFACT, SPLIT_FILE, point_at_store
-from faceops.registry.versions import Version, champion, find_version
+from faceops.registry.published import calibration_people, load_published
+from faceops.registry.store import (
+    SPLIT_ARTIFACT,
+    SPLIT_FILE,
+    Version,
+    champion,
+    find_version,
+    point_at_store,
+)
 from faceops.release.bundle import Bundle
 from faceops.release.evaluate.embed_photos import labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen, people_seen

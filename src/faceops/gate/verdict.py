@@ -14,9 +14,8 @@ from faceops.base.files import sha256_file
 from faceops.config.sections import Gate
 from faceops.gate.compare import Comparison
 from faceops.gate.rules import TIME, RuleResult, apply_rules
-from faceops.registry.published import PUBLISHED, published_folder
-from faceops.registry.store import MODEL, store_errors
-from faceops.registry.versions import Version, with_verdict
+from faceops.registry import PUBLISHED, published_folder
+from faceops.registry.store import MODEL, Version, store_errors, with_verdict
 
 VERDICT_VERSION = 2  # raise it with the rules: verdicts by other rules are not reused
 

@@ -17,9 +17,9 @@ import mlflow
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import file_lock
+from faceops.registry import store
 from faceops.registry.fetch import require_loadable
-from faceops.registry.store import CHALLENGER, CHAMPION, MODEL, store_cache, store_errors
-from faceops.registry.versions import Version, champion, find_version, versions, with_withdrawal
+from faceops.registry.store import CHAMPION, MODEL, Version, champion, store_errors
 
 CHAMPIONS_TAG = "champions"
 FIRST, PROMOTED, ROLLED_BACK, MOVED = "first", "promoted", "rolled back", "moved elsewhere"
@@ -137,7 +137,7 @@ def promotion_lock() -> AbstractContextManager[None]:
         FaceOpsError: another process holds the lock.
     """
     address = mlflow.get_tracking_uri()
-    path = store_cache(address) / "promotion.lock"
+    path = store.store_cache(address) / "promotion.lock"
     return file_lock(path, f"the champion at {address} is being chosen")
 
 
@@ -189,11 +189,11 @@ def move_champion(to: Version, seen: Version | None, how: str, because: str) -> 
 
 def end_challenge(version: Version) -> None:
     """Remove the alias challenger from the version, if it has it."""
-    with store_errors(f"removing the alias {CHALLENGER} from version {version.version}"):
+    with store_errors(f"removing the alias {store.CHALLENGER} from version {version.version}"):
         client = mlflow.MlflowClient()
-        holder = client.get_registered_model(MODEL).aliases.get(CHALLENGER)
+        holder = client.get_registered_model(MODEL).aliases.get(store.CHALLENGER)
         if str(holder) == str(version.version):
-            client.delete_registered_model_alias(MODEL, CHALLENGER)
+            client.delete_registered_model_alias(MODEL, store.CHALLENGER)
 
 
 def rollback(because: str = "", root: Path | None = None) -> tuple[Version, int | None]:
@@ -214,7 +214,7 @@ def rollback(because: str = "", root: Path | None = None) -> tuple[Version, int 
         interrupted = complete_log()
         if current is not None and interrupted is not None and interrupted.how == ROLLED_BACK:
             return current, before[-1].version
-        existing = {one.version: one for one in versions()}
+        existing = {one.version: one for one in store.versions()}
         number = previous_champion(champions(), current.version if current else None, existing)
         if number is None:
             now = f"version {current.version}, the champion," if current else "now"
@@ -229,7 +229,7 @@ def rollback(because: str = "", root: Path | None = None) -> tuple[Version, int 
             withdraw(current, because)
             reason = because or f"from version {current.version}"
         move_champion(target, current, ROLLED_BACK, reason)
-    return find_version(str(number)), current.version if current else None
+    return store.find_version(str(number)), current.version if current else None
 
 
 def withdraw(version: Version, because: str) -> None:
@@ -240,6 +240,6 @@ def withdraw(version: Version, because: str) -> None:
         if entry.tags.get("gate") == WITHDRAWN:  # by an interrupted rollback
             return
         reason = f"rolled back from{f': {because}' if because else ''}"
-        description = with_withdrawal(entry.description or "", reason)
+        description = store.with_withdrawal(entry.description or "", reason)
         client.update_model_version(MODEL, number, description)
         client.set_model_version_tag(MODEL, number, "gate", WITHDRAWN)

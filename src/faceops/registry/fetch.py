@@ -25,8 +25,7 @@ from faceops.base.files import (
     write_file,
 )
 from faceops.registry import NoReleaseError, has_store, store
-from faceops.registry.store import UnreachableError, store_errors
-from faceops.registry.versions import Version
+from faceops.registry.store import UnreachableError, Version, store_errors
 from faceops.release.bundle import Bundle, check_files
 from faceops.release.release_file import RELEASE_FILE, DamagedBundleError
 

@@ -19,12 +19,11 @@ from mlflow.entities import Metric, Param
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.config.params_file import read_params
-from faceops.registry import store, versions
+from faceops.registry import store
 from faceops.registry.champion import FIRST, Event, champions, note_champion
-from faceops.registry.store import store_errors
-from faceops.registry.versions import Version
+from faceops.registry.store import Version, store_errors
 from faceops.release.bundle import Bundle
-from faceops.release.contract import read_release
+from faceops.release.contract import Release, read_release
 from faceops.release.export import assemble
 from faceops.release.release_file import RELEASE_FILE, require_trusted, sign
 from faceops.release.served_interface import input_example, signature
@@ -96,7 +95,7 @@ def register_last_run(
         lineage[store.SIGNER_TAG] = sign(bundle, sign_key)
     require_trusted(bundle, str(bundle))  # before anything is recorded
     store.use_tracking(root)
-    existing = versions.find_registered(release, lineage.get(store.SIGNER_TAG, ""))
+    existing = find_registered(release, lineage.get(store.SIGNER_TAG, ""))
     if existing is not None:
         if run_id:
             note = f"nothing has changed since version {existing.version}"
@@ -125,10 +124,25 @@ def register_last_run(
         mlflow.log_artifact(str(bundle / "model_card.md"))
     if run_id is None:
         record_stages(root, run.info.run_id, [StageRun(stage) for stage in dvc_stages(root)])
-    current = versions.champion()
-    details = versions.version_details(current) if current else None
-    description = versions.describe(metrics, params, lineage, details)
+    current = store.champion()
+    details = store.version_details(current) if current else None
+    description = store.describe(metrics, params, lineage, details)
     return register(bundle, run.info.run_id, description, lineage), True
+
+
+def find_registered(release: Release, signed_by: str = "") -> Version | None:
+    """Return the version with the contract id and the dvc.lock of `release`, if there is one.
+
+    With `signed_by` one that is signed by this key.
+    """
+    if not release.dvc_lock_sha256:
+        return None
+    for one in store.versions():
+        same = one.contract_id == release.contract_id
+        same &= one.dvc_lock_sha256 == release.dvc_lock_sha256
+        if same and signed_by in ("", one.signed_by):
+            return one
+    return None
 
 
 def register(
@@ -192,7 +206,7 @@ def give_alias(number: int) -> Version:
     Raises:
         StoreError: the store refused it or does not answer.
     """
-    known = versions.versions()
+    known = store.versions()
     version = next(one for one in known if one.version == number)
     has_champion = any(store.CHAMPION in one.aliases for one in known)
     first = not has_champion and number == known[-1].version and not champions()
@@ -205,7 +219,7 @@ def give_alias(number: int) -> Version:
             client.set_registered_model_alias(store.MODEL, store.CHALLENGER, str(number))
     if first:
         note_champion(Event.now(number, FIRST, because="there was no other"))
-    return versions.find_version(str(number))
+    return store.find_version(str(number))
 
 
 def record_stages(root: Path, parent: str, runs: Sequence[StageRun]) -> None:

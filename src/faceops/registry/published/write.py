@@ -17,8 +17,8 @@ from faceops.base.files import read_json_object, sha256_file, write_file, write_
 from faceops.base.work import usable_cpus
 from faceops.faces.detector import with_symbolic_size
 from faceops.faces.inference_session import open_session
-from faceops.registry.published import FILES, PARTS_FILE, PEOPLE_FILE
-from faceops.registry.published.assemble import COPIED, Parts, join, people_mark
+from faceops.registry import FILES
+from faceops.registry.published import COPIED, PARTS_FILE, PEOPLE_FILE, Parts, join, people_mark
 from faceops.release import contract, export
 from faceops.release.bundle import run_embedder
 from faceops.release.contract import Release, add_metadata
