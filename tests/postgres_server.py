@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from faceops.gallery.postgres.address import Address
+from faceops.gallery.postgres.connection import Address
 from faceops.gallery.postgres.storage import PostgresStorage
 
 

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.faces.detector import Box
-from faceops.gallery.crops import encode_crop
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace, encode_faces
 from faceops.gallery.journal import Action, Entry
@@ -24,7 +23,7 @@ from faceops.gallery.storage import (
     crop_path,
     storage_of,
 )
-from faceops.gallery.store import Gallery
+from faceops.gallery.store import Gallery, encode_crop
 
 CONTRACT = "c" * 64
 SIZE = 8  # values of an embedding

@@ -18,7 +18,6 @@ from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face
 from faceops.faces.quality import LengthScale, Quality
 from faceops.gallery import faces_file
-from faceops.gallery.agreement import PlainComparison, choose_faces, dissimilar_photos
 from faceops.gallery.check import check_gallery
 from faceops.gallery.enrol import EnrolReport, enrol
 from faceops.gallery.faces_file import UNSAVED
@@ -30,6 +29,7 @@ from faceops.gallery.people_folder import (
     list_people,
     read_people,
 )
+from faceops.gallery.similarity import PlainComparison, choose_faces, dissimilar_photos
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.photos.formats import PhotoLimits

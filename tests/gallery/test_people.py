@@ -9,11 +9,11 @@ import pytest
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace
-from faceops.gallery.follow import locked_people
 from faceops.gallery.journal import Action
-from faceops.gallery.people import merge, portraits, rename, show, split, unalias
+from faceops.gallery.people import locked_people, merge, rename, split, unalias
+from faceops.gallery.similarity import show
 from faceops.gallery.storage import GalleryPlace, crop_path, storage_of
-from faceops.gallery.store import Gallery
+from faceops.gallery.store import Gallery, portraits
 from faceops.identification.engine.verdicts import DecidedFaces
 from tests.gallery.gallery_files import CONTRACT, SIZE, decide, make_face
 

@@ -21,7 +21,6 @@ from faceops.base.errors import FaceOpsError, InUseError, UsageError
 from faceops.cli import main
 from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.check import check_gallery
-from faceops.gallery.crops import load_crop
 from faceops.gallery.faces_file import FaceTable
 from faceops.gallery.journal import Action
 from faceops.gallery.outputs import output_folders, remember_output
@@ -31,7 +30,7 @@ from faceops.gallery.postgres import storage as module
 from faceops.gallery.postgres.storage import PostgresStorage
 from faceops.gallery.postgres.tables import MIGRATIONS
 from faceops.gallery.storage import FolderStorage, gallery_place, storage_of
-from faceops.gallery.store import Gallery, locked_gallery
+from faceops.gallery.store import Gallery, load_crop, locked_gallery
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 from tests.gallery.gallery_files import CONTRACT, SIZE, decide, make_face, make_gallery

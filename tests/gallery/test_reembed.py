@@ -13,11 +13,10 @@ from faceops.base.errors import FaceOpsError
 from faceops.cli import main
 from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.check import repair_gallery
-from faceops.gallery.crops import load_crop
 from faceops.gallery.enrol import enrol
 from faceops.gallery.reembed import reembed
 from faceops.gallery.storage import COPY_FOLDER, GALLERY_FILE, crop_path
-from faceops.gallery.store import Gallery
+from faceops.gallery.store import Gallery, load_crop
 from faceops.release.bundle import Bundle
 from tests.gallery.gallery_files import rewrite_as_format_1
 from tests.postgres_server import PostgresServer

@@ -10,9 +10,9 @@ import pytest
 from faceops.base.errors import DamageError, FaceOpsError, UsageError
 from faceops.gallery import faces_file, storage
 from faceops.gallery.faces_file import parse_embeddings
-from faceops.gallery.people import merge, portraits, rename
+from faceops.gallery.people import merge, rename
 from faceops.gallery.storage import CROPS_FOLDER, GALLERY_FILE, FolderStorage, crop_path
-from faceops.gallery.store import Gallery, locked_gallery, open_or_create
+from faceops.gallery.store import Gallery, locked_gallery, open_or_create, portraits
 from tests.gallery.gallery_files import (
     CONTRACT,
     make_face,

@@ -7,7 +7,6 @@ import pytest
 
 from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.people import rename
-from faceops.gallery.postgres import purge
 from faceops.gallery.postgres.storage import PostgresStorage
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person
@@ -73,7 +72,7 @@ def test_rows_that_an_older_transaction_sees_are_reported_until_it_has_ended(
 ) -> None:
     import psycopg
 
-    monkeypatch.setattr(purge, "PATIENCE_S", 0.5)
+    monkeypatch.setattr("faceops.gallery.postgres.storage.PATIENCE_S", 0.5)
     person, second = Gallery.open(storage).people[:2]
     reading = "BEGIN ISOLATION LEVEL REPEATABLE READ"
     with psycopg.connect(storage._address.connection, autocommit=True) as reader:
@@ -82,7 +81,7 @@ def test_rows_that_an_older_transaction_sees_are_reported_until_it_has_ended(
         done = forget_person(storage, person)
         assert not done.complete
         assert "are seen by an older transaction" in done.proof.found[0]
-        monkeypatch.setattr(purge, "PATIENCE_S", 30.0)
+        monkeypatch.setattr("faceops.gallery.postgres.storage.PATIENCE_S", 30.0)
         threading.Timer(1, reader.execute, ["COMMIT"]).start()
         assert forget_person(storage, second).complete  # waits, and removes the first's rows too
     assert storage.purge() == []

@@ -13,7 +13,7 @@ from faceops.photos.folders import GALLERY, Use
 
 if TYPE_CHECKING:
     from faceops.gallery.decisions import Decisions
-    from faceops.gallery.exchange import Conflict
+    from faceops.gallery.history import Conflict
     from faceops.gallery.journal import Entry
     from faceops.gallery.storage import GalleryPlace
 
@@ -54,8 +54,7 @@ def _list(args: argparse.Namespace) -> int:
     A line has the batch, by which `decisions undo` undoes it, the time in UTC, who decided, what,
     and whether it is undone.
     """
-    from faceops.gallery.exchange import find_conflicts
-    from faceops.gallery.history import batches_of, made
+    from faceops.gallery.history import batches_of, find_conflicts, made
 
     decisions = _load(args.gallery)
     if args.conflicts:
@@ -133,7 +132,7 @@ def _export(args: argparse.Namespace) -> int:
     They hold names and places of faces: `faceops people forget` does not reach the file.
     """
     from faceops.base.files import write_file
-    from faceops.gallery.exchange import as_lines
+    from faceops.gallery.history import as_lines
 
     decisions = _load(args.gallery)
     text = as_lines(decisions.entries.values())
@@ -154,7 +153,7 @@ def _import(args: argparse.Namespace) -> int:
     decided differently are listed, and the later decision holds. Renamed and merged people change
     in this gallery too. Decisions about people who were forgotten here come back.
     """
-    from faceops.gallery.exchange import import_decisions
+    from faceops.gallery.history import import_decisions
 
     done = import_decisions(args.gallery, args.file)
     lines = [*_conflict_lines(done.conflicts), *done.changes, *done.refused]

@@ -11,7 +11,7 @@ from faceops.cli.identify import result_lines
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 
 if TYPE_CHECKING:
-    from faceops.gallery.lookalikes import Lookalikes
+    from faceops.gallery.similarity import Lookalikes
     from faceops.gallery.storage import GalleryPlace
     from faceops.gallery.store import Gallery
     from faceops.identification.forget.forget import ForgetResult
@@ -217,7 +217,7 @@ def _lookalikes(args: argparse.Namespace, gallery: "Gallery") -> tuple[list["Loo
     Raises:
         UsageError, FaceOpsError: the release that the user named cannot be loaded.
     """
-    from faceops.gallery.lookalikes import find_lookalikes
+    from faceops.gallery.similarity import find_lookalikes
 
     try:
         bundle = common.load_bundle(args, gallery)
@@ -231,7 +231,7 @@ def _lookalikes(args: argparse.Namespace, gallery: "Gallery") -> tuple[list["Loo
 
 def _show(args: argparse.Namespace) -> int:
     """Show a person's faces, the least similar first, and who the person looks like."""
-    from faceops.gallery.people import show as show_person
+    from faceops.gallery.similarity import show as show_person
     from faceops.gallery.store import Gallery
 
     gallery = Gallery.open(args.gallery)

@@ -12,7 +12,6 @@ from faceops.base.files import folder_lock, write_error, write_file
 from faceops.base.work import track
 from faceops.dataset.names import name_problem
 from faceops.gallery.backend import GalleryStorage
-from faceops.gallery.crops import load_crop
 from faceops.gallery.faces_file import FORMAT_VERSION, has_length_1
 from faceops.gallery.outputs import output_folders, readable_lines
 from faceops.gallery.storage import (
@@ -28,7 +27,7 @@ from faceops.gallery.storage import (
     crop_path,
     storage_of,
 )
-from faceops.gallery.store import Gallery
+from faceops.gallery.store import Gallery, load_crop
 
 NOTHING = "nothing"
 

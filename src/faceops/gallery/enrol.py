@@ -14,10 +14,9 @@ from faceops.base.reasons import Reason
 from faceops.base.work import default_threads, track
 from faceops.faces.detector import Box
 from faceops.faces.find_faces import Face
-from faceops.gallery import agreement, people_folder, tags
+from faceops.gallery import people_folder, similarity, tags
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import CONFIRMED, NAMED, TAGGED, GalleryFace
-from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
 from faceops.gallery.people_folder import OpenedPhoto, PeopleFolder, PersonPhoto, SkippedPhoto
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery, open_or_create, remove_unfinished
@@ -67,7 +66,7 @@ class EnrolReport:
     spellings: dict[str, list[str]] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
-    lookalikes: list[Lookalikes] = field(default_factory=list)
+    lookalikes: list[similarity.Lookalikes] = field(default_factory=list)
     contract_id: str = ""
     release: str = ""
 
@@ -159,7 +158,9 @@ def _enrol_all(
     report.skipped = dict(Counter(skipped.values()))
     report.people = dict(Counter(enrolled.persons))
     if changed:
-        report.lookalikes = find_lookalikes(enrolled, release.thresholds, bundle.verify, changed)
+        report.lookalikes = similarity.find_lookalikes(
+            enrolled, release.thresholds, bundle.verify, changed
+        )
     report.flags.sort(key=lambda skipped: (skipped.photo, skipped.reason))
     return report
 
@@ -177,7 +178,7 @@ class _Enrolment:
         self._decisions = Decisions.load(gallery.place)
         self._by_person: dict[str, dict[FacePlace, GalleryFace]] = defaultdict(dict)
         self._by_place: dict[FacePlace, GalleryFace] = {}
-        self._compare = agreement.comparison(bundle.release.thresholds, bundle.verify)
+        self._compare = similarity.comparison(bundle.release.thresholds, bundle.verify)
         self._load(gallery.renamed(folder.names), folder.photos)
         self._saved = time.monotonic()
         self.changed: set[str] = set()
@@ -203,7 +204,7 @@ class _Enrolment:
         self._by_place.clear()
         for face in self._loaded:
             self._add(face)
-        self._others = agreement.OtherPeople(faces.take(~is_loaded).vectors, self._compare)
+        self._others = similarity.OtherPeople(faces.take(~is_loaded).vectors, self._compare)
 
     def gallery(self) -> Gallery:
         """Return the gallery as it is now."""
@@ -278,7 +279,7 @@ class _Enrolment:
         known = np.array(rows, np.float32).reshape(-1, self._gallery.embedding_size)
         if not self._trust:
             others = self._others_than(person, embeddings)
-            strange = agreement.dissimilar_photos(embeddings, known, others, self._compare)
+            strange = similarity.dissimilar_photos(embeddings, known, others, self._compare)
             for place in sorted(strange):
                 note = (
                     f"the face is unlike {person}'s other photos; if it is {person} all the same, "
@@ -287,7 +288,9 @@ class _Enrolment:
                 self._skip(photos[place], person, Reason.NO_AGREEMENT, note)
             photos = [photo for place, photo in enumerate(photos) if place not in strange]
             embeddings = [rows for place, rows in enumerate(embeddings) if place not in strange]
-        chosen = agreement.choose_faces(embeddings, known, self._bundle.verify, self._threshold_for)
+        chosen = similarity.choose_faces(
+            embeddings, known, self._bundle.verify, self._threshold_for
+        )
         found = list(zip(photos, embeddings, chosen, strict=True))
         if len(found) > (room := self._room_for(person)):  # the best of them, each with one face
             found.sort(key=lambda row: -row[0].faces[0].quality.overall)

@@ -39,7 +39,7 @@ class GalleryFace:
         box: x, y, width, height in pixels of the upright photo.
         detector_score, quality: 0 to 1.
         embedding: float32 (D,), L2-normalised.
-        crop_id: of the aligned face, see `faceops.gallery.crops`; "" in galleries of format 1.
+        crop_id: of the aligned face, see `store_png`; "" in galleries of format 1.
         origin: "enrolled" from a folder of people, or from an album, where `photo` lies then:
             "confirmed" by a person, "tagged" by another program, "named" by earlier versions.
     """
@@ -378,6 +378,13 @@ def parse_embeddings(path: Path, count: int, size: int) -> np.ndarray:
                 raise ValueError("it has empty cells")
             rows[start:end] = numbers(column.flatten()).reshape(-1, size)
     return rows
+
+
+def format_1_crops(faces: Path) -> Iterator[bytes]:
+    """Yield the PNG of each row of a faces.parquet of format 1, which held the crops itself."""
+    with pq.ParquetFile(faces) as file:
+        for batch in file.iter_batches(256, columns=["crop"]):
+            yield from (crop or b"" for crop in batch["crop"].to_pylist())
 
 
 def _sha256(content: bytes) -> bytes:

@@ -10,10 +10,15 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.base.work import track
 from faceops.faces.quality import QUALITY_VERSION, measure
-from faceops.gallery.crops import load_crop
 from faceops.gallery.faces_file import GalleryFace, has_length_1
 from faceops.gallery.storage import GalleryPlace
-from faceops.gallery.store import Gallery, UnfinishedWork, locked_gallery, remove_unfinished
+from faceops.gallery.store import (
+    Gallery,
+    UnfinishedWork,
+    load_crop,
+    locked_gallery,
+    remove_unfinished,
+)
 from faceops.release.bundle import Bundle
 
 BLOCK = 64  # faces that are decoded and embedded at once

@@ -340,7 +340,7 @@ class FolderStorage(GalleryStorage):
 
     def with_stored_crops(self, faces: "FaceTable") -> "FaceTable":
         """Return the faces of format 1 with their crops stored in files of their own."""
-        from faceops.gallery.crops import format_1_crops
+        from faceops.gallery.faces_file import format_1_crops
 
         crops = self._parsed(lambda path: [*format_1_crops(path)], self.path / FACES_FILE, [])
         return faces.with_crop_ids([*map(self.store_png, crops)])
@@ -397,12 +397,10 @@ def gallery_place(text: str) -> GalleryPlace:
     """
     if "://" not in text:
         return Path(text)
-    from faceops.gallery.postgres.address import Address
-
-    address = Address.parse(text)
+    from faceops.gallery.postgres.connection import Address
     from faceops.gallery.postgres.storage import PostgresStorage
 
-    return PostgresStorage(address)
+    return PostgresStorage(Address.parse(text))
 
 
 def storage_of(place: GalleryPlace) -> GalleryStorage:

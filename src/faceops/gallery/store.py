@@ -4,22 +4,29 @@ import hashlib
 import io
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 import faceops
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, shortage
 from faceops.base.files import write_file
+from faceops.faces.align import CROP_SIZE
 from faceops.gallery.backend import GalleryStorage
-from faceops.gallery.crops import encode_crop
-from faceops.gallery.faces_file import ENROLLED, FORMAT_VERSION, FaceTable, GalleryFace
+from faceops.gallery.faces_file import (
+    ENROLLED,
+    FORMAT_VERSION,
+    FaceTable,
+    GalleryFace,
+    format_1_crops,
+)
 from faceops.gallery.names import person_key
-from faceops.gallery.storage import GalleryPlace, storage_of
+from faceops.gallery.storage import FACES_FILE, GalleryPlace, storage_of
 
 if TYPE_CHECKING:
     from faceops.faces.find_faces import Face  # loads ONNX Runtime
@@ -279,3 +286,53 @@ def remove_unfinished(gallery: GalleryPlace) -> None:
     storage = storage_of(gallery)
     scratch = storage.scratch
     shutil.rmtree(scratch / UNFINISHED_FOLDER if storage.folder else scratch, ignore_errors=True)
+
+
+def encode_crop(crop: np.ndarray) -> bytes:
+    """Return uint8 (112, 112, 3) RGB as a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(crop).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def load_crop(png: Callable[[str], bytes], crop_id: str) -> np.ndarray:
+    """Return a crop, uint8 (112, 112, 3) RGB; raise a ValueError if it is missing or damaged.
+
+    `png` returns the bytes of a crop, see `GalleryStorage.png`.
+    """
+    try:
+        content = png(crop_id)
+        if hashlib.sha256(content).hexdigest() != crop_id:
+            raise ValueError("its SHA-256 differs")
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if (image.mode, image.size) != ("RGB", (CROP_SIZE, CROP_SIZE)):  # before decoding it
+                raise ValueError(f"an image of {image.width} x {image.height}, {image.mode}")
+            return np.asarray(image)
+    except FileNotFoundError:
+        raise ValueError("missing") from None
+    except Exception as error:  # noqa: BLE001  Pillow raises many kinds for a damaged file
+        if lack := shortage(error):
+            raise lack from None
+        raise ValueError(f"damaged ({error})") from None
+
+
+def portraits(place: GalleryPlace, people: Collection[str]) -> dict[str, bytes]:
+    """Return the crop (PNG) of the best face of each of `people` who is enrolled at `place`."""
+    storage = storage_of(place)
+    if not people or not storage.contract_id():
+        return {}
+    gallery = Gallery.open(place)
+    best: dict[str, tuple[int, GalleryFace]] = {}
+    rows = np.flatnonzero(gallery.faces.where("person", people))
+    for row, face in zip(rows.tolist(), gallery.faces.take(rows), strict=True):
+        if face.person not in best or face.quality > best[face.person][1].quality:
+            best[face.person] = row, face
+    if gallery.format_version == 1 and storage.folder:
+        wanted = {row: person for person, (row, _) in best.items()}
+        crops = enumerate(format_1_crops(storage.folder / FACES_FILE))
+        return {wanted[row]: crop for row, crop in crops if row in wanted and crop}
+    found: dict[str, bytes] = {}
+    for person, (_, face) in best.items():
+        with suppress(FileNotFoundError):  # forgotten by another process since then
+            found[person] = storage.png(face.crop_id)
+    return found

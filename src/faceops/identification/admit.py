@@ -22,10 +22,10 @@ from faceops.base.work import default_threads, ordered_map, track
 from faceops.faces.detector import best_overlap
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.gallery import people_folder
-from faceops.gallery.agreement import Agreement
 from faceops.gallery.decisions import SAME_PLACE, Decisions, Place
 from faceops.gallery.faces_file import CONFIRMED, NAMED, GalleryFace
 from faceops.gallery.journal import Action
+from faceops.gallery.similarity import Agreement
 from faceops.gallery.store import Gallery, locked_gallery
 from faceops.identification.engine.verdicts import DecidedFaces
 from faceops.identification.settings import IdentifySettings

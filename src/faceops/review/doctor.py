@@ -6,9 +6,8 @@ import numpy as np
 
 from faceops.base.errors import UsageError
 from faceops.base.nearest import nearest_of_others
-from faceops.gallery.agreement import MAX_COMPARED, comparison
 from faceops.gallery.faces_file import GalleryFace
-from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
+from faceops.gallery.similarity import MAX_COMPARED, Lookalikes, comparison, find_lookalikes
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle
 from faceops.review.decided import DecidedAlbum

@@ -1,31 +1,40 @@
-"""A gallery in the tables of a database."""
+"""A gallery in the tables of a database: its faces, crops, notes, and journal of decisions."""
 
 import hashlib
 import json
+import re
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from faceops.base.errors import FaceOpsError, NotPermittedError, UsageError
-from faceops.base.files import cache_folder
+from faceops.base.errors import DamageError, FaceOpsError, NotPermittedError, UsageError
+from faceops.base.files import cache_folder, json_texts
 from faceops.gallery.backend import GalleryStorage
-from faceops.gallery.faces_file import FORMAT_VERSION, UNSAVED, FaceTable
-from faceops.gallery.journal import Journal
+from faceops.gallery.faces_file import FORMAT_VERSION, FaceTable
+from faceops.gallery.journal import Entry, Journal, as_sqlite, of_now
 from faceops.gallery.postgres import tables
-from faceops.gallery.postgres.address import Address
-from faceops.gallery.postgres.connection import Database
-from faceops.gallery.postgres.journal import PostgresJournal
-from faceops.gallery.postgres.purge import cells, note_unpurged, purge
+from faceops.gallery.postgres.connection import PATIENCE_S, Address, Database, value
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
+_TEXTS = {
+    "faces": ("person", "photo", "photo_id", "crop_id"),
+    "gallery": ("statement",),
+    "entries": ("content",),
+    "tried": ("reason",),
+    "outputs": ("line",),
+}
+_CROPS = 200  # read at once, about 20 kB each
 _PENDING = 32_000_000  # bytes of crops that wait for their faces in memory
+_Result = TypeVar("_Result")
 
 
 class PostgresStorage(GalleryStorage):
@@ -113,14 +122,14 @@ class PostgresStorage(GalleryStorage):
                     "the command again."
                 )
             old = json.loads(before)
-            writing = _Writing(db, faces, old, number, next_id)
+            writing = tables.Writing(db, faces, old, number, next_id)
             if not writing.is_needed and before == stated:
                 return writing.ids, change
             self._put_crops(db, pending, is_unsaved=False)
             is_same_set = all(old.get(k) == statement[k] for k in ("contract_id", "embedding_size"))
             number = writing.apply(not is_same_set)
             stale = writing.stale | ({"gallery"} if row and before != stated else set())
-            note_unpurged(db, stale | self._drop_crops(db, writing.crops | pending.keys()))
+            tables.note_unpurged(db, stale | self._drop_crops(db, writing.crops | pending.keys()))
             change = secrets.token_hex(16)
             db.execute(
                 "INSERT INTO gallery VALUES (true, %s, %s, %s, %s) ON CONFLICT (one) DO UPDATE SET "
@@ -201,95 +210,182 @@ class PostgresStorage(GalleryStorage):
         return purge(self._db)
 
     def cells(self) -> Iterator[tuple[str, str | memoryview]]:
-        return cells(self._db)
+        for table, columns in _TEXTS.items():
+            for column in columns:
+                for (text,) in self._db.rows(f"SELECT DISTINCT {column} FROM {table}"):
+                    yield f"{table}.{column}", text
+                    if text.startswith("{"):
+                        inner = json_texts(json.loads(text))
+                        yield from ((f"{table}.{column}", one) for one in inner)
+        for number, size in self._db.rows(
+            "SELECT vectors, (statement::json ->> 'embedding_size')::int FROM gallery"
+        ):
+            ids = self._db.read(tables.read_ids)
+            for start in range(0, len(ids), tables.BLOCK):
+                some = ids[start : start + tables.BLOCK]
+                read = partial(tables.read_vectors, number=number, size=size, ids=some)
+                yield f"vectors_{number}", memoryview(self._db.read(read).tobytes())
+        crops = [crop_id for (crop_id,) in self._db.rows("SELECT id FROM crops ORDER BY id")]
+        for start in range(0, len(crops), _CROPS):
+            block = crops[start : start + _CROPS]
+            rows = self._db.rows("SELECT png FROM crops WHERE id = ANY(%s)", block)
+            yield "crops", memoryview(b"".join(png for (png,) in rows))
 
 
-class _Writing:
-    """The difference between faces and what the tables hold, and its application.
+class PostgresJournal(Journal):
+    """The tables `entries` and `tried`; see `Journal` for what the methods do and raise."""
 
-    Attributes:
-        ids: int64 (M,), of the faces afterwards.
-        is_needed: whether there is a difference.
-        crops: ids of crops that may belong to no face afterwards.
-        stale: tables in which rows are removed or changed.
-        next_id: of a face that is added later.
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def entries(self) -> list[Entry]:
+        rows = self._database.rows("SELECT content FROM entries ORDER BY time, id")
+        try:
+            return [Entry.from_json(content) for (content,) in rows]
+        except ValueError as error:
+            raise DamageError(
+                f"the journal of {self._database.address.shown} is damaged ({error}); restore a "
+                "backup of the database."
+            ) from None
+
+    def count(self) -> int:
+        return sum(number for (number,) in self._database.rows("SELECT count(*) FROM entries"))
+
+    def append(self, entries: Iterable[Entry]) -> list[Entry]:
+        new = list(entries)
+
+        def work(db: "Connection[Any]") -> list[Entry]:
+            return _put(db, of_now(new, value(db, "SELECT max(time) FROM entries")))
+
+        return self._change(work)
+
+    def merge(self, entries: Iterable[Entry]) -> list[Entry]:
+        given = list(entries)
+
+        def work(db: "Connection[Any]") -> list[Entry]:
+            known = {one for (one,) in db.execute("SELECT id FROM entries")}
+            return _put(db, [entry for entry in given if entry.id not in known])
+
+        return self._change(work)
+
+    def remove(self, entries: Collection[str], instead: Iterable[Entry] = ()) -> int:
+        gone, more = list(entries), list(instead)
+        if not self._database.read(lambda db: self._database.version):
+            return 0
+
+        def work(db: "Connection[Any]") -> int:
+            number = db.execute("DELETE FROM entries WHERE id = ANY(%s)", (gone,)).rowcount
+            db.execute("DELETE FROM tried WHERE entry = ANY(%s)", (gone,))
+            tables.note_unpurged(db, ["entries", "tried"])
+            _put(db, more)
+            return number
+
+        removed = self._change(work)
+        purge(self._database)
+        return removed
+
+    def content(self) -> bytes:
+        tried = self._database.rows(
+            "SELECT entry, contract, reason FROM tried ORDER BY entry, contract"
+        )
+        return as_sqlite(self.entries(), tried)
+
+    def check(self) -> None:
+        self.entries()
+
+    def replace(self, entries: Iterable[Entry]) -> None:
+        new = list(entries)
+
+        def work(db: "Connection[Any]") -> None:
+            db.execute("DELETE FROM entries")
+            tables.note_unpurged(db, ["entries"])
+            _put(db, new)
+
+        self._change(work)
+
+    def readable_entries(self) -> list[Entry]:
+        return self.entries()
+
+    def tried(self, contract: str) -> dict[str, str]:
+        return dict(
+            self._database.rows("SELECT entry, reason FROM tried WHERE contract=%s", contract)
+        )
+
+    def note_tried(self, contract: str, reasons: Mapping[str, str]) -> None:
+        rows = [(entry, contract, reason) for entry, reason in reasons.items()]
+        text = (
+            "INSERT INTO tried VALUES (%s, %s, %s) ON CONFLICT (entry, contract) "
+            "DO UPDATE SET reason=excluded.reason"
+        )
+        if rows:
+            self._database.write(lambda db: db.cursor().executemany(text, rows))
+
+    def _change(self, work: Callable[["Connection[Any]"], _Result]) -> _Result:
+        def changing(db: "Connection[Any]") -> _Result:
+            # Other writers wait here, so that times rise.
+            db.execute("UPDATE journal SET change=%s", (secrets.token_hex(16),))
+            return work(db)
+
+        return self._database.write(changing)
+
+
+def _put(db: "Connection[Any]", entries: list[Entry]) -> list[Entry]:
+    rows = [(entry.id, entry.time, entry.as_json()) for entry in entries]
+    text = "INSERT INTO entries VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+    db.cursor().executemany(text, rows)
+    return entries
+
+
+def purge(database: Database) -> list[str]:
+    """Rewrite the tables from which rows were removed; return what is left of these rows, and why.
+
+    VACUUM alone would leave their bytes in free space of the pages. Rows that a transaction of
+    others still sees are waited for. Raises: FaceOpsError.
     """
+    names = database.rows("SELECT name FROM unpurged ORDER BY name")
+    left = []
+    for (name,) in names:
+        if problem := _rewrite(database, name):
+            left.append(f"{database.address.shown}: removed rows of {name}: {problem}")
+            continue
 
-    def __init__(
-        self,
-        db: "Connection[Any]",
-        faces: FaceTable,
-        old: Mapping[str, Any],
-        number: int,
-        next_id: int,
-    ) -> None:
-        self._db, self._faces, self._number, self.next_id = db, faces, number, next_id
-        self._size = int(old.get("embedding_size", 0))
-        present = tables.read_ids(db)
-        # Faces that were removed since they were read are added again.
-        self.ids = np.where(np.isin(faces.stored, present), faces.stored, UNSAVED)
-        self.crops, self.stale = set[str](), set[str]()
-        self._unsaved = np.flatnonzero(self.ids == UNSAVED)
-        self._gone = np.setdiff1d(present, self.ids)
-        self.is_needed = bool(len(self._unsaved) or len(self._gone))
+        def done(db: "Connection[Any]", name: str = name) -> None:
+            db.execute("DELETE FROM unpurged WHERE name=%s", (name,))
 
-    def apply(self, is_other_set: bool) -> int:
-        """Change the tables; return the number of the set of embeddings, with others a new one."""
-        db, faces, number = self._db, self._faces, self._number
-        moved, vectors = self._keep_same_faces()
-        self.crops = self._remove()
-        added = np.flatnonzero(self.ids == UNSAVED)
-        self.ids[added] = np.arange(self.next_id, self.next_id + len(added))
-        self.next_id += len(added)
-        tables.write_faces(db, faces.take(added), self.ids[added])
-        if is_other_set:  # beside the old one, which others read until this is committed
-            for text in tables.vectors_table(number + 1, faces.embeddings.shape[1]):
-                db.execute(text)
-            tables.write_vectors(db, number + 1, self.ids, faces.embeddings)
-            db.execute(f"DROP TABLE IF EXISTS vectors_{number}")
-            self.stale.discard(f"vectors_{number}")
-            db.execute("DELETE FROM unpurged WHERE name=%s", (f"vectors_{number}",))
-            return number + 1
-        changed = moved[(vectors != faces.embeddings[moved]).any(axis=1)]
-        if len(changed):
-            self.stale.add(f"vectors_{number}")
-            outdated = self.ids[changed].tolist()
-            db.execute(f"DELETE FROM vectors_{number} WHERE id = ANY(%s)", (outdated,))
-        some = np.union1d(changed, added)
-        tables.write_vectors(db, number, self.ids[some], faces.embeddings[some])
-        return number
+        database.write(done)
+    if names:  # the old files are deleted at a checkpoint; the log of earlier changes is not
+        for text in ("CHECKPOINT", "SELECT pg_switch_wal()"):
+            try:
+                database.outside(lambda db, text=text: db.execute(text))  # type: ignore[misc]
+            except FaceOpsError:
+                break  # only administrators may; the server does so in minutes
+    return left
 
-    def _keep_same_faces(self) -> tuple[np.ndarray, np.ndarray]:
-        """Reuse the stored rows of unsaved faces that differ at most in the person.
 
-        Returns their rows, int64 (R,), and their stored embeddings.
-        """
-        if not (len(self._unsaved) and len(self._gone)):
-            return np.zeros(0, np.int64), np.zeros((0, self._faces.embeddings.shape[1]))
-        old = tables.read_faces(self._db, self._number, self._size, self._gone)
-        new = self._faces.take(self._unsaved)
-        found = tables.same_faces(new.columns, old.columns)
-        is_same = found >= 0
-        rows, kept = self._unsaved[is_same], old.take(found[is_same])
-        self.ids[rows] = kept.stored
-        self._gone = np.setdiff1d(self._gone, kept.stored)
-        names = (kept.texts("person"), new.take(is_same).texts("person"))
-        pairs = zip(kept.stored.tolist(), *names, strict=True)
-        renamed = [(key, name) for key, before, name in pairs if name != before]
-        if renamed:
-            self.stale.add("faces")
-            self._db.execute(
-                "UPDATE faces SET person=new.person FROM unnest(%s::bigint[], %s::text[]) "
-                "AS new(id, person) WHERE faces.id=new.id",
-                [*map(list, zip(*renamed, strict=True))],
-            )
-        return rows, kept.embeddings
+def _rewrite(database: Database, name: str) -> str:
+    def work(db: "Connection[Any]") -> str:
+        details: list[str] = []
 
-    def _remove(self) -> set[str]:
-        if not len(self._gone):
-            return set()
-        vectors, gone = f"vectors_{self._number}", self._gone.tolist()
-        self.stale.update(("faces", vectors))
-        self._db.execute(f"DELETE FROM {vectors} WHERE id = ANY(%s)", (gone,))
-        text = "DELETE FROM faces WHERE id = ANY(%s) RETURNING crop_id"
-        return {crop_id for (crop_id,) in self._db.execute(text, (gone,))}
+        def listen(notice: Any) -> None:
+            if notice.severity_nonlocalized == "INFO" and notice.message_detail:
+                details.append(notice.message_detail)
+
+        db.add_notice_handler(listen)
+        try:
+            db.execute(f"VACUUM (FULL, VERBOSE) {name}")
+        finally:
+            db.remove_notice_handler(listen)
+        # In any language the first number of the detail is that of rows that others still see.
+        seen = [int(found[0]) for detail in details if (found := re.search(r"\d+", detail))]
+        if not seen:
+            return "this user may not VACUUM it; its owner has to run VACUUM FULL on it"
+        return f"{max(seen)} rows are seen by an older transaction" if max(seen) else ""
+
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        problem = database.outside(work)
+        if not problem or "older" not in problem:
+            return problem
+        if time.monotonic() > deadline:
+            return f"{problem}; run people forget again when that has ended"
+        time.sleep(1)

@@ -5,7 +5,7 @@ face: those with one are in the tables as they are. Faces are read and written a
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from pyarrow import csv
 
 from faceops.base.arrow import numbers, plain_array
 from faceops.base.errors import DamageError
-from faceops.gallery.faces_file import COLUMNS, Embeddings, FaceTable
+from faceops.gallery.faces_file import COLUMNS, UNSAVED, Embeddings, FaceTable
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -247,3 +247,100 @@ def same_faces(new: pa.Table, old: pa.Table) -> np.ndarray:
         _, once = np.unique(before[first], return_index=True)
         rows[after[first][once]] = before[first][once]
     return rows
+
+
+class Writing:
+    """The difference between faces and what the tables hold, and its application.
+
+    Attributes:
+        ids: int64 (M,), of the faces afterwards.
+        is_needed: whether there is a difference.
+        crops: ids of crops that may belong to no face afterwards.
+        stale: tables in which rows are removed or changed.
+        next_id: of a face that is added later.
+    """
+
+    def __init__(
+        self,
+        db: "Connection[Any]",
+        faces: FaceTable,
+        old: Mapping[str, Any],
+        number: int,
+        next_id: int,
+    ) -> None:
+        self._db, self._faces, self._number, self.next_id = db, faces, number, next_id
+        self._size = int(old.get("embedding_size", 0))
+        present = read_ids(db)
+        # Faces that were removed since they were read are added again.
+        self.ids = np.where(np.isin(faces.stored, present), faces.stored, UNSAVED)
+        self.crops, self.stale = set[str](), set[str]()
+        self._unsaved = np.flatnonzero(self.ids == UNSAVED)
+        self._gone = np.setdiff1d(present, self.ids)
+        self.is_needed = bool(len(self._unsaved) or len(self._gone))
+
+    def apply(self, is_other_set: bool) -> int:
+        """Change the tables; return the number of the set of embeddings, with others a new one."""
+        db, faces, number = self._db, self._faces, self._number
+        moved, vectors = self._keep_same_faces()
+        self.crops = self._remove()
+        added = np.flatnonzero(self.ids == UNSAVED)
+        self.ids[added] = np.arange(self.next_id, self.next_id + len(added))
+        self.next_id += len(added)
+        write_faces(db, faces.take(added), self.ids[added])
+        if is_other_set:  # beside the old one, which others read until this is committed
+            for text in vectors_table(number + 1, faces.embeddings.shape[1]):
+                db.execute(text)
+            write_vectors(db, number + 1, self.ids, faces.embeddings)
+            db.execute(f"DROP TABLE IF EXISTS vectors_{number}")
+            self.stale.discard(f"vectors_{number}")
+            db.execute("DELETE FROM unpurged WHERE name=%s", (f"vectors_{number}",))
+            return number + 1
+        changed = moved[(vectors != faces.embeddings[moved]).any(axis=1)]
+        if len(changed):
+            self.stale.add(f"vectors_{number}")
+            outdated = self.ids[changed].tolist()
+            db.execute(f"DELETE FROM vectors_{number} WHERE id = ANY(%s)", (outdated,))
+        some = np.union1d(changed, added)
+        write_vectors(db, number, self.ids[some], faces.embeddings[some])
+        return number
+
+    def _keep_same_faces(self) -> tuple[np.ndarray, np.ndarray]:
+        """Reuse the stored rows of unsaved faces that differ at most in the person.
+
+        Returns their rows, int64 (R,), and their stored embeddings.
+        """
+        if not (len(self._unsaved) and len(self._gone)):
+            return np.zeros(0, np.int64), np.zeros((0, self._faces.embeddings.shape[1]))
+        old = read_faces(self._db, self._number, self._size, self._gone)
+        new = self._faces.take(self._unsaved)
+        found = same_faces(new.columns, old.columns)
+        is_same = found >= 0
+        rows, kept = self._unsaved[is_same], old.take(found[is_same])
+        self.ids[rows] = kept.stored
+        self._gone = np.setdiff1d(self._gone, kept.stored)
+        names = (kept.texts("person"), new.take(is_same).texts("person"))
+        pairs = zip(kept.stored.tolist(), *names, strict=True)
+        renamed = [(key, name) for key, before, name in pairs if name != before]
+        if renamed:
+            self.stale.add("faces")
+            self._db.execute(
+                "UPDATE faces SET person=new.person FROM unnest(%s::bigint[], %s::text[]) "
+                "AS new(id, person) WHERE faces.id=new.id",
+                [*map(list, zip(*renamed, strict=True))],
+            )
+        return rows, kept.embeddings
+
+    def _remove(self) -> set[str]:
+        if not len(self._gone):
+            return set()
+        vectors, gone = f"vectors_{self._number}", self._gone.tolist()
+        self.stale.update(("faces", vectors))
+        self._db.execute(f"DELETE FROM {vectors} WHERE id = ANY(%s)", (gone,))
+        text = "DELETE FROM faces WHERE id = ANY(%s) RETURNING crop_id"
+        return {crop_id for (crop_id,) in self._db.execute(text, (gone,))}
+
+
+def note_unpurged(db: "Connection[Any]", names: Collection[str]) -> None:
+    """Note, in the transaction that removes rows, the tables that `purge` has to rewrite."""
+    for name in names:
+        db.execute("INSERT INTO unpurged VALUES (%s) ON CONFLICT DO NOTHING", (name,))

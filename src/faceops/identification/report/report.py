@@ -18,8 +18,8 @@ from faceops.base import stores
 from faceops.base.errors import counted
 from faceops.base.files import valid_unicode
 from faceops.base.reasons import IDENTIFIED, REASONS, REJECTED, UNKNOWN, Reason, reason_code
-from faceops.gallery.people import portraits
 from faceops.gallery.storage import GalleryPlace, storage_of
+from faceops.gallery.store import portraits
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.records.output_folder import REPORT_FILE, REPORT_PAGES

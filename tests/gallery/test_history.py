@@ -8,7 +8,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.decisions import Decisions
-from faceops.gallery.exchange import HERE, THERE, as_lines, find_conflicts, import_decisions
+from faceops.gallery.history import HERE, THERE, as_lines, find_conflicts, import_decisions
 from faceops.gallery.journal import Action, Entry, Ignored, Journal
 from faceops.gallery.people import merge, rename, split
 from faceops.gallery.storage import GalleryPlace, storage_of

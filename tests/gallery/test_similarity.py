@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from faceops.config.sections import Verify
-from faceops.gallery.agreement import comparison, dissimilar_photos
 from faceops.gallery.faces_file import GalleryFace
-from faceops.gallery.lookalikes import Lookalikes, find_lookalikes
+from faceops.gallery.similarity import Lookalikes, comparison, dissimilar_photos, find_lookalikes
 from faceops.gallery.store import Gallery
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
