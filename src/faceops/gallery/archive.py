@@ -12,10 +12,8 @@ import json
 import re
 import shutil
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,7 +28,7 @@ from faceops.base.files import (
 from faceops.base.work import track
 from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.check import require_sound
-from faceops.gallery.faces_file import UNSAVED, encode_faces
+from faceops.gallery.faces_file import encode_faces
 from faceops.gallery.outputs import has_content
 from faceops.gallery.storage import (
     CROPS_FOLDER,
@@ -175,8 +173,7 @@ def _copy(source: GalleryStorage, target: GalleryStorage) -> None:
         after.note_tried(statement["contract_id"], before.tried(statement["contract_id"]))
         for crop_id in track(sorted(set(faces.texts("crop_id")) - {""}), "copy"):
             target.store_png(source.png(crop_id))
-        unsaved = np.full(len(faces), UNSAVED, np.int64)
-        target.write(statement, replace(faces, stored=unsaved))
+        target.write(statement, faces.unsaved())
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -274,9 +274,7 @@ class _Enrolment:
         if not photos:
             return
         embeddings = [photo.embeddings for photo in photos if photo.embeddings is not None]
-        faces = self._faces_of(person)
-        rows = [face.embedding for face in faces if not self._folder.has_moved(face)]
-        known = np.array(rows, np.float32).reshape(-1, self._gallery.embedding_size)
+        known = self._known(person)
         if not self._trust:
             others = self._others_than(person, embeddings)
             strange = similarity.dissimilar_photos(embeddings, known, others, self._compare)
@@ -328,27 +326,26 @@ class _Enrolment:
 
     def _others_than(self, person: str, photos: Sequence[np.ndarray]) -> np.ndarray:
         """Return the described faces, float32 (M, E), of other people, at least the nearest."""
-        size = self._gallery.embedding_size
         if np.isinf(self._compare.lead):
-            return np.zeros((0, size), np.float32)
-        for name, faces in self._by_person.items():
+            return np.zeros((0, self._gallery.embedding_size), np.float32)
+        for name in self._by_person:
             if name not in self._described:
-                rows = [
-                    face.embedding for face in faces.values() if not self._folder.has_moved(face)
-                ]
-                stacked = np.array(rows, np.float32).reshape(-1, size)
-                self._described[name] = self._compare.describe(stacked)
+                self._described[name] = self._compare.describe(self._known(name))
         parts = [faces for name, faces in self._described.items() if name != person]
         return np.concatenate([self._others.near(np.concatenate(photos)), *parts])
+
+    def _known(self, person: str) -> np.ndarray:
+        """Return the embeddings, float32 (K, D), of the person's faces that did not move away."""
+        faces = self._faces_of(person)
+        rows = [face.embedding for face in faces if not self._folder.has_moved(face)]
+        return np.array(rows, np.float32).reshape(-1, self._gallery.embedding_size)
 
     def _skip_if_elsewhere(self, person: str, photo: OpenedPhoto, face: Face) -> bool:
         other = self._by_place.get((photo.photo_id, face.detection.box))
         if other is None and photo.photo_id not in self._listed:  # it was changed since
-            same = self._base.faces.where("photo_id", [photo.photo_id])
-            same_place = (
-                one for one in self._base.faces.take(same) if one.box == face.detection.box
-            )
-            other = next(same_place, None)
+            faces = self._base.faces
+            same_photo = faces.take(faces.where("photo_id", [photo.photo_id]))
+            other = next((one for one in same_photo if one.box == face.detection.box), None)
         if other is None or other.person == person or self._folder.has_moved(other):
             return False
         note = f"the same face is enrolled as {other.person}; keep it in one of the two folders"

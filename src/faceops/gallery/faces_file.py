@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -249,29 +249,29 @@ class FaceTable(Sequence[GalleryFace]):
         """Return the faces, of which `rows`, int64, are now of `persons`; equal faces once."""
         if not len(rows):
             return self
-        changed = self.take(rows)
-        names = text_array(persons)
-        columns = changed.columns.set_column(0, COLUMNS.field("person"), names)
-        unsaved = np.full(len(rows), UNSAVED, np.int64)
-        changed = FaceTable(columns, changed.vectors, unsaved)
+        changed = self.take(rows)._changed("person", text_array(persons))
         stays = np.ones(len(self), bool)
         stays[rows] = False
-        joined = self.take(stays).with_faces(changed)
-        return joined._without_repeats(set(persons))
+        return self.take(stays).with_faces(changed)._without_repeats(set(persons))
 
     def with_crop_ids(self, crop_ids: Sequence[str]) -> "FaceTable":
         """Return the faces with these ids of their crops."""
-        place = self.columns.schema.get_field_index("crop_id")
-        column = text_array(crop_ids)
-        columns = self.columns.set_column(place, COLUMNS.field("crop_id"), column)
-        return FaceTable(columns, self.vectors, np.full(len(self), UNSAVED, np.int64))
+        return self._changed("crop_id", text_array(crop_ids))
 
     def with_embeddings(self, embeddings: np.ndarray, quality: np.ndarray) -> "FaceTable":
         """Return the faces with other embeddings, float32 (M, D), and quality, float64 (M,)."""
         vectors = Embeddings.of(embeddings, *embeddings.shape)
-        field = COLUMNS.get_field_index("quality")
-        columns = self.columns.set_column(field, COLUMNS.field(field), pa.array(quality))
-        return FaceTable(columns, vectors, np.full(len(self), UNSAVED, np.int64))
+        return replace(self._changed("quality", pa.array(quality)), vectors=vectors)
+
+    def _changed(self, name: str, column: pa.Array) -> "FaceTable":
+        at = COLUMNS.get_field_index(name)
+        return replace(
+            self, columns=self.columns.set_column(at, COLUMNS.field(at), column)
+        ).unsaved()
+
+    def unsaved(self) -> "FaceTable":
+        """Return the faces as ones that no storage holds."""
+        return replace(self, stored=np.full(len(self), UNSAVED, np.int64))
 
     def _without_repeats(self, persons: set[str]) -> "FaceTable":
         """Return the faces, those of `persons` with equal person, photo and box once: the first."""

@@ -76,17 +76,16 @@ def _sentence(decisions: Decisions, entries: Sequence[Entry]) -> str:
     )
     parts = []
     for (action, person, detail), count in counts.items():
-        name, faces = _name(decisions, person), "1 face" if count == 1 else f"{count} faces"
-        if action == Action.CONFIRM:
-            parts.append(f"{faces} confirmed as {name}")
-        elif action == Action.REFUSE:
-            parts.append(f"{faces} {'is' if count == 1 else 'are'} not {name}")
-        elif action == Action.IGNORE:
-            parts.append(f"{faces} ignored: {_IGNORED.get(detail, detail)}")
-        elif action == Action.DRAW:
-            parts.append(f"{name} drawn on {'a photo' if count == 1 else f'{count} photos'}")
-        elif action == Action.PICTURE:
-            parts.append(f"picture of {name} chosen")
+        name, is_one = _name(decisions, person), count == 1
+        faces = "1 face" if is_one else f"{count} faces"
+        sentences = {
+            Action.CONFIRM: f"{faces} confirmed as {name}",
+            Action.REFUSE: f"{faces} {'is' if is_one else 'are'} not {name}",
+            Action.IGNORE: f"{faces} ignored: {_IGNORED.get(detail, detail)}",
+            Action.DRAW: f"{name} drawn on {'a photo' if is_one else f'{count} photos'}",
+            Action.PICTURE: f"picture of {name} chosen",
+        }
+        parts.append(sentences[Action(action)])
     for entry in entries:
         name = _name(decisions, entry.person)
         if entry.action == Action.MERGE:
@@ -210,7 +209,7 @@ class Conflict:
 
     @property
     def holds(self) -> Verdict:
-        """Return the verdict that holds."""
+        """The verdict that holds."""
         return self.verdicts[-1]
 
 

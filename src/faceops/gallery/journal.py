@@ -383,7 +383,8 @@ def of_now(entries: Iterable[Entry], latest: str | None) -> list[Entry]:
         time = max(time, _parse_time(latest) + timedelta(microseconds=1))
     stamped = []
     for entry in entries:
-        stamped.append(replace(entry, time=_format_time(time)))
+        stamp = time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        stamped.append(replace(entry, time=stamp))
         time += timedelta(microseconds=1)
     return stamped
 
@@ -402,10 +403,6 @@ def as_sqlite(entries: Iterable[Entry], tried: Iterable[tuple[str, str, str]] = 
 def _insert(db: sqlite3.Connection, entries: Iterable[Entry]) -> None:
     rows = ((entry.id, entry.time, entry.as_json()) for entry in entries)
     db.executemany("INSERT OR IGNORE INTO entries VALUES (?, ?, ?)", rows)
-
-
-def _format_time(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _parse_time(text: Any) -> datetime:

@@ -5,24 +5,13 @@ keep the name that the person had when they were made.
 """
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from faceops.base.errors import UsageError
 from faceops.base.files import valid_unicode
 from faceops.dataset.names import name_key, name_problem
-
-
-def person_of(photo: Path) -> str:
-    """Return the person's name by the photo's path below the enrolled folder.
-
-    The first folder is the name, or the file's stem when there is none; underscores are spaces.
-
-    Raises:
-        UsageError: that cannot be a name, see `name_problem`.
-    """
-    return given_name(photo.parts[0] if len(photo.parts) > 1 else photo.stem)
 
 
 def display_name(name: str) -> str:
@@ -46,15 +35,6 @@ def as_arguments(*names: str) -> str:
 def person_key(name: str) -> str:
     """Return the key that all spellings of a name share: `Ann_Lee` and `ann-lee` have one."""
     return name_key(name) or name
-
-
-def first_spellings(names: Iterable[str]) -> dict[str, str]:
-    """Return for each name the first spelling of it in `names`."""
-    names = list(names)
-    first: dict[str, str] = {}
-    for name in names:
-        first.setdefault(person_key(name), name)
-    return {name: first[person_key(name)] for name in names}
 
 
 def paths_shown_as(folder: Path, shown: str) -> list[Path]:

@@ -19,7 +19,7 @@ from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.quality import QUALITY_VERSION, Quality
 from faceops.gallery.faces_file import ENROLLED, GalleryFace
-from faceops.gallery.names import first_spellings, person_key, person_of
+from faceops.gallery.names import given_name, person_key
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, UnfinishedWork
 from faceops.photos.formats import PhotoLimits
@@ -208,7 +208,7 @@ def read_people(
     misnamed: dict[Path, str] = {}
     for path in paths:
         try:
-            owners[path] = person_of(path.relative_to(root))
+            owners[path] = _person_of(path.relative_to(root))
         except UsageError as error:
             misnamed[path] = str(error).rstrip(".")
     names, aliases = shown_names(owners.values(), gallery)
@@ -235,6 +235,17 @@ def read_people(
     return folder
 
 
+def _person_of(photo: Path) -> str:
+    """Return the person's name by the photo's path below the enrolled folder.
+
+    The first folder is the name, or the file's stem when there is none; underscores are spaces.
+
+    Raises:
+        UsageError: that cannot be a name, see `given_name`.
+    """
+    return given_name(photo.parts[0] if len(photo.parts) > 1 else photo.stem)
+
+
 def shown_names(found: Iterable[str], gallery: Gallery) -> tuple[dict[str, str], dict[str, str]]:
     """Return, by each name in `found` or in the gallery, the name that is shown; and the aliases.
 
@@ -243,13 +254,22 @@ def shown_names(found: Iterable[str], gallery: Gallery) -> tuple[dict[str, str],
     """
     found = list(found)
     now = {name: gallery.aliases.get(person_key(name), name) for name in found}
-    shown = first_spellings([*gallery.people, *now.values()])
+    shown = _first_spellings([*gallery.people, *now.values()])
     aliases = {
         name: shown[person]
         for name, person in sorted(now.items())
         if person_key(name) in gallery.aliases
     }
     return shown | aliases, aliases
+
+
+def _first_spellings(names: Iterable[str]) -> dict[str, str]:
+    """Return for each name the first spelling of it in `names`."""
+    names = list(names)
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(person_key(name), name)
+    return {name: first[person_key(name)] for name in names}
 
 
 def hash_photos(paths: Sequence[Path], max_bytes: int, threads: int) -> Iterator[str | PhotoError]:

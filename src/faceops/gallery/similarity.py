@@ -67,15 +67,12 @@ class PlainComparison:
     lead: float = np.inf
 
     def describe(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return the embeddings as they are."""
         return embeddings
 
     def scores(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the probabilities (N, M)."""
         return all_pairs(a, b, self.verify)
 
     def match(self, count: int) -> float:
-        """Return the threshold for a gallery of `count` faces, at least `dissimilar`."""
         return max(self.dissimilar, self.threshold_for(count))
 
 
@@ -91,15 +88,12 @@ class NormalisedComparison:
         self.lead = LEAD * margin
 
     def describe(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return the embeddings with mean and deviation, see `Cohort.describe`."""
         return self._cohort.describe(embeddings)
 
     def scores(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the log odds (N, M)."""
         return self._cohort.verifier.logit_matrix(a, b)
 
     def match(self, count: int) -> float:
-        """Return the log odds at which the budget holds for a search among `count` faces."""
         return self._cohort.normalisation.worst(1 - (1 - self._budget) ** (1 / count))[1]
 
 
@@ -271,7 +265,7 @@ class Lookalikes:
     log_odds: float
 
     def beside(self, person: str) -> str:
-        """Return the one of the two who is not `person`."""
+        """Return the other one of the two."""
         return self.other if person == self.person else self.person
 
 
