@@ -35,10 +35,9 @@ from faceops.evaluation.protocols.lfw import (
     score_list,
 )
 from faceops.faces.crop_photos import CropSettings
-from faceops.faces.detector import Detector, with_symbolic_size
+from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
-from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release.bundle import run_embedder
 from faceops.release.embedder_graph import export_embedder
 from faceops.release.evaluate.embed_photos import EmbeddedPhotos, embed_photos, labelled_photos

@@ -1,6 +1,7 @@
-"""From photos to faces: refinement, quality, reduced decoding, choice, imports of the package."""
+"""From photos to faces: refinement, quality, reduced decoding, turns, tiles and segments."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,21 @@ import pytest
 from PIL import Image, ImageFilter
 
 from faceops.faces.align import TEMPLATE, align
-from faceops.faces.crop_photos import box_crop, center_square, choose_face
-from faceops.faces.detector import Detection, Detector
-from faceops.faces.find_faces import PHOTO_SIDE, PLACE_SIDE, Face, FaceFinder, find_in_photo
-from faceops.faces.landmarks import LandmarkRefiner
+from faceops.faces.crop_photos import box_crop, choose_face
+from faceops.faces.detector import Detection, Detector, LandmarkRefiner
+from faceops.faces.find_faces import (
+    MAX_SEGMENTS,
+    MAX_TILE,
+    OVERLAP,
+    PHOTO_SIDE,
+    PLACE_SIDE,
+    Face,
+    FaceFinder,
+    detect_in_segments,
+    find_in_photo,
+    search_in_detail,
+    tiles_along,
+)
 from faceops.faces.quality import Quality, measure, yaw
 from faceops.photos.open_photo import open_photo
 from faceops.photos.pixels import ORIENTATION
@@ -91,10 +103,9 @@ def test_policies_choose_as_they_say() -> None:
     assert choose_face([], 200, 200, "largest", 10) is None
 
 
-def test_box_and_center_crops_show_what_they_name() -> None:
+def test_a_box_crop_shows_what_it_names() -> None:
     pixels = np.zeros((100, 200, 3), dtype=np.uint8)
     pixels[25:75, 75:125] = 250
-    assert center_square(200, 100, 0.5) == (75, 25, 50)
     assert (box_crop(pixels, (75.0, 25.0, 50.0, 50.0), 0.0) == 250).all()
     wide = box_crop(pixels, (75.0, 25.0, 50.0, 50.0), 0.5)
     assert wide[56, 56, 0] == 250 and wide[5, 5, 0] == 0
@@ -216,3 +227,113 @@ def test_a_box_goes_back_from_the_turned_copy() -> None:
             left, top, width, height = back.box
             assert photo[top, left] == value and (width, height) == (1, 1)
             assert (back.landmarks == (left, top)).all()
+
+
+def panorama(drawn_faces: np.ndarray, length: int, height: int, side: int) -> tuple:
+    """Return pixels (height, length, 3) with faces along them, and where these are."""
+    pixels = np.full((height, length, 3), 120, np.uint8)
+    places = [
+        (int(x), 20 + 37 * number % (height - side - 40))
+        for number, x in enumerate(np.linspace(10, length - side - 10, 12))
+    ]
+    for face, (x, y) in zip(drawn_faces, places, strict=False):
+        picture = Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC)
+        pixels[y : y + side, x : x + side] = np.asarray(picture)
+    return pixels, places
+
+
+def near(detections: list[Detection], place: tuple[int, int], side: int) -> int:
+    """Return how many detections have their centre in the middle of the face at `place`."""
+    middle = np.array(place) + side / 2
+    boxes = np.array([each.box for each in detections])
+    return int((np.abs(boxes[:, :2] + boxes[:, 2:] / 2 - middle) < side / 3).all(axis=1).sum())
+
+
+@pytest.mark.parametrize(("side", "tall"), [(48, False), (180, True)])
+def test_the_faces_of_a_panorama_are_found_once_each(
+    detector: Detector,
+    refiner: LandmarkRefiner,
+    drawn_faces: np.ndarray,
+    tmp_path: Path,
+    side: int,
+    tall: bool,
+) -> None:
+    pixels, places = panorama(drawn_faces, 9000, 600, side)
+    if tall:  # rows of the same faces, upright
+        strip = np.full((9000, 600, 3), 120, np.uint8)
+        for x, y in places:
+            strip[x : x + side, y : y + side] = pixels[y : y + side, x : x + side]
+        pixels, places = strip, [(y, x) for x, y in places]
+    path = tmp_path / "panorama.jpg"
+    Image.fromarray(pixels).save(path, quality=95)
+    assert detector.detect(pixels) == []  # what the whole view shows
+    found = find_in_photo(path, FaceFinder(detector, refiner, detail=1280))
+    detections = [face.detection for face in found.faces]
+    assert [near(detections, place, side) for place in places].count(1) >= 11
+    assert len(detections) <= 12 and found.photo.size == pixels.shape[1::-1]
+    assert [d.score for d in detections] == sorted((d.score for d in detections), reverse=True)
+
+
+def test_segments_cover_a_panorama_and_their_number_is_bounded() -> None:
+    for shape in ((100, 301), (100, 9000), (9000, 100), (16, 60_000)):
+        seen, lengths = np.zeros(shape, np.uint8), []
+
+        def search(segment: np.ndarray, seen: np.ndarray = seen, lengths: list = lengths) -> list:
+            segment += 1
+            lengths.append(max(segment.shape))
+            return []
+
+        assert detect_in_segments(search, seen[:, :, None]) == []
+        assert seen.min() >= 1 and len(lengths) <= MAX_SEGMENTS
+        assert min(lengths) >= 2 * min(shape)
+
+
+SIDE = 56  # of a face in a photo of 2400 pixels: 15 in the whole view
+
+
+@pytest.fixture(scope="module")
+def crowd(drawn_faces: np.ndarray) -> np.ndarray:
+    """uint8 (1800, 2400, 3): 48 small faces on grey, and a large one."""
+    pixels = np.full((1800, 2400, 3), 120, np.uint8)
+    for number, (x, y) in enumerate(places()):
+        face = Image.fromarray(drawn_faces[number]).resize((SIDE, SIDE), Image.Resampling.BOX)
+        pixels[y : y + SIDE, x : x + SIDE] = np.asarray(face)
+    large = Image.fromarray(drawn_faces[50]).resize((900, 900), Image.Resampling.BICUBIC)
+    pixels[800:1700, 1300:2200] = np.asarray(large)
+    return pixels
+
+
+def places() -> list[tuple[int, int]]:
+    return [(40 + 290 * column, 30 + 120 * row) for row in range(6) for column in range(8)]
+
+
+def test_small_faces_are_found_once_and_the_large_one_is_not_cut_up(
+    detector: Detector, crowd: np.ndarray
+) -> None:
+    whole = detector.detect(crowd)
+    assert sum(d.size > 400 for d in whole) == 1 and len(whole) < 10
+    found, place = search_in_detail(detector, crowd, 2400)
+    seen = [near(found, place, SIDE) for place in places()]
+    assert max(seen) == 1 and sum(seen) >= 40
+    assert len(found) == 1 + sum(seen)
+    scores = [d.score for d in found]
+    assert scores == sorted(scores, reverse=True) and place and place.score == scores[0]
+
+
+def test_a_photo_not_above_the_detectors_size_is_searched_once(
+    finder: FaceFinder, detector: Detector, crowd: np.ndarray, scene: np.ndarray
+) -> None:
+    wide = np.pad(scene, ((0, 0), (0, 480), (0, 0)))  # 3 : 1, no panorama yet
+    for detail, pixels in ((1280, scene), (0, wide), (detector.size, crowd)):
+        found, once = finder.at_detail(detail).detect(pixels), detector.detect(pixels)
+        assert [d.box for d in found] == [d.box for d in once]
+
+
+@pytest.mark.parametrize("length", [1, 640, 1280, 1281, 2432, 2433, 4000, 9999])
+def test_tiles_cover_a_side_and_overlap(length: int) -> None:
+    tiles = tiles_along(length, 640)
+    assert tiles[0][0] == 0 and tiles[-1][1] == length
+    assert all(end - start <= MAX_TILE * 640 for start, end in tiles)
+    overlaps = [one[1] - other[0] for one, other in pairwise(tiles)]
+    assert all(overlap >= round(OVERLAP * 640) - 1 for overlap in overlaps)
+    assert len(tiles) == 1 or (len(tiles) - 1) * 1152 + 128 < length  # no tile too many

@@ -15,11 +15,15 @@ from faceops.base.files import sha256_file
 from faceops.dataset.manifest import SCHEMA as MANIFEST_SCHEMA
 from faceops.dataset.manifest import write_manifest
 from faceops.dataset.synthetic.generator import load_generator
-from faceops.faces.contact_sheets import draw_contact_sheet
-from faceops.faces.crop_photos import SCHEMA, CropSettings, choose_face, crop_photos
-from faceops.faces.detector import Detector, with_symbolic_size
+from faceops.faces.crop_photos import (
+    SCHEMA,
+    CropSettings,
+    choose_face,
+    crop_photos,
+    draw_contact_sheet,
+)
+from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
-from faceops.faces.landmarks import LandmarkRefiner
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import open_photo
 from faceops.stages import crop as crop_stage
@@ -81,8 +85,8 @@ def cropped(
 ) -> Path:
     """The outputs for the manifest, with the default settings and two workers."""
     folder = tmp_path_factory.mktemp("cropped")
-    counts = crop_photos(manifest, data, folder, finder, CropSettings(), workers=2)
-    assert counts.accepted >= 12 and counts.accepted + counts.rejected == manifest.num_rows
+    accepted, reasons = crop_photos(manifest, data, folder, finder, CropSettings(), workers=2)
+    assert accepted >= 12 and accepted + sum(reasons.values()) == manifest.num_rows
     return folder
 
 

@@ -104,3 +104,20 @@ def _covered(
     low = np.clip(np.floor(places.min(axis=0)) - margin, 0, [shape[1], shape[0]])
     high = np.clip(np.ceil(places.max(axis=0)) + margin, 0, [shape[1], shape[0]])
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def square_crop(pixels: np.ndarray, left: float, top: float, side: float, size: int) -> np.ndarray:
+    """Return a square of the photo as uint8 (size, size, 3), anti-aliased; black outside.
+
+    Args:
+        pixels: uint8 (H, W, 3) RGB.
+        left, top: of the square, pixels; may be negative.
+        side: of the square, pixels; 1 if smaller.
+        size: side of the result, pixels.
+    """
+    side = max(side, 1.0)
+    x0, y0 = int(np.floor(left)), int(np.floor(top))
+    x1, y1 = int(np.ceil(left + side)), int(np.ceil(top + side))
+    window = part_of(pixels, (x0, y0, x1, y1))
+    extent = (left - x0, top - y0, left - x0 + side, top - y0 + side)
+    return np.asarray(window.resize((size, size), Image.Resampling.BILINEAR, box=extent))

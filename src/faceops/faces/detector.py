@@ -1,4 +1,4 @@
-"""Detect the faces of a photo with YuNet on ONNX Runtime.
+"""Detect the faces of a photo with YuNet on ONNX Runtime, and refine their landmarks with O-Net.
 
 YuNet: Wu, Peng, Yu: "YuNet: A Tiny Millisecond-level Face Detector", 2023. Every cell of its output
 maps at strides 8, 16 and 32 holds a class score, an objectness score, a box as offset of its
@@ -7,7 +7,7 @@ centre and logarithm of its sides, and five landmarks as offsets, all in units o
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.work import Device
+from faceops.faces.align import square_crop
 from faceops.faces.inference_session import open_session
 from faceops.photos.pixels import image_of, pixels_of
 
@@ -289,16 +290,11 @@ def non_maximum_suppression(
     return np.array(kept, dtype=np.int64)
 
 
-def shared_area(one: Box, other: Box) -> float:
-    """Return the area of the intersection of both boxes."""
-    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    return max(wide, 0.0) * max(high, 0.0)
-
-
 def box_overlap(one: Box, other: Box) -> float:
     """Return the intersection over union of two boxes, 0 to 1."""
-    shared = shared_area(one, other)
+    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    shared = max(wide, 0.0) * max(high, 0.0)
     union = one[2] * one[3] + other[2] * other[3] - shared
     return shared / union if union > 0 else 0.0
 
@@ -321,3 +317,48 @@ def best_pairs(pairs: Iterable[tuple[float, int, int]]) -> dict[int, int]:
         if first not in given and second not in given.values():
             given[first] = second
     return given
+
+
+_REFINED_SIDE = 48  # the net's input, pixels
+_REFINED_SHARE = 0.95  # side of the square that the net sees, of the box's longer side
+
+
+class LandmarkRefiner:
+    """O-Net of MTCNN (Zhang et al. 2016), on the boxes of another detector.
+
+    Args:
+        model: the ONNX file or its bytes; input (N, 3, 48, 48), first output (N, 10).
+        threads: of ONNX Runtime inside an operator.
+        device: that runs it.
+
+    Raises:
+        UsageError: the device cannot be used.
+        FaceOpsError: the model cannot be run.
+    """
+
+    def __init__(self, model: Path | bytes, threads: int = 1, device: Device = "cpu") -> None:
+        self._session = open_session(model, threads, shapes_vary=True, device=device)
+        self._input = self._session.get_inputs()[0].name
+        self._output = self._session.get_outputs()[0].name
+
+    def refine(self, pixels: np.ndarray, detections: list[Detection]) -> list[Detection]:
+        """Return `detections` in their order with new landmarks; all in one batch.
+
+        Args:
+            pixels: uint8 (H, W, 3) RGB, upright.
+            detections: faces of this photo; boxes and scores stay as they are.
+        """
+        if not detections:
+            return []
+        squares = []  # left, top and side of each, around the middle of the box
+        for x, y, width, height in (detection.box for detection in detections):
+            side = max(_REFINED_SHARE * max(width, height), 1.0)
+            squares.append((x + (width - side) / 2, y + (height - side) / 2, side))
+        crops = np.stack([square_crop(pixels, *square, _REFINED_SIDE) for square in squares])
+        net_input = (crops.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 128
+        fractions = self._session.run([self._output], {self._input: net_input})[0]  # (N, 10)
+        refined = []
+        for detection, (left, top, side), row in zip(detections, squares, fractions, strict=True):
+            points = row.reshape(2, 5).T * side + (left, top)
+            refined.append(replace(detection, landmarks=points.astype(np.float32)))
+        return refined

@@ -18,10 +18,9 @@ from faceops.base.errors import FaceOpsError, ShortageError, UsageError, shortag
 from faceops.base.files import cache_folder, read_json_object, sha256_file, write_json
 from faceops.base.work import Device, DeviceChoice, ordered_map, track
 from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
-from faceops.faces.detector import Detector
+from faceops.faces.detector import Detector, LandmarkRefiner
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.inference_session import choose_device, open_session
-from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release import contract
 from faceops.release.contract import exported_graph
 from faceops.release.release_file import DamagedBundleError, Precision, require_trusted

@@ -8,11 +8,9 @@ import pyarrow.parquet as pq
 from faceops.base.work import usable_cpus
 from faceops.config.params_file import read_params
 from faceops.dataset.manifest import read_manifest
-from faceops.faces.contact_sheets import draw_contact_sheet, write_sheet
-from faceops.faces.crop_photos import CropSettings, crop_photos
-from faceops.faces.detector import Detector, with_symbolic_size
+from faceops.faces.crop_photos import CropSettings, crop_photos, draw_contact_sheet, write_sheet
+from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
-from faceops.faces.landmarks import LandmarkRefiner
 from faceops.photos.formats import PhotoLimits
 from faceops.stages import run_stage
 from faceops.weights import weight_path
@@ -36,12 +34,12 @@ def main() -> None:
     finder = FaceFinder(detector, LandmarkRefiner(weight_path("onet")))
     out, data = Path("build/crop"), Path("data")
     manifest = read_manifest(Path("build/validate/manifest.parquet"))
-    counts = crop_photos(manifest, data, out, finder, settings, usable_cpus())
+    accepted, reasons = crop_photos(manifest, data, out, finder, settings, usable_cpus())
     crops = np.load(out / "crops.npy", mmap_mode="r")
     sheet = draw_contact_sheet(pq.read_table(out / "faces.parquet"), crops, data, limits)
     write_sheet(sheet, out / "contact_sheet.png")
-    rejected = ", ".join(f"{count} {reason}" for reason, count in counts.reasons.items())
-    print(f"crop: {counts.accepted} faces kept" + (f"; rejected: {rejected}" if rejected else ""))
+    rejected = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    print(f"crop: {accepted} faces kept" + (f"; rejected: {rejected}" if rejected else ""))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from faceops.base.work import track
 from faceops.dataset.manifest import is_photo_id
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.label_doctor.diagnose import Kind, Suspicion
-from faceops.faces import contact_sheets as sheets
+from faceops.faces import crop_photos as sheets
 
 A_PAGE = 12
 _MOST = 4  # photos of each kind in a row of ten

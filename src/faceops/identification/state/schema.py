@@ -21,8 +21,8 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.detector import Box
+from faceops.faces.find_faces import DETAIL_VERSION
 from faceops.faces.quality import QUALITY_VERSION
-from faceops.faces.tiles import DETAIL_VERSION
 from faceops.identification.state.photo_block import FACE
 from faceops.release.contract import EMBEDDER, Release
 

@@ -23,10 +23,9 @@ from faceops.base.files import sha256_file
 from faceops.dataset.names import name_key
 from faceops.faces.align import ALIGNMENT_VERSION
 from faceops.faces.crop_photos import CropSettings
-from faceops.faces.detector import Detector, with_symbolic_size
+from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
-from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import QUALITY_VERSION
 from faceops.release.bundle import Bundle, Embedded
 from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS

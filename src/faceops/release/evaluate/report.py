@@ -13,7 +13,7 @@ from faceops.evaluation.evaluate import CURVES, Evaluation, write_curves
 from faceops.evaluation.plots import read_history, write_plots
 from faceops.evaluation.report.document import About, Facts, Section, Text, markdown
 from faceops.evaluation.report.report import card_sections, page
-from faceops.faces.contact_sheets import write_sheet
+from faceops.faces.crop_photos import write_sheet
 from faceops.release.contract import EMBEDDER, Release
 from faceops.release.evaluate.evaluate import EvaluationResult
 from faceops.release.evaluate.measured_model import MeasuredModel
