@@ -31,7 +31,7 @@ from faceops.evaluation.protocols.fpir_at_thresholds import verdict
 from faceops.evaluation.protocols.identification import draw_galleries
 from faceops.release.evaluate.embed_photos import embed_photos, labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, open_model
-from faceops.verification.bootstrap import share_interval
+from faceops.verification.error_rates import share_interval
 from faceops.verification.measure_thresholds import measure_normalisation
 from faceops.verification.pairs import codes
 from faceops.verification.thresholds import Thresholds

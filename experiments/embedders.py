@@ -46,7 +46,7 @@ from faceops.release.export import serialise
 from faceops.release.int8_graph import quantise_embedder
 from faceops.release.joined_embedder import DLIB_SIZE, centre_embeddings, with_dlib
 from faceops.stages.quantise import true_accept_rate
-from faceops.verification.bootstrap import percentile_interval, resampled_pair_shares
+from faceops.verification.error_rates import percentile_interval, resampled_pair_shares
 from faceops.verification.normalisation import unit
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.split_faces import evenly_spread

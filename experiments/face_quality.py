@@ -28,7 +28,7 @@ from faceops.evaluation.protocols.album_scores import search_album
 from faceops.evaluation.protocols.identification import draw_galleries
 from faceops.release.evaluate.embed_photos import embed_photos, labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, open_model
-from faceops.verification.bootstrap import percentile_interval, resampled_people
+from faceops.verification.error_rates import percentile_interval, resampled_people
 from faceops.verification.pairs import all_pair_scores, codes, genuine_pairs, genuine_weights
 from faceops.verification.verifier import Verifier
 

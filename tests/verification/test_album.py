@@ -11,7 +11,7 @@ from faceops.verification.album import (
     measure_album,
     threshold_in,
 )
-from faceops.verification.false_positive_identification import impostor_comparisons
+from faceops.verification.error_rates import impostor_comparisons
 from faceops.verification.grouping import (
     JOIN,
     ROUNDS,

@@ -8,6 +8,7 @@ import pytest
 from faceops.verification.calibration import (
     CHOICES,
     MAX_SLOPE,
+    bin_sums,
     choose_calibration,
     fit_map,
     isotonic,
@@ -16,13 +17,15 @@ from faceops.verification.calibration import (
     people_folds,
     platt,
     pool_adjacent_violators,
-    temperature,
-)
-from faceops.verification.pairs import PairScores, all_pair_scores, codes, genuine_pairs
-from faceops.verification.score_table import (
-    bin_sums,
     reliability_of,
     reliability_of_counts,
+    temperature,
+)
+from faceops.verification.pairs import (
+    PairScores,
+    all_pair_scores,
+    codes,
+    genuine_pairs,
     score_table,
 )
 from faceops.verification.verifier import Method, Verifier

@@ -10,7 +10,7 @@ import pytest
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.figures import threshold_at
 from faceops.config.sections import Verify
-from faceops.verification.false_positive_identification import count_strangers, impostor_comparisons
+from faceops.verification.error_rates import count_strangers, impostor_comparisons
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import PairScores, all_pair_scores
 from faceops.verification.thresholds import (

@@ -17,7 +17,7 @@ from faceops.gate.trials import ModelFigures
 from faceops.release.contract import MODEL_FILES
 from faceops.release.evaluate.embed_photos import LabelledPhoto
 from faceops.release.evaluate.measured_model import MeasuredModel
-from faceops.verification.bootstrap import percentile_interval
+from faceops.verification.error_rates import percentile_interval
 
 
 @dataclass(frozen=True)

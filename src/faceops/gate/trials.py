@@ -17,7 +17,7 @@ from faceops.evaluation.protocols.album_scores import search_album
 from faceops.gate.photos import FrozenPhotos
 from faceops.release.evaluate.embed_photos import EmbeddedPhotos, embed_photos
 from faceops.release.evaluate.measured_model import MeasuredModel
-from faceops.verification.bootstrap import resampled_people
+from faceops.verification.error_rates import resampled_people
 from faceops.verification.thresholds import Thresholds
 
 NO_FACE = np.float32(-1)  # below every probability

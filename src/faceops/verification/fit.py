@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from faceops.config.sections import Verify
-from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people
 from faceops.verification.calibration import ChosenCalibration, choose_calibration, platt
+from faceops.verification.error_rates import ResampledTar, interval_figures, resampled_people
 from faceops.verification.pairs import (
     PairScores,
     all_pair_scores,
@@ -20,8 +20,8 @@ from faceops.verification.pairs import (
     codes,
     genuine_pairs,
     impostors_at,
+    score_table,
 )
-from faceops.verification.score_table import score_table
 from faceops.verification.thresholds import people_for_far
 from faceops.verification.verifier import Kind, Verifier
 

@@ -8,10 +8,11 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import threshold_at
 from faceops.config.sections import Verify
-from faceops.verification import false_positive_identification as fpir
+from faceops.verification import error_rates
 from faceops.verification import thresholds as th
 from faceops.verification.album import FEWEST_PEOPLE, GRID, scores_at_rates
 from faceops.verification.calibration import platt
+from faceops.verification.error_rates import find_impostor_pairs
 from faceops.verification.normalisation import (
     HIGH,
     LOW,
@@ -22,8 +23,7 @@ from faceops.verification.normalisation import (
     TailShape,
     skipped_of,
 )
-from faceops.verification.pairs import PairScores, codes, find_impostor_pairs
-from faceops.verification.score_table import score_table
+from faceops.verification.pairs import PairScores, codes, score_table
 from faceops.verification.verifier import Verifier, reaches
 
 MOST_FACES = 6000  # of one calibration set
@@ -89,7 +89,7 @@ def measure_thresholds(
 
 
 def _search_tails(faces: Faces, seed: int) -> list[th.SearchTail]:
-    counts = fpir.count_strangers(*faces, seed=seed)
+    counts = error_rates.count_strangers(*faces, seed=seed)
     far = th.smallest_far(counts.people)
     largest = max(counts.people // 2, 1)  # larger galleries leave few people to draw from
     sizes = [base * 10**power for power in range(9) for base in (1, 2, 5)]
@@ -99,7 +99,7 @@ def _search_tails(faces: Faces, seed: int) -> list[th.SearchTail]:
         points = []
         for wanted in th.tail_rates(1 - (1 - far) ** size if far < 1 else 1.0):
             kept = np.flatnonzero(rates <= wanted)
-            cut = th.as_threshold(float(fpir.GRID[kept[0]]) if len(kept) else np.inf)
+            cut = th.as_threshold(float(error_rates.GRID[kept[0]]) if len(kept) else np.inf)
             points.append(th.TailPoint(rate=wanted, probability=cut))
         tails.append(th.SearchTail(gallery_faces=size, points=points))
     return tails
@@ -119,8 +119,8 @@ def _search_rows(
         for index, row in enumerate(rows)
         if people >= row.people_needed
     }
-    floor = min(cuts.values(), default=float(fpir.GRID[-1]))
-    comparisons = fpir.impostor_comparisons(*faces, floor, seed=settings.seed)
+    floor = min(cuts.values(), default=float(error_rates.GRID[-1]))
+    comparisons = error_rates.impostor_comparisons(*faces, floor, seed=settings.seed)
     for index, cut in cuts.items():
         size = rows[index].gallery_faces
         low, high = comparisons.interval(cut, min(size, largest), seed=settings.seed).values()

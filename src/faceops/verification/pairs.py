@@ -10,11 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.verification.bootstrap import interval_figures, resampled_people
-from faceops.verification.verifier import Verifier, reaches
+from faceops.verification.verifier import Verifier
 
 _POOL = 2000
-_RATE_REPEATS = 500  # of the bootstrap
 LIMIT = 30_000_000
 BLOCK = 1 << 21  # scores at a time: 8 MB of float32
 _CHUNK = 1 << 15  # pairs at a time: 16 MB of 128 floats a side
@@ -239,45 +237,103 @@ def all_pair_scores(
     return PairScores(genuine, np.concatenate(impostor), math.comb(len(person), 2) > limit)
 
 
+SCORE_BINS = 1 << 15
+_PART = 1 << 22  # scores counted at a time
+
+
 @dataclass(frozen=True)
-class ImpostorPairs:
-    """The impostor pairs (E,) at or above a floor, and the photo count of each person."""
+class ScoreTable:
+    """Pairs by rising score; all arrays are float64 (S,)."""
 
-    first: np.ndarray  # int: code of one person
-    second: np.ndarray  # int: code of the other
-    probability: np.ndarray  # float32
-    photos: np.ndarray  # int (P,) of each person
+    score: np.ndarray
+    genuine: np.ndarray  # number of genuine pairs, or their weight
+    impostor: np.ndarray
 
-    def rate(self, probability: float) -> float:
-        """Return the false accept rate at `probability`."""
-        return self._rate(self._kept(probability), np.ones(len(self.photos)))
+    @property
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Shares (S,), (S,) of genuine and of impostor pairs; each kind sums to one half."""
+        return (
+            0.5 * self.genuine / max(self.genuine.sum(), 1),
+            0.5 * self.impostor / max(self.impostor.sum(), 1),
+        )
 
-    def interval(self, probability: float, *, seed: int = 0) -> dict[str, float]:
-        """Return the rate's 95 % interval at a fixed threshold (`bootstrap`, over people)."""
-        kept = self._kept(probability)
-        resamples = resampled_people(len(self.photos), seed, _RATE_REPEATS)
-        return interval_figures(np.array([self._rate(kept, times) for times in resamples]))
-
-    def _kept(self, probability: float) -> tuple[np.ndarray, np.ndarray]:
-        kept = reaches(self.probability, probability)
-        return self.first[kept], self.second[kept]
-
-    def _rate(self, kept: tuple[np.ndarray, np.ndarray], weight: np.ndarray) -> float:
-        mass = weight * self.photos
-        pairs = (mass.sum() ** 2 - (mass**2).sum()) / 2
-        return float((weight[kept[0]] * weight[kept[1]]).sum() / pairs) if pairs else 0.0
+    def filled(self) -> "ScoreTable":
+        """Return the table without scores that no pair has."""
+        kept = self.genuine + self.impostor > 0
+        return ScoreTable(self.score[kept], self.genuine[kept], self.impostor[kept])
 
 
-def find_impostor_pairs(
-    embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, floor: float
-) -> ImpostorPairs:
-    """Return the impostor pairs of `embeddings` float32 (N, D) at probability `floor` or above."""
-    person = codes(persons)
-    found = []
-    for block in impostor_blocks(person, limit=None):
-        scores = verifier.probability_matrix(embeddings[block.rows], embeddings[block.start :])
-        row, column = np.nonzero(reaches(scores, floor) & block.new)
-        people = person[block.rows[row]], person[block.start + column]
-        found.append((*people, scores[row, column]))
-    first, second, probability = (np.concatenate(part) for part in zip(*found, strict=True))
-    return ImpostorPairs(first, second, probability, np.bincount(person))
+@dataclass(frozen=True)
+class FoldTable:
+    """A score table per pair of folds: counts float64 (K, K, S) of people in i with people in j."""
+
+    score: np.ndarray
+    genuine: np.ndarray
+    impostor: np.ndarray
+
+    def whole(self) -> ScoreTable:
+        """All pairs."""
+        return ScoreTable(self.score, self.genuine.sum((0, 1)), self.impostor.sum((0, 1))).filled()
+
+    def within(self, fold: int) -> ScoreTable:
+        """Pairs among the people of `fold`."""
+        return ScoreTable(self.score, self.genuine[fold, fold], self.impostor[fold, fold]).filled()
+
+    def without(self, fold: int) -> ScoreTable:
+        """Pairs among all other people."""
+        rest = np.arange(len(self.genuine)) != fold
+        one, two = (part[rest][:, rest].sum((0, 1)) for part in (self.genuine, self.impostor))
+        return ScoreTable(self.score, one, two).filled()
+
+
+def score_table(
+    genuine: np.ndarray, impostor: np.ndarray, bins: int = SCORE_BINS, *,
+    weights: np.ndarray | None = None,
+) -> ScoreTable:  # fmt: skip
+    """Return the table of scores of genuine pairs (N,) and impostor pairs (M,).
+
+    Exact up to `bins` pairs; beyond, the range is cut evenly into `bins`, each with the mean of
+    its scores. `weights` float (N,) of the genuine pairs, else 1.
+    """
+    cells = np.zeros(len(genuine), np.int16), np.zeros(len(impostor), np.int16)
+    scores = PairScores(genuine, impostor, sampled=False)
+    return fold_table(scores, cells, 1, bins, weights=weights).whole()
+
+
+def fold_table(
+    scores: PairScores, cells: tuple[np.ndarray, np.ndarray], folds: int, bins: int = SCORE_BINS, *,
+    weights: np.ndarray | None = None,
+) -> FoldTable:  # fmt: skip
+    """Return the table of `scores` by the folds of the two people of each pair.
+
+    `cells`, (N,) of the genuine and (M,) of the impostor pairs, are i x `folds` + j. For `bins`
+    and `weights` see `score_table`.
+    """
+    parts = (scores.genuine, scores.impostor)
+    exact = None
+    if len(scores.genuine) + len(scores.impostor) <= bins:
+        exact = np.unique(np.concatenate(parts))
+        bins = len(exact)
+    filled = [part for part in parts if len(part)]
+    low = min((float(part.min()) for part in filled), default=0.0)
+    high = max((float(part.max()) for part in filled), default=0.0)
+    width = (high - low) / max(bins, 1) or 1.0
+
+    def bin_of(part: np.ndarray) -> np.ndarray:
+        if exact is not None:
+            return np.searchsorted(exact, part)
+        return np.minimum(((part.astype(np.float64) - low) / width).astype(np.int64), bins - 1)
+
+    sums, totals, counts = np.zeros(bins), np.zeros(bins), []
+    for part, cell, weight in zip(parts, cells, (weights, None), strict=True):
+        count = np.zeros(folds * folds * bins)
+        for at in range(0, len(part), _PART):
+            chunk = slice(at, at + _PART)
+            place = bin_of(part[chunk])
+            sums += np.bincount(place, part[chunk], bins)
+            totals += np.bincount(place, minlength=bins)
+            key = cell[chunk].astype(np.int64) * bins + place
+            count += np.bincount(key, None if weight is None else weight[chunk], len(count))
+        counts.append(count.reshape(folds, folds, bins))
+    mean = np.divide(sums, totals, out=np.zeros(bins), where=totals > 0)
+    return FoldTable(mean, *counts)

@@ -5,7 +5,7 @@ pairs, the threshold is the smallest float32 at which at most a share f of the m
 pairs is accepted; tied scores are accepted or rejected together.
 
 A stranger is identified when any of n gallery faces is accepted. This rate (FPIR) is measured for
-several n (`false_positive_identification`); between two of them the threshold for a budget is
+several n (`error_rates`); between two of them the threshold for a budget is
 interpolated in log odds over log n. For a gallery N larger than the largest measured one, n, the
 threshold is the one that keeps budget * n / N there, which bounds the FPIR in N from above.
 Several faces of one person count as several people, which also errs on the strict side.

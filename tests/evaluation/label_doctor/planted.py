@@ -3,7 +3,7 @@
 import numpy as np
 
 from faceops.verification.calibration import platt
-from faceops.verification.score_table import score_table
+from faceops.verification.pairs import score_table
 from faceops.verification.verifier import Verifier
 
 SIZE = 64

@@ -5,7 +5,7 @@ import pytest
 
 from faceops.evaluation.label_doctor.calibration import calibrate_with_label_noise, fit_label_noise
 from faceops.verification.calibration import platt
-from faceops.verification.score_table import score_table
+from faceops.verification.pairs import score_table
 from faceops.verification.verifier import Verifier
 from tests.evaluation.label_doctor.planted import SIZE, draw
 

@@ -14,7 +14,7 @@ from faceops.evaluation.protocols.all_pairs import (
     pair_intervals,
     scan_pairs,
 )
-from faceops.verification.score_table import bin_sums, reliability_of
+from faceops.verification.calibration import bin_sums, reliability_of
 from faceops.verification.verifier import sigmoid
 from tests.evaluation.simulated import VERIFIER, coarse, people, shuffled
 

@@ -21,7 +21,7 @@ from faceops.faces.crop_photos import CropSettings
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face
 from faceops.faces.quality import Quality
-from faceops.verification.bootstrap import interval_figures, resampled_people
+from faceops.verification.error_rates import interval_figures, resampled_people
 from faceops.verification.pairs import codes
 from tests.evaluation.simulated import VERIFIER, people
 

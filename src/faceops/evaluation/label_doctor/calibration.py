@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from faceops.verification.calibration import platt
-from faceops.verification.pairs import codes, score_pairs
-from faceops.verification.score_table import ScoreTable, score_table
+from faceops.verification.pairs import ScoreTable, codes, score_pairs, score_table
 from faceops.verification.verifier import Verifier
 
 LEAST_PAIRS, LEAST_PEOPLE = 1000, 50  # of one name; fewer do not fit the tail

@@ -3,7 +3,7 @@
 For each budget and gallery size the threshold is the one that identification would use, with all
 the faces as one album where the release adapts to it; the FPIR is the exact expectation over all
 galleries of people the release has not seen
-(`faceops.verification.false_positive_identification`), with a 95 % interval over them.
+(`faceops.verification.error_rates`), with a 95 % interval over them.
 
 A budget is "kept" where the rate is at or below it. Above it, it is "broken" if the whole interval
 lies above, else "undecided": the sample is too small to decide. Beside it is the interval that the
@@ -27,7 +27,7 @@ from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.album_scores import score_album
 from faceops.evaluation.protocols.identification import open_set, open_set_figures
 from faceops.verification.album import AlbumThreshold
-from faceops.verification.false_positive_identification import impostor_comparisons
+from faceops.verification.error_rates import impostor_comparisons
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
 

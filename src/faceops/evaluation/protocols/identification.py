@@ -26,7 +26,7 @@ from faceops.base.figures import roc
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.album_scores import search_album
 from faceops.verification.album import AlbumThreshold
-from faceops.verification.bootstrap import share_interval
+from faceops.verification.error_rates import share_interval
 from faceops.verification.pairs import codes, row_blocks
 from faceops.verification.thresholds import Thresholds, as_threshold
 from faceops.verification.verifier import Verifier

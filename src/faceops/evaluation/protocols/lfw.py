@@ -22,7 +22,7 @@ from faceops.base.figures import roc
 from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import all_pairs_figures, scan_pairs
 from faceops.evaluation.protocols.identification import closed_set
-from faceops.verification.bootstrap import pairs_interval
+from faceops.verification.error_rates import pairs_interval
 from faceops.verification.pairs import codes
 from faceops.verification.thresholds import as_threshold
 from faceops.verification.verifier import Verifier, reaches

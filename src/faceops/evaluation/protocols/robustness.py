@@ -26,7 +26,7 @@ from faceops.faces.crop_photos import CropSettings, choose_face
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.photos.open_photo import open_photo
-from faceops.verification.bootstrap import ResampledTar, interval_figures, resampled_people
+from faceops.verification.error_rates import ResampledTar, interval_figures, resampled_people
 from faceops.verification.pairs import all_pair_scores, codes, row_blocks
 from faceops.verification.thresholds import IMPOSTOR_PAIRS, Thresholds, log_odds_of
 from faceops.verification.verifier import Verifier, reaches

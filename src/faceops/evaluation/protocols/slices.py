@@ -9,7 +9,7 @@ it takes.
 Identification inside a group: gallery and strangers are of the group. The gallery has `GALLERY`
 people with one photo each, whatever the group's size, so that groups can be compared; figures are
 exact expectations over all such galleries, as in
-`faceops.verification.false_positive_identification`. All faces together are one album, whose
+`faceops.verification.error_rates`. All faces together are one album, whose
 threshold all groups get.
 """
 
@@ -26,16 +26,16 @@ from faceops.base.figures import threshold_at
 from faceops.dataset.names import name_key
 from faceops.evaluation.embedded_faces import NOT_CALIBRATED, EmbeddedFaces, release_threshold
 from faceops.evaluation.protocols.album_scores import AlbumScores, score_album
-from faceops.verification.bootstrap import share_interval
-from faceops.verification.false_positive_identification import (
+from faceops.verification.error_rates import (
     DRAWS,
     chance_named,
+    find_impostor_pairs,
     impostor_comparisons,
+    share_interval,
 )
 from faceops.verification.pairs import (
     all_pair_scores,
     codes,
-    find_impostor_pairs,
     genuine_pairs,
     row_blocks,
     score_pairs,
