@@ -34,7 +34,7 @@ NEAREST = 60
 _BLOCK = 4096  # faces compared with the cohort at a time
 _LEAST_DEVIATION = 1e-6
 # Of z of strangers by SFace and dlib: with it the highest are about as high as with SFace alone,
-# for which the limits in `grouping` were chosen.
+# for which the limits in `album` were chosen.
 _CORRELATION = 0.25
 
 # The rates at which tails are stored, and the two at which an album is measured.
