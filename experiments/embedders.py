@@ -25,7 +25,6 @@ from faceops.base.work import track
 from faceops.config.sections import Export, Quantise
 from faceops.dataset.names import read_people_list
 from faceops.embedding.backbones.mobilefacenet import load_sface
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PAIR_REPEATS, pair_intervals, scan_pairs
 from faceops.evaluation.protocols.lfw import (
     FARS,
@@ -46,10 +45,10 @@ from faceops.release.export import serialise
 from faceops.release.int8_graph import quantise_embedder
 from faceops.release.joined_embedder import DLIB_SIZE, centre_embeddings, with_dlib
 from faceops.stages.quantise import true_accept_rate
+from faceops.verification.embedded_faces import EmbeddedFaces, evenly_spread
 from faceops.verification.error_rates import percentile_interval, resampled_pair_shares
 from faceops.verification.normalisation import unit
 from faceops.verification.pairs import all_pair_scores
-from faceops.verification.split_faces import evenly_spread
 from faceops.verification.verifier import Verifier
 from faceops.weights import weight_path
 

@@ -32,7 +32,6 @@ from faceops.config.sections import Params
 from faceops.dataset.manifest import ACCEPTED
 from faceops.embedding.embedder import choose_device, embed_crops
 from faceops.embedding.model_file import load_model, weights_sha256
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals, scan_pairs
 from faceops.evaluation.protocols.identification import closed_set, open_set
 from faceops.evaluation.protocols.lfw import LfwView1, lfw_view1, read_pairs_list
@@ -43,16 +42,17 @@ from faceops.evaluation.protocols.verification import (
     random_pairs,
 )
 from faceops.evaluation.report.document import shown_interval, shown_share
-from faceops.verification.fit import fit_verifier
-from faceops.verification.measure_thresholds import measure_thresholds
-from faceops.verification.pairs import codes
-from faceops.verification.split_faces import (
+from faceops.verification.embedded_faces import (
+    EmbeddedFaces,
     SplitFaces,
     at_most,
     photo_sources,
     read_columns,
     read_split,
 )
+from faceops.verification.fit import fit_verifier
+from faceops.verification.measure_thresholds import measure_thresholds
+from faceops.verification.pairs import codes
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier
 

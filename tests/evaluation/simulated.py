@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 
 from faceops.config.sections import Evaluate, Verify
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import all_pair_scores
 from faceops.verification.thresholds import Thresholds

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from faceops.config.sections import Gate
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.gate import rules, trials
 from faceops.gate.compare import Comparison, Latency
 from faceops.gate.photos import FrozenPhotos
@@ -20,6 +19,7 @@ from faceops.gate.trials import FaceTable
 from faceops.gate.verdict import Verdict, compare
 from faceops.release.evaluate.embed_photos import LabelledPhoto
 from faceops.release.evaluate.measured_model import PeopleSeen
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.verifier import Verifier
 
 PEOPLE, PHOTOS, SIZE = 60, 6, 48

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.identification import GalleryDraw
 from faceops.gate.trials import (
     NO_FACE,
@@ -17,6 +16,7 @@ from faceops.gate.trials import (
     resampled_weights,
     search,
 )
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.verifier import Verifier
 from tests.evaluation.simulated import adapting, album_of
 from tests.verification.population import VERIFIER as ALBUM_VERIFIER

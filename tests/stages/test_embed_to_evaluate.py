@@ -28,7 +28,7 @@ from faceops.release.export import assemble
 from faceops.release.joined_embedder import centre_of
 from faceops.release.release_file import PRECISIONS
 from faceops.stages import embed, evaluate, export, quantise, run_stage, verify
-from faceops.verification.split_faces import read_split
+from faceops.verification.embedded_faces import read_split
 from tests.evaluation.simulated import adapting
 
 STAGES = (embed, verify, export, quantise, evaluate)

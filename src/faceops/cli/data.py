@@ -227,13 +227,13 @@ def _doctor(args: argparse.Namespace) -> int:
     if args.confirm:
         return _confirm(args)
     from faceops.base.files import write_json
-    from faceops.evaluation.embedded_faces import EmbeddedFaces
     from faceops.evaluation.label_doctor.calibration import calibrate_with_label_noise
     from faceops.evaluation.label_doctor.compare import read_cropped_photos
     from faceops.evaluation.label_doctor.diagnose import check_share, diagnose
     from faceops.evaluation.label_doctor.findings import write_findings
     from faceops.release.bundle import embed_crops_file
     from faceops.release.export import pair_verifier
+    from faceops.verification.embedded_faces import EmbeddedFaces
 
     check_share(args.share)
     photos = read_cropped_photos(args.crops)

@@ -122,7 +122,7 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     from faceops.release.evaluate.evaluate import embed_test_people, evaluate_test_people
     from faceops.release.evaluate.measured_model import open_model
     from faceops.release.evaluate.report import write_report
-    from faceops.verification.split_faces import photo_sources
+    from faceops.verification.embedded_faces import photo_sources
 
     params = read_params(args.params)
     if args.slices is not None:

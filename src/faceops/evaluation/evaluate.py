@@ -11,10 +11,10 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.figures import rounded
 from faceops.base.files import write_csv
 from faceops.config.sections import Evaluate
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols import all_pairs, identification, verification
 from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds
 from faceops.verification.calibration import Reliability
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.error_rates import REPEATS
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from faceops.base.files import write_csv
-from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import PairScan
 from faceops.evaluation.report.document import shown_probability
 from faceops.faces import crop_photos as sheets
+from faceops.verification.embedded_faces import CropRows, EmbeddedFaces
 from faceops.verification.pairs import genuine_pairs, score_pairs
 from faceops.verification.verifier import Verifier, sigmoid
 

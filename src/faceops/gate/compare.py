@@ -12,7 +12,6 @@ from scipy.special import bdtr
 from faceops.base.errors import FaceOpsError
 from faceops.base.work import track
 from faceops.config.sections import Gate
-from faceops.evaluation.embedded_faces import CropRows
 from faceops.evaluation.protocols.identification import GalleryDraw
 from faceops.evaluation.protocols.slices import read_attributes
 from faceops.faces.quality import measure
@@ -21,6 +20,7 @@ from faceops.gate.photos import FrozenPhotos
 from faceops.gate.trials import FaceTable, ModelFigures
 from faceops.release.evaluate.embed_photos import LabelledPhoto
 from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen
+from faceops.verification.embedded_faces import CropRows
 from faceops.verification.pairs import codes
 
 _THIRDS = {

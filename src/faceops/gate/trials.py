@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols import identification
 from faceops.evaluation.protocols.album_scores import search_album
 from faceops.gate.photos import FrozenPhotos
 from faceops.release.evaluate.embed_photos import EmbeddedPhotos, embed_photos
 from faceops.release.evaluate.measured_model import MeasuredModel
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.error_rates import resampled_people
 from faceops.verification.thresholds import Thresholds
 

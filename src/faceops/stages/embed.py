@@ -28,7 +28,7 @@ from faceops.release.joined_embedder import (
     with_dlib,
 )
 from faceops.stages import run_stage
-from faceops.verification.split_faces import evenly_spread, read_columns
+from faceops.verification.embedded_faces import evenly_spread, read_columns
 
 MODEL, CROPS, OUT = Path("build/train"), Path("build/crop/crops.npy"), Path("build/embed")
 FACES = Path("build/split/faces.parquet")

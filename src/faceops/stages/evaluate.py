@@ -6,7 +6,6 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file, write_file, write_json
 from faceops.base.work import usable_cpus
 from faceops.config.params_file import read_params
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER
 from faceops.release.evaluate.evaluate import evaluate_test_people
@@ -14,7 +13,7 @@ from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.evaluate.report import model_card, write_report
 from faceops.release.export import with_int8
 from faceops.stages import run_stage
-from faceops.verification.split_faces import photo_sources, read_rows, read_split
+from faceops.verification.embedded_faces import EmbeddedFaces, photo_sources, read_rows, read_split
 from faceops.weights import read_catalogue
 
 OUT, DATA = Path("build/evaluate"), Path("data")

@@ -20,7 +20,7 @@ from faceops.release.export import (
     write_bundle,
 )
 from faceops.stages import read_json, run_stage
-from faceops.verification.split_faces import evenly_spread, read_rows, read_split
+from faceops.verification.embedded_faces import evenly_spread, read_rows, read_split
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier, Verify
 from faceops.weights import Weight, read_catalogue, weight_path

@@ -19,14 +19,9 @@ from faceops.release.contract import EMBEDDER, Int8, Int8Measured, Release
 from faceops.release.export import Offer, embedder_file, load_network, pair_verifier, write_offer
 from faceops.release.int8_graph import CannotQuantise, quantise_embedder
 from faceops.stages import run_stage
+from faceops.verification.embedded_faces import evenly_spread, photo_sources, read_rows, read_split
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import PairScores, all_pair_scores
-from faceops.verification.split_faces import (
-    evenly_spread,
-    photo_sources,
-    read_rows,
-    read_split,
-)
 from faceops.verification.thresholds import people_for_far
 from faceops.verification.verifier import reaches, sigmoid
 

@@ -11,16 +11,16 @@ from faceops.base.files import write_json
 from faceops.config.params_file import read_params
 from faceops.faces.quality import QUALITY_VERSION, LengthScale
 from faceops.stages import read_json, run_stage
-from faceops.verification.fit import fit_verifier
-from faceops.verification.measure_thresholds import measure_thresholds
-from faceops.verification.normalisation import pair_rate
-from faceops.verification.split_faces import (
+from faceops.verification.embedded_faces import (
     at_most,
     photo_sources,
     read_columns,
     read_rows,
     read_split,
 )
+from faceops.verification.fit import fit_verifier
+from faceops.verification.measure_thresholds import measure_thresholds
+from faceops.verification.normalisation import pair_rate
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Part
 

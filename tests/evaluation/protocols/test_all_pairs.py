@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols import all_pairs as module
 from faceops.evaluation.protocols.all_pairs import (
     HISTOGRAM_EDGES,
@@ -15,6 +14,7 @@ from faceops.evaluation.protocols.all_pairs import (
     scan_pairs,
 )
 from faceops.verification.calibration import bin_sums, reliability_of
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.verifier import sigmoid
 from tests.evaluation.simulated import VERIFIER, coarse, people, shuffled
 

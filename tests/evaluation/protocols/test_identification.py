@@ -7,7 +7,6 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import roc
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.album_scores import best_two
 from faceops.evaluation.protocols.identification import (
     OpenSet,
@@ -17,6 +16,7 @@ from faceops.evaluation.protocols.identification import (
     open_set_figures,
     open_sets,
 )
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.verifier import clipped_log_odds
 from tests.evaluation.simulated import VERIFIER, adapting, album_of, people, shuffled, thresholds
 from tests.verification import population

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.lfw import (
     PairsList,
     best_threshold,
@@ -16,6 +15,7 @@ from faceops.evaluation.protocols.lfw import (
     read_pairs_list,
     score_list,
 )
+from faceops.verification.embedded_faces import EmbeddedFaces
 from tests.evaluation.simulated import VERIFIER, people, shuffled
 
 FACES = shuffled(people(40, 3, 1.0))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import UsageError
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.album_scores import AlbumScores, score_album
 from faceops.evaluation.protocols.slices import (
     FAR,
@@ -17,6 +16,7 @@ from faceops.evaluation.protocols.slices import (
     measure_slices,
     read_attributes,
 )
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.thresholds import SearchTail, TailPoint, Thresholds
 from tests.evaluation.simulated import VERIFIER, adapting, album_of, people
 from tests.verification import population

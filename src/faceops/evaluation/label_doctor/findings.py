@@ -15,9 +15,9 @@ from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import csv_cell, csv_text, sha256_file, write_csv
 from faceops.base.work import track
 from faceops.dataset.manifest import is_photo_id
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.label_doctor.diagnose import Kind, Suspicion
 from faceops.faces import crop_photos as sheets
+from faceops.verification.embedded_faces import EmbeddedFaces
 
 A_PAGE = 12
 _MOST = 4  # photos of each kind in a row of ten

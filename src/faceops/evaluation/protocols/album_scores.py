@@ -10,15 +10,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceops.verification.album import (
-    Album,
-    AlbumThreshold,
-    measure_album,
-    threshold_in,
-)
+from faceops.base.errors import UsageError
+from faceops.verification.album import Album, AlbumThreshold, measure_album, threshold_in
 from faceops.verification.pairs import row_blocks
 from faceops.verification.thresholds import NamingLimits, Thresholds, log_odds_of, required_lead
 from faceops.verification.verifier import Verifier, sigmoid
+
+NOT_CALIBRATED = "the embedder is not part of a release: nothing was calibrated"
+
+
+def release_threshold(thresholds: Thresholds | None, far: float) -> tuple[float | None, str]:
+    """Return the release's threshold for a false accept rate, or None and the reason."""
+    if thresholds is None:
+        return None, NOT_CALIBRATED
+    try:
+        return thresholds.for_pairs(far), ""
+    except UsageError as error:
+        return None, str(error)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import Roc, allowed_false_accepts
 from faceops.base.work import track
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.verification.calibration import BINS, Reliability, bin_sums, reliability_of
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.error_rates import ResampledTar, interval_figures, resampled_people
 from faceops.verification.pairs import codes, impostor_blocks, row_blocks
 from faceops.verification.thresholds import IMPOSTOR_PAIRS, as_threshold

@@ -23,10 +23,10 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config.sections import Evaluate
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.album_scores import score_album
 from faceops.evaluation.protocols.identification import open_set, open_set_figures
 from faceops.verification.album import AlbumThreshold
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.error_rates import impostor_comparisons
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier

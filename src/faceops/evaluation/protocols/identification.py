@@ -23,9 +23,9 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import roc
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.album_scores import search_album
 from faceops.verification.album import AlbumThreshold
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.error_rates import share_interval
 from faceops.verification.pairs import codes, row_blocks
 from faceops.verification.thresholds import Thresholds, as_threshold

@@ -19,9 +19,9 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import roc
-from faceops.evaluation.embedded_faces import EmbeddedFaces
 from faceops.evaluation.protocols.all_pairs import all_pairs_figures, scan_pairs
 from faceops.evaluation.protocols.identification import closed_set
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.error_rates import pairs_interval
 from faceops.verification.pairs import codes
 from faceops.verification.thresholds import as_threshold

@@ -19,13 +19,14 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import allowed_false_accepts, threshold_at
 from faceops.base.work import ordered_map, track
-from faceops.evaluation.embedded_faces import EmbeddedFaces, release_threshold
+from faceops.evaluation.protocols.album_scores import release_threshold
 from faceops.evaluation.protocols.all_pairs import OVERSAMPLING, TopPairsCollector
 from faceops.evaluation.protocols.alterations import ALTERATIONS, Altered
 from faceops.faces.crop_photos import CropSettings, choose_face
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.photos.open_photo import open_photo
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.error_rates import ResampledTar, interval_figures, resampled_people
 from faceops.verification.pairs import all_pair_scores, codes, row_blocks
 from faceops.verification.thresholds import IMPOSTOR_PAIRS, Thresholds, log_odds_of

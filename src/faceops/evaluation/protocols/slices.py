@@ -24,8 +24,13 @@ import numpy as np
 from faceops.base.errors import UsageError
 from faceops.base.figures import threshold_at
 from faceops.dataset.names import name_key
-from faceops.evaluation.embedded_faces import NOT_CALIBRATED, EmbeddedFaces, release_threshold
-from faceops.evaluation.protocols.album_scores import AlbumScores, score_album
+from faceops.evaluation.protocols.album_scores import (
+    NOT_CALIBRATED,
+    AlbumScores,
+    release_threshold,
+    score_album,
+)
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.error_rates import (
     DRAWS,
     chance_named,

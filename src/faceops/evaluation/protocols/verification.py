@@ -22,7 +22,8 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import allowed_false_accepts
 from faceops.base.work import track
-from faceops.evaluation.embedded_faces import EmbeddedFaces, release_threshold
+from faceops.evaluation.protocols.album_scores import release_threshold
+from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.error_rates import chance_named, pairs_interval, share_interval
 from faceops.verification.pairs import BalancedPairs, balanced_pairs, codes, row_blocks
 from faceops.verification.thresholds import Thresholds, log_odds_of

@@ -26,7 +26,7 @@ from faceops.release.embedder_graph import adapt_embedder, measure_parity, requi
 from faceops.release.evaluate.report import model_card
 from faceops.release.joined_embedder import centre_embeddings, centre_of, with_dlib
 from faceops.release.release_file import is_synthetic
-from faceops.verification.split_faces import evenly_spread
+from faceops.verification.embedded_faces import evenly_spread
 from faceops.weights import read_catalogue, weight_path
 
 # The file of the bundle, and the weights that it is made of.

@@ -22,13 +22,13 @@ from faceops.base.work import ordered_map, track
 from faceops.dataset.manifest import QUARANTINE_FILE, read_quarantine
 from faceops.dataset.names import is_well_formed, name_key
 from faceops.dataset.validate import HashedPhoto, find_duplicates
-from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.faces.align import CROP_SIZE
 from faceops.faces.crop_photos import CroppedPhoto, crop_photo
 from faceops.faces.quality import Quality
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import stored_embeddings
 from faceops.release.evaluate.measured_model import MeasuredModel
+from faceops.verification.embedded_faces import CropRows, EmbeddedFaces
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.figures import rounded
 from faceops.base.work import track
 from faceops.config.sections import Evaluate, Params
-from faceops.evaluation.embedded_faces import CropRows, EmbeddedFaces
 from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
 from faceops.evaluation.protocols import identification, lfw
 from faceops.evaluation.protocols.fpir_at_thresholds import (
@@ -29,7 +28,7 @@ from faceops.evaluation.protocols.slices import Attributes, measure_slices, read
 from faceops.evaluation.protocols.verification import one_against_ten, random_pairs
 from faceops.release.evaluate import embed_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen, people_seen
-from faceops.verification.split_faces import read_rows, read_split
+from faceops.verification.embedded_faces import CropRows, EmbeddedFaces, read_rows, read_split
 from faceops.verification.verifier import Verifier
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.verification.split_faces import SplitFaces, at_most, photo_sources
+from faceops.verification.embedded_faces import SplitFaces, at_most, photo_sources
 
 
 def split_of(counts: list[int]) -> SplitFaces:

@@ -1,7 +1,7 @@
-"""The faces of one split of the people, and which of them are used."""
+"""Tables of faces: those of one split of the people, and their embeddings."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -105,3 +105,61 @@ def at_most(split: SplitFaces, faces: int, seed: int) -> SplitFaces:
     fit[:2] = True
     kept = np.isin(split.persons, people[order[fit]])
     return SplitFaces(split.rows[kept], split.persons[kept], split.paths[kept])
+
+
+@dataclass(frozen=True)
+class EmbeddedFaces:
+    """One row a photo with a usable face; `missing` are the photos without one."""
+
+    embeddings: np.ndarray  # float32 (N, D), L2-normalised
+    persons: np.ndarray  # text (N,)
+    paths: np.ndarray  # text (N,), relative to the data folder; "" where unknown
+    # uint8 (N, 112, 112, 3) RGB, possibly a memory map; None where no pictures are made
+    crops: np.ndarray | None = None
+    # Paths of photos in which no face was found or that could not be opened
+    missing: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        rows = {len(self.embeddings), len(self.persons), len(self.paths)}
+        if self.crops is not None:
+            rows.add(len(self.crops))
+        if len(rows) != 1:
+            raise ValueError(f"tables of {sorted(rows)} rows do not describe the same faces")
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+    @property
+    def people(self) -> int:
+        """The number of people."""
+        return len(np.unique(self.persons))
+
+    @property
+    def missing_persons(self) -> list[str]:
+        """The person of each missing photo: the name of its folder."""
+        return [PurePosixPath(path).parent.name for path in self.missing]
+
+    def of(self, rows: np.ndarray) -> "EmbeddedFaces":
+        """Return the faces of `rows`, indices int (M,) or a mask bool (N,)."""
+        return replace(
+            self,
+            embeddings=self.embeddings[rows],
+            persons=self.persons[rows],
+            paths=self.paths[rows],
+            crops=None if self.crops is None else self.crops[rows],
+        )
+
+
+@dataclass(frozen=True)
+class CropRows:
+    """`rows` int (N,) of `table` uint8 (M, 112, 112, 3), usually a memory map."""
+
+    table: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int | np.integer) -> np.ndarray:
+        """Return one crop, uint8 (112, 112, 3)."""
+        return np.asarray(self.table[self.rows[index]])
