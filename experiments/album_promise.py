@@ -12,7 +12,7 @@ without looking at the album. DIR is the share of known people's photos that get
 a true budget where the threshold is chosen with the labels (`at best`).
 
 `bands` are the quarters of an album's photos by the quality of the face, the worst first: is the
-budget kept in each? A band is kept, undecided or broken as in `fpir_at_thresholds`, by an interval
+budget kept in each? A band is kept, undecided or broken as in `album_scores`, by an interval
 over people.
 """
 
@@ -26,8 +26,7 @@ import numpy as np
 
 from experiments import parser, run
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.protocols.album_scores import search_album
-from faceops.evaluation.protocols.fpir_at_thresholds import verdict
+from faceops.evaluation.protocols.album_scores import search_album, verdict
 from faceops.evaluation.protocols.identification import draw_galleries
 from faceops.release.evaluate.embed_photos import embed_photos, labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, open_model

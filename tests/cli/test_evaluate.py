@@ -6,7 +6,7 @@ import pytest
 
 from faceops.cli import main
 from faceops.cli.evaluate import figures_table
-from faceops.evaluation.protocols.fpir_at_thresholds import population_rows
+from faceops.evaluation.evaluate import population_rows
 
 GROUP = {
     "people": 3, "tar": 0.5, "tar_interval": {"low": 0.25, "high": 0.75},

@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.evaluate import CURVES, deviate, evaluate_embeddings, write_curves
+from faceops.evaluation.evaluate import (
+    CURVES,
+    deviate,
+    evaluate_embeddings,
+    measure_populations,
+    write_curves,
+)
 from faceops.evaluation.plots import read_history, write_plots
-from faceops.evaluation.protocols.fpir_at_thresholds import measure_populations
 from faceops.evaluation.report.document import About, Facts, markdown
 from faceops.evaluation.report.identification_sections import identification_section
 from faceops.evaluation.report.report import card_sections

@@ -3,15 +3,29 @@
 A release with a normalisation measures the album without any label (`verification.album`),
 normalises all scores and takes the threshold from the album. An earlier release compares embeddings
 as they are and has one threshold for all albums.
+
+The false positive identification rate (FPIR) is measured again on held-out people: for each budget
+and gallery size the threshold is the one that identification would use, with all the faces as one
+album where the release adapts to it; the FPIR is the exact expectation over all galleries of people
+the release has not seen (`faceops.verification.error_rates`), with a 95 % interval over them.
+
+A budget is "kept" where the rate is at or below it. Above it, it is "broken" if the whole interval
+lies above, else "undecided": the sample is too small to decide. Beside it is the interval that the
+album states for itself without any label or, in a release that does not adapt to albums, the one
+over the people who calibrated it; where it and the measured one are disjoint, the stated one was
+too narrow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from faceops.base.errors import UsageError
 from faceops.verification.album import Album, AlbumThreshold, measure_album, threshold_in
+from faceops.verification.embedded_faces import EmbeddedFaces
+from faceops.verification.error_rates import impostor_comparisons
 from faceops.verification.pairs import row_blocks
 from faceops.verification.thresholds import NamingLimits, Thresholds, log_odds_of, required_lead
 from faceops.verification.verifier import Verifier, sigmoid
@@ -155,3 +169,85 @@ def best_two(
     best = by_person[rows, first]
     by_person[rows, first] = -np.inf
     return best, np.maximum(by_person.max(1), np.float32(lowest)), people[first]
+
+
+_USUAL_SIZES = (1000, 500, 200, 100, 50, 20, 10, 5, 2, 1)
+_FEWEST_SIZES = 3
+
+
+def measure_fpir_at_thresholds(
+    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds, seed: int, *,
+    budgets: Collection[float] | None = None, gallery_sizes: Collection[int] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return a row of figures for each gallery size that the people can fill, and each budget.
+
+    By default for the sizes and budgets of the release's own table and its default budget; where
+    the people can fill fewer than three of the sizes, smaller usual ones are added. "verdict" is
+    "kept", "undecided", "broken" (see the module), or "refused" where the release supports no such
+    budget.
+    """
+    people = faces.people
+    if gallery_sizes is None:
+        own = {row.gallery_faces for row in thresholds.search if row.gallery_faces < people}
+        usual = [size for size in _USUAL_SIZES if size < people and size not in own]
+        gallery_sizes = [*own, *usual[: max(_FEWEST_SIZES - len(own), 0)]]
+    if budgets is None:
+        budgets = {row.budget for row in thresholds.search} | {thresholds.default_budget}
+    none = {"low": None, "high": None}
+    adapts = thresholds.normalisation is not None
+    stated = {
+        (row.gallery_faces, row.budget): row.false_positive_rate.model_dump()
+        for row in thresholds.search
+        if row.false_positive_rate and not adapts
+    }
+    scored = score_album(faces.embeddings, faces.embeddings[:0], verifier, thresholds)
+    rows: list[dict[str, Any]] = []
+    supported: list[tuple[dict[str, Any], AlbumThreshold]] = []
+    for size in sorted(size for size in gallery_sizes if size < people):
+        for budget in sorted(budgets, reverse=True):
+            row: dict[str, Any] = {
+                "gallery_faces": size,
+                "budget": budget,
+                "strangers": people,
+                "threshold": None,
+                "measured": False,  # in this album or, without it, when the release was calibrated
+                "seen": None,
+                "seen_interval": none,
+                "calibrated_interval": stated.get((size, budget), none),
+                "estimate_interval": none,
+                "fallback_population": "",
+                "verdict": "refused",
+                "refusal": "",
+            }
+            rows.append(row)
+            try:
+                supported.append((row, scored.threshold(thresholds, budget, [1] * size)))
+            except UsageError as error:
+                row["refusal"] = str(error)
+    if not supported:
+        return rows
+    floor = min(found.log_odds for _, found in supported)
+    comparisons = impostor_comparisons(
+        scored.faces, faces.persons, scored.verifier, floor, seed=seed
+    )
+    for row, found in supported:
+        size, budget, cut = row["gallery_faces"], row["budget"], found.log_odds
+        rate, interval = comparisons.rate(cut, size), comparisons.interval(cut, size, seed=seed)
+        measured = thresholds.search_is_measured(budget, size)
+        row |= {
+            "threshold": found.probability,
+            "measured": not found.population if adapts else measured,
+            "seen": rate,
+            "seen_interval": interval,
+            "estimate_interval": {"low": found.low, "high": found.high},
+            "fallback_population": found.population,
+            "verdict": verdict(rate, interval["low"], budget),
+        }
+    return rows
+
+
+def verdict(rate: float, low: float, budget: float) -> str:
+    """Return "kept", "undecided" or "broken": `low` is the lower end of the interval of `rate`."""
+    if rate <= budget:
+        return "kept"
+    return "undecided" if low <= budget else "broken"

@@ -16,13 +16,14 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.figures import rounded
 from faceops.base.work import track
 from faceops.config.sections import Evaluate, Params
-from faceops.evaluation.evaluate import Evaluation, evaluate_embeddings
-from faceops.evaluation.protocols import identification, lfw
-from faceops.evaluation.protocols.fpir_at_thresholds import (
-    measure_fpir_at_thresholds,
+from faceops.evaluation.evaluate import (
+    Evaluation,
+    evaluate_embeddings,
     measure_populations,
     population_rows,
 )
+from faceops.evaluation.protocols import identification, lfw
+from faceops.evaluation.protocols.album_scores import measure_fpir_at_thresholds
 from faceops.evaluation.protocols.robustness import PhotoEmbedder, measure_robustness
 from faceops.evaluation.protocols.slices import Attributes, measure_slices, read_attributes
 from faceops.evaluation.protocols.verification import one_against_ten, random_pairs

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.evaluation.protocols.fpir_at_thresholds import measure_fpir_at_thresholds, verdict
+from faceops.evaluation.protocols.album_scores import measure_fpir_at_thresholds, verdict
 from faceops.verification.embedded_faces import EmbeddedFaces
 from tests.evaluation.simulated import adapting, album_of
 from tests.verification.population import VERIFIER as ALBUM_VERIFIER
