@@ -227,20 +227,19 @@ def _doctor(args: argparse.Namespace) -> int:
     if args.confirm:
         return _confirm(args)
     from faceops.base.files import write_json
-    from faceops.evaluation.label_doctor.calibration import calibrate_with_label_noise
-    from faceops.evaluation.label_doctor.compare import read_cropped_photos
+    from faceops.evaluation.label_doctor.compare import calibrate_with_label_noise
     from faceops.evaluation.label_doctor.diagnose import check_share, diagnose
-    from faceops.evaluation.label_doctor.findings import write_findings
+    from faceops.evaluation.label_doctor.findings import read_cropped_photos, write_findings
     from faceops.release.bundle import embed_crops_file
     from faceops.release.export import pair_verifier
     from faceops.verification.embedded_faces import EmbeddedFaces
 
     check_share(args.share)
-    photos = read_cropped_photos(args.crops)
+    crops, persons, paths = read_cropped_photos(args.crops)
     bundle = common.load_bundle(args, threads=args.threads)
     verifier = pair_verifier(bundle)
     embeddings = embed_crops_file(bundle, args.crops / "crops.npy", args.out)
-    faces = EmbeddedFaces(embeddings, photos.persons, photos.paths, photos.crops)
+    faces = EmbeddedFaces(embeddings, persons, paths, crops)
     # The bundle may have been calibrated on the labels that are checked here.
     calibrated = calibrate_with_label_noise(embeddings, faces.persons, verifier)
     found = diagnose(

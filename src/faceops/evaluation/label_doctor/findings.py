@@ -1,4 +1,4 @@
-"""The label doctor's output: suspicions.csv, contact sheets, and confirmed verdicts."""
+"""The label doctor's input and output: crops, suspicions.csv, contact sheets, verdicts."""
 
 import csv
 import math
@@ -9,15 +9,49 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
-from faceops.base.errors import FaceOpsError, printable
+from faceops.base.errors import FaceOpsError, first_line, printable
 from faceops.base.files import csv_cell, csv_text, sha256_file, write_csv
 from faceops.base.work import track
 from faceops.dataset.manifest import is_photo_id
 from faceops.evaluation.label_doctor.diagnose import Kind, Suspicion
 from faceops.faces import crop_photos as sheets
 from faceops.verification.embedded_faces import EmbeddedFaces
+
+
+def read_cropped_photos(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (crops, persons, paths) of the output folder of the crop stage.
+
+    `crops` uint8 (N, 112, 112, 3) RGB, memory-mapped; `persons` and `paths` text (N,).
+
+    Raises:
+        FaceOpsError: it is missing, unreadable or empty, or its two files do not match.
+    """
+    crops_file, faces_file = folder / "crops.npy", folder / "faces.parquet"
+    for file in (crops_file, faces_file):
+        if not file.is_file():
+            raise FaceOpsError(
+                f"{file} does not exist; run `dvc repro crop`, or name the crop stage's folder "
+                "by --crops."
+            )
+    try:
+        table = pq.read_table(faces_file, columns=["crop", "path", "person"]).sort_by("crop")
+        crops = np.load(crops_file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = first_line(error)
+        raise FaceOpsError(f"{folder} cannot be read ({reason}); run `dvc repro crop`.") from None
+    row = table["crop"].to_numpy()
+    kept = table.slice(int((row < 0).sum()))  # -1: rejected
+    if not np.array_equal(kept["crop"].to_numpy(), np.arange(len(crops))):
+        raise FaceOpsError(f"{faces_file} does not fit {crops_file}; run `dvc repro crop`.")
+    if not len(kept):
+        raise FaceOpsError(f"{folder} holds no faces; see build/validate/quarantine.csv.")
+    persons, paths = (np.array(kept[name].to_pylist(), dtype=str) for name in ("person", "path"))
+    return crops, persons, paths
+
 
 A_PAGE = 12
 _MOST = 4  # photos of each kind in a row of ten

@@ -6,22 +6,28 @@ not found again is a miss. The fall is a paired difference: the same pairs with 
 alteration, people resampled. At a fixed threshold a model gains by giving all altered photos higher
 scores, those of other people too. So each alteration also has the TAR at the threshold that keeps
 the false accept rate of its own pairs.
+
+Each alteration is a pure function of a photo and the face in it. Strengths that depend on the
+face are in shares of its box or of the distance between the eyes, so that they mean the same in
+a small photo as in a large one.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import allowed_false_accepts, threshold_at
 from faceops.base.work import ordered_map, track
 from faceops.evaluation.protocols.album_scores import release_threshold
 from faceops.evaluation.protocols.all_pairs import OVERSAMPLING, TopPairsCollector
-from faceops.evaluation.protocols.alterations import ALTERATIONS, Altered
 from faceops.faces.crop_photos import CropSettings, choose_face
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder
@@ -31,6 +37,124 @@ from faceops.verification.error_rates import ResampledTar, interval_figures, res
 from faceops.verification.pairs import all_pair_scores, codes, row_blocks
 from faceops.verification.thresholds import IMPOSTOR_PAIRS, Thresholds, log_odds_of
 from faceops.verification.verifier import Verifier, reaches
+
+BLUR = 0.03  # standard deviation, of the shorter side of the face box
+JPEG_QUALITY = 30
+DARK, BRIGHT = 0.25, 2.2  # factors of the pixel values
+MASK, GLASSES = (150, 190, 215), (15, 15, 18)  # RGB
+
+
+@dataclass(frozen=True, eq=False)
+class Altered:
+    """A photo uint8 (H', W', 3) RGB; `moved` float64 (2, 3) maps old (x, y, 1) to its pixels."""
+
+    pixels: np.ndarray
+    moved: np.ndarray = field(default_factory=lambda: np.eye(2, 3))
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """Return where `points` float (N, 2) of the unaltered photo are in this one."""
+        return np.asarray(points) @ self.moved[:, :2].T + self.moved[:, 2]
+
+
+Alteration = Callable[[np.ndarray, Detection], Altered]
+
+
+def rotated(pixels: np.ndarray, face: Detection, *, degrees: float) -> Altered:
+    """Return the photo rotated anticlockwise; the frame grows to hold it, filled with black."""
+    height, width = pixels.shape[:2]
+    image = Image.fromarray(pixels).rotate(degrees, Image.Resampling.BICUBIC, expand=True)
+    angle = math.radians(degrees)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    # Centre onto centre; pixel centres lie half a pixel inside.
+    shift = (np.array(image.size) - 1) / 2 - turn @ ((np.array([width, height]) - 1) / 2)
+    return Altered(np.asarray(image), np.column_stack([turn, shift]))
+
+
+def blurred(pixels: np.ndarray, face: Detection) -> Altered:
+    """Return the photo out of focus: a Gaussian of `BLUR` of the face."""
+    blur = ImageFilter.GaussianBlur(BLUR * face.size)
+    return Altered(np.asarray(Image.fromarray(pixels).filter(blur)))
+
+
+def compressed(pixels: np.ndarray, face: Detection) -> Altered:
+    """Return the photo after JPEG at quality 30."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=JPEG_QUALITY)
+    return Altered(np.asarray(Image.open(file).convert("RGB")))
+
+
+def lit(pixels: np.ndarray, face: Detection, *, factor: float) -> Altered:
+    """Return the photo with all values times `factor`, at most 255."""
+    image = Image.fromarray(pixels).point(lambda value: min(round(value * factor), 255))
+    return Altered(np.asarray(image))
+
+
+def shrunk(pixels: np.ndarray, face: Detection, *, side: int) -> Altered:
+    """Return the photo so small that the face box's shorter side is `side` pixels; never larger."""
+    height, width = pixels.shape[:2]
+    scale = side / face.size
+    if scale >= 1:
+        return Altered(pixels)
+    sides = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.asarray(Image.fromarray(pixels).resize(sides, Image.Resampling.LANCZOS))
+    factors = np.array(sides) / (width, height)
+    return Altered(small, np.column_stack([np.diag(factors), (factors - 1) / 2]))
+
+
+def grey(pixels: np.ndarray, face: Detection) -> Altered:
+    """Return the photo without colour (ITU-R 601 luma in all three channels)."""
+    return Altered(np.asarray(Image.fromarray(pixels).convert("L").convert("RGB")))
+
+
+def masked(pixels: np.ndarray, face: Detection) -> Altered:
+    """Return the photo with a mask from the bridge of the nose to below the chin."""
+    across = [-0.95, -0.45, 0.0, 0.45, 0.95, 0.85, 0.45, -0.45, -0.85]
+    down = [0.55, 0.48, 0.35, 0.48, 0.55, 1.45, 1.9, 1.9, 1.45]
+    return _covered(pixels, face, across, down, MASK)
+
+
+def sunglasses(pixels: np.ndarray, face: Detection) -> Altered:
+    """Return the photo with a dark bar over both eyes, from temple to temple."""
+    return _covered(pixels, face, [-1.0, 1.0, 1.0, -1.0], [-0.3, -0.3, 0.32, 0.32], GLASSES)
+
+
+def _covered(
+    pixels: np.ndarray, face: Detection, across: list[float], down: list[float],
+    colour: tuple[int, int, int],
+) -> Altered:  # fmt: skip
+    """Return the photo with a polygon, fixed to the face, painted in one colour.
+
+    Its corners are in eye distances along the axes of the face: along the eyes, and down from the
+    middle between them. The axis down goes through the middle of the mouth, which is 1.15 eye
+    distances below in a face seen from the front; a longer or shorter one is followed.
+    """
+    left, right, _, *mouth = face.landmarks.astype(np.float64)
+    middle = (left + right) / 2
+    below = (np.mean(mouth, axis=0) - middle) / 1.15
+    corners = middle + np.outer(across, right - left) + np.outer(down, below)
+    if not np.isfinite(corners).all():
+        return Altered(pixels)
+    image = Image.fromarray(pixels)
+    limit = 10.0 * max(image.size)  # landmarks far off must not overflow the drawing
+    polygon = [(float(x), float(y)) for x, y in corners.clip(-limit, limit)]
+    ImageDraw.Draw(image).polygon(polygon, fill=colour)
+    return Altered(np.asarray(image))
+
+
+ALTERATIONS: Mapping[str, Alteration] = {
+    "rotation_15": partial(rotated, degrees=15),
+    "rotation_30": partial(rotated, degrees=30),
+    "blur": blurred,
+    "jpeg_30": compressed,
+    "dark": partial(lit, factor=DARK),
+    "bright": partial(lit, factor=BRIGHT),
+    "face_48_px": partial(shrunk, side=48),
+    "face_32_px": partial(shrunk, side=32),
+    "mask": masked,
+    "sunglasses": sunglasses,
+    "greyscale": grey,
+}
+
 
 FAR = 1e-3
 PHOTOS_A_PERSON = 4  # at most, so that people with hundreds of photos do not dominate
@@ -163,7 +287,7 @@ def choose_rows(persons: np.ndarray, photos: int, seed: int) -> np.ndarray:
         FaceOpsError: nobody has two photos.
     """
     person = codes(persons)
-    able = np.flatnonzero(np.bincount(person) >= 2) if len(person) else np.zeros(0, int)
+    able = np.flatnonzero(np.bincount(person) >= 2)
     if not len(able):
         raise FaceOpsError(
             "robustness needs people with two photos, and there are none; give more photos."
@@ -196,7 +320,8 @@ def robustness_table(
     table: list[dict[str, Any]] = []
     before: dict[str, np.ndarray] = {}
     for name, vectors, found in tested:
-        equal = _at_equal_far(vectors, found, embeddings, person, verifier)
+        tried = _AlteredPairs(vectors, found, embeddings, person, verifier)
+        equal = tried.at_equal_far()
         row: dict[str, Any] = {
             "alteration": name,
             "found": float(found.mean()),
@@ -204,14 +329,14 @@ def robustness_table(
             "equal_far_tar_interval": interval_figures(np.array([*map(equal.rate, weights)])),
         }
         for prefix, cut in cuts.items():
-            hits, pairs, false_rate = _accepted(vectors, found, embeddings, person, verifier, cut)
+            hits, pairs, false_rate = tried.accepted(cut)
             before.setdefault(prefix, hits)
-            fall = before[prefix] - hits
+            fall, drawn = before[prefix] - hits, weights @ pairs
             row |= {
                 f"{prefix}tar": float(hits.sum() / pairs.sum()),
-                f"{prefix}tar_interval": _interval(hits, pairs, weights),
+                f"{prefix}tar_interval": interval_figures(weights @ hits / drawn),
                 f"{prefix}fall": float(fall.sum() / pairs.sum()),
-                f"{prefix}fall_interval": _interval(fall, pairs, weights),
+                f"{prefix}fall_interval": interval_figures(weights @ fall / drawn),
                 f"{prefix}false_accept_rate": false_rate,
                 f"{prefix}threshold_log_odds": float(cut) if np.isfinite(cut) else None,
                 "pairs": int(pairs.sum()),
@@ -220,60 +345,59 @@ def robustness_table(
     return table
 
 
-def _accepted(
-    altered: np.ndarray, found: np.ndarray, embeddings: np.ndarray, person: np.ndarray,
-    verifier: Verifier, cut: float,
-) -> tuple[np.ndarray, np.ndarray, float]:  # fmt: skip
-    """Return accepted and all genuine pairs of each person, (C,), and the false accept rate."""
-    people = int(person.max()) + 1
-    hits, pairs = np.zeros(people), np.zeros(people)
-    false, impostors = 0, 0
-    for block in row_blocks(len(person), len(person)):
-        whose = person[block]
-        accepted = reaches(verifier.logit_matrix(altered[block], embeddings), cut)
-        accepted &= found[block][:, None]
-        same = whose[:, None] == person
-        false += int((accepted & ~same).sum())
-        impostors += int((~same).sum())
-        np.fill_diagonal(same[:, block], False)  # never a photo with itself
-        hits += np.bincount(whose, (accepted & same).sum(1), people)
-        pairs += np.bincount(whose, same.sum(1), people)
-    return hits, pairs, false / impostors if impostors else float("nan")
+@dataclass(frozen=True)
+class _AlteredPairs:
+    """Each photo with one alteration and every unaltered photo; P photos."""
 
+    altered: np.ndarray  # float32 (P, D)
+    found: np.ndarray  # bool (P,): the altered photo's face was found again
+    embeddings: np.ndarray  # float32 (P, D), unaltered
+    person: np.ndarray  # int (P,)
+    verifier: Verifier
 
-def _at_equal_far(
-    altered: np.ndarray, found: np.ndarray, embeddings: np.ndarray, person: np.ndarray,
-    verifier: Verifier,
-) -> ResampledTar:  # fmt: skip
-    """Return the true accept rate where a share `FAR` of these impostor pairs is accepted."""
-    photos = np.bincount(person)
-    impostors = int(photos.sum() ** 2 - (photos**2).sum())
-    size = OVERSAMPLING * allowed_false_accepts(FAR, impostors) + 100
-    top, genuine, whose = TopPairsCollector(size), [], []
-    for block in row_blocks(len(person), len(person)):
-        score = verifier.logit_matrix(altered[block], embeddings)
-        score[~found[block]] = -np.inf
-        same = person[block][:, None] == person
-        own = same.copy()
-        np.fill_diagonal(own[:, block], False)  # never a photo with itself
-        genuine.append(score[own])
-        whose.append(np.repeat(person[block], own.sum(axis=1)))
-        score[same] = -np.inf
-        top.add(score, np.arange(len(person))[block], np.arange(len(person)))
-    scores, highest = np.concatenate(genuine), top.top()
-    order = np.argsort(scores, kind="stable")
-    floor = highest.score[-1] if len(highest.score) == size else -np.inf
-    return ResampledTar(
-        far=FAR,
-        photos=photos,
-        person=np.concatenate(whose)[order],
-        refused=np.searchsorted(scores[order], [*highest.score, floor], side="right"),
-        first=person[highest.first],
-        second=person[highest.second],
-        each=0.5,  # two photos of two people make two pairs here: either one is altered
-    )
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield rows, log odds (-inf where no face was found), genuine and impostor pairs."""
+        for block in row_blocks(len(self.person), len(self.person)):
+            score = self.verifier.logit_matrix(self.altered[block], self.embeddings)
+            score[~self.found[block]] = -np.inf
+            other = self.person[block][:, None] != self.person
+            same = ~other
+            np.fill_diagonal(same[:, block], False)  # never a photo with itself
+            yield block, score, same, other
 
+    def accepted(self, cut: float) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return accepted and all genuine pairs of each person, (C,), and the false accept rate."""
+        people = int(self.person.max()) + 1
+        hits, pairs = np.zeros(people), np.zeros(people)
+        false, impostors = 0, 0
+        for block, score, same, other in self.blocks():
+            passing = reaches(score, cut)
+            false += int((passing & other).sum())
+            impostors += int(other.sum())
+            hits += np.bincount(self.person[block], (passing & same).sum(1), people)
+            pairs += np.bincount(self.person[block], same.sum(1), people)
+        return hits, pairs, false / impostors if impostors else float("nan")
 
-def _interval(hits: np.ndarray, pairs: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """Return the 95 % interval of accepted pairs over resampled people, `weights` (R, C)."""
-    return interval_figures(weights @ hits / (weights @ pairs))
+    def at_equal_far(self) -> ResampledTar:
+        """Return the true accept rate where a share `FAR` of these impostor pairs is accepted."""
+        photos, rows = np.bincount(self.person), np.arange(len(self.person))
+        impostors = int(photos.sum() ** 2 - (photos**2).sum())
+        size = OVERSAMPLING * allowed_false_accepts(FAR, impostors) + 100
+        top, genuine, whose = TopPairsCollector(size), [], []
+        for block, score, same, other in self.blocks():
+            genuine.append(score[same])
+            whose.append(np.repeat(self.person[block], same.sum(axis=1)))
+            score[~other] = -np.inf
+            top.add(score, rows[block], rows)
+        scores, highest = np.concatenate(genuine), top.top()
+        order = np.argsort(scores, kind="stable")
+        floor = highest.score[-1] if len(highest.score) == size else -np.inf
+        return ResampledTar(
+            far=FAR,
+            photos=photos,
+            person=np.concatenate(whose)[order],
+            refused=np.searchsorted(scores[order], [*highest.score, floor], side="right"),
+            first=self.person[highest.first],
+            second=self.person[highest.second],
+            each=0.5,  # two photos of two people make two pairs here: either one is altered
+        )
