@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceops.evaluation.mistakes import (
+from faceops.evaluation.protocols.all_pairs import scan_pairs
+from faceops.evaluation.report.report import (
     ONE_PERSON,
     TWO_PEOPLE,
     MistakenPair,
@@ -16,7 +17,6 @@ from faceops.evaluation.mistakes import (
     write_mistake_sheets,
     write_mistakes_table,
 )
-from faceops.evaluation.protocols.all_pairs import scan_pairs
 from tests.evaluation.simulated import VERIFIER, coarse, people
 
 FACES = people(30, 4, 0.5, 3)

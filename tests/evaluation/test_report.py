@@ -11,12 +11,17 @@ import pytest
 from PIL import Image
 
 from faceops.base.figures import rounded
-from faceops.evaluation.mistakes import MistakenPair, worst_mistakes
 from faceops.evaluation.plots import read_history, write_plots
 from faceops.evaluation.protocols.slices import Attributes, measure_slices
 from faceops.evaluation.report.document import About, Facts, Table, escaped, markdown
 from faceops.evaluation.report.identification_sections import budget_sentence
-from faceops.evaluation.report.report import card_sections, page, report_sections
+from faceops.evaluation.report.report import (
+    MistakenPair,
+    card_sections,
+    page,
+    report_sections,
+    worst_mistakes,
+)
 from faceops.verification.embedded_faces import EmbeddedFaces
 from tests.evaluation.simulated import VERIFIER, evaluation, people, thresholds
 

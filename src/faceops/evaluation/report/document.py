@@ -44,7 +44,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of photos of one kind; see `faceops.evaluation.mistakes`."""
+    """The pairs of photos of one kind; see `worst_mistakes`."""
 
     kind: str
     caption: str

@@ -1,15 +1,15 @@
-"""Report sections about a face searched in a gallery, and the budget of strangers named."""
+"""Report sections about a face searched in a gallery: the budget of strangers, thresholds."""
 
 from typing import Any
 
 from faceops.evaluation.report import document as doc
-from faceops.verification.thresholds import people_for_fpir
-
-IDENTIFICATION_TITLE = "One-to-many identification"
+from faceops.verification.normalisation import Normalisation, pair_rate
+from faceops.verification.thresholds import Interval, Thresholds, as_threshold, people_for_fpir
 
 
 def identification_section(facts: doc.Facts) -> doc.Section:
     """Return closed set, open sets, queries against a gallery, one against ten."""
+    key, title = "search", "One-to-many identification"
     figures = facts.figures
     parts: list[doc.Part] = []
     if "closed_set" in figures:
@@ -21,10 +21,8 @@ def identification_section(facts: doc.Facts) -> doc.Section:
     if "one_against_ten" in figures:
         parts.append(_ten(figures["one_against_ten"]))
     if not parts:
-        return doc.absent(
-            "search", IDENTIFICATION_TITLE, "The selected protocol searches no gallery."
-        )
-    return doc.Section("search", IDENTIFICATION_TITLE, parts)
+        return doc.absent(key, title, "The selected protocol searches no gallery.")
+    return doc.Section(key, title, parts)
 
 
 def _closed(closed: dict[str, Any]) -> list[doc.Part]:
@@ -109,7 +107,6 @@ def _ten(figures: dict[str, Any]) -> doc.Table | doc.Text:
     return doc.Table(doc.HEADER, [row], caption)
 
 
-BUDGET_TITLE = "The budget of strangers named"
 _VERDICTS = {
     "kept": "is kept",
     "undecided": "is exceeded, but not by more than chance explains",
@@ -120,15 +117,16 @@ _UNCALIBRATED = "This embedder is not a release: it is not calibrated and states
 
 def budget_section(facts: doc.Facts) -> doc.Section:
     """Return the budget, a table of stated and measured rates, and a picture."""
+    key, title = "promise", "The budget of strangers named"
     if facts.thresholds is None:
-        return doc.absent("promise", BUDGET_TITLE, _UNCALIBRATED)
+        return doc.absent(key, title, _UNCALIBRATED)
     rows = facts.figures.get("promise", [])
     parts: list[doc.Part] = [doc.Text(budget_sentence(facts), "headline")]
     populations = facts.figures.get("populations", [])
     last = [_populations(populations)] if populations else []
     if not rows:
         why = "Not measured on held-out people: use the protocol all or promise."
-        return doc.Section("promise", BUDGET_TITLE, [*parts, doc.Text(why, "absent"), *last])
+        return doc.Section(key, title, [*parts, doc.Text(why, "absent"), *last])
     parts += [
         doc.Text(
             f"Broken: in a gallery of {row['gallery_faces']:,} faces the budget was at most "
@@ -155,7 +153,7 @@ def budget_section(facts: doc.Facts) -> doc.Section:
     )
     parts.append(doc.Table(header, [_cells(row) for row in rows], caption))
     parts.append(doc.Picture("promise.png", "Strangers named: budget and measured rate"))
-    return doc.Section("promise", BUDGET_TITLE, [*parts, *last])
+    return doc.Section(key, title, [*parts, *last])
 
 
 def _populations(populations: list[dict[str, Any]]) -> doc.Table:
@@ -232,3 +230,99 @@ def _measured(row: dict[str, Any], of_what: str = "") -> str:
     ends = (row["seen_interval"][end] for end in ("low", "high"))  # in JSON keys are sorted
     seen, low, high = (f"{share * 100:.2g} %" for share in (row["seen"], *ends))
     return f"{seen}{of_what} (95 %: {low} to {high})"
+
+
+GALLERIES = (10, 100, 1000, 10000)
+
+
+def thresholds_section(facts: doc.Facts) -> doc.Section:
+    """Return the default threshold by gallery size, and both tables of the release."""
+    key, title = "thresholds", "Thresholds"
+    measured = facts.thresholds
+    if measured is None:
+        why = "The embedder has no thresholds: it is not calibrated."
+        return doc.absent(key, title, why)
+    text = (
+        f"Measured on {measured.data}: {measured.photos:,} photos, {measured.genuine_pairs:,} "
+        f"genuine pairs, {measured.impostor_pairs:,} impostor pairs."
+    )
+    note = (
+        f"A name also needs a lead of at least {measured.runner_up_margin:g} in log odds over the "
+        "runner-up. Probabilities assume equal priors; real albums differ."
+    )
+    parts: list[doc.Part] = [doc.Text(text)]
+    if measured.normalisation is not None:
+        parts += [doc.Text(_ADAPTS), _fallback(measured, measured.normalisation)]
+        parts.append(doc.Text(_WITHOUT_ALBUM))
+    parts += [_in_words(measured), _search(measured), _pairs(measured)]
+    return doc.Section(key, title, [*parts, doc.Text(note)])
+
+
+_ADAPTS = (
+    "Names in an album: the threshold is found on the album itself, on normalised scores. An album "
+    "with too few people cannot say; the threshold is then the highest of the calibration sets."
+)
+_WITHOUT_ALBUM = (
+    "The tables below are on scores as they are, for what needs no album: enrolment and the "
+    "grouping of unknown people."
+)
+
+
+def _fallback(measured: Thresholds, known: Normalisation) -> doc.Table:
+    rows = []
+    for size, budget in dict.fromkeys((row.gallery_faces, row.budget) for row in measured.search):
+        name, odds = known.worst(pair_rate(budget, size))
+        cut = doc.shown_probability(as_threshold(odds))
+        rows.append([f"{size:,}", f"{budget * 100:g} %", cut, name])
+    sets = "; ".join(
+        f"{one.name}: {one.people:,} people, {one.photos:,} photos" for one in known.populations
+    )
+    header = ["people enrolled with one photo", "strangers named, at most", "threshold", "of"]
+    return doc.Table(header, rows, f"For an album that cannot say ({sets})")
+
+
+def _in_words(measured: Thresholds) -> doc.Table:
+    budget = measured.default_budget
+    rows = []
+    for faces in GALLERIES:
+        threshold = measured.for_search(budget, faces)
+        how = "measured" if measured.search_is_measured(budget, faces) else "extrapolated"
+        source = f"({how} on {measured.people:,} people)"
+        aim = f"at most {doc.one_in(budget)} named {source}"
+        if threshold > 1:
+            aim = f"no name possible: impostor pairs reach probability 1 {source}"
+        rows.append([f"{faces:,}", doc.shown_probability(threshold), aim])
+    return doc.Table(["faces in the gallery", "threshold", "in words"], rows)
+
+
+def _search(measured: Thresholds) -> doc.Table:
+    rows = []
+    for row in measured.search:
+        size, budget = f"{row.gallery_faces:,}", f"{row.budget * 100:g} %"
+        if row.probability is None:
+            rows.append([size, budget, f"refused: needs {row.people_needed:,} people", "", ""])
+            continue
+        cut, how = doc.shown_probability(row.probability), ("extrapolated", "measured")
+        rows.append([size, budget, cut, _interval(row.false_positive_rate), how[row.measured]])
+    header = ["faces in the gallery", "strangers named, at most", "threshold",
+              "95 %, threshold fixed", "how"]  # fmt: skip
+    what = "Naming a face" if measured.normalisation is None else "Searching a gallery"
+    return doc.Table(header, rows, f"{what}: measured on validation people")
+
+
+def _pairs(measured: Thresholds) -> doc.Table:
+    rows = []
+    for row in measured.pairs:
+        if row.probability is None:
+            refused = f"refused: needs {row.people_needed:,} people"
+            rows.append([f"{row.budget:g}", refused, "", ""])
+            continue
+        cut, rate = doc.shown_probability(row.probability), doc.shown_share(row.true_accept_rate)
+        rows.append([f"{row.budget:g}", cut, _interval(row.false_accept_rate), rate])
+    header = ["false accept rate", "threshold", "95 %, threshold fixed",
+              "true accept rate on the same validation people"]  # fmt: skip
+    return doc.Table(header, rows, "Comparing two photos")
+
+
+def _interval(ends: Interval | None) -> str:
+    return "" if ends is None else doc.shown_interval(ends.model_dump())

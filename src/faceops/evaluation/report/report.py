@@ -1,19 +1,28 @@
-"""The evaluation report as one HTML page, and the sections it shares with the model card."""
+"""The evaluation report as one HTML page, and the sections it shares with the model card.
+
+The worst mistakes are the most similar impostor pairs and the least similar genuine pairs. Wrong
+labels come first in both lists, so they are the first thing to check.
+"""
 
 import base64
 import io
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
-from faceops.evaluation.mistakes import MistakenPair
+from faceops.base.files import write_csv
+from faceops.evaluation.protocols.all_pairs import PairScan
 from faceops.evaluation.report import document as doc
 from faceops.evaluation.report import identification_sections as identification
-from faceops.evaluation.report import quality_sections as quality
 from faceops.evaluation.report import verification_sections as verification
+from faceops.faces import crop_photos as sheets
+from faceops.verification.album import FEWEST_PEOPLE
+from faceops.verification.embedded_faces import CropRows, EmbeddedFaces
+from faceops.verification.pairs import genuine_pairs, score_pairs
+from faceops.verification.verifier import Verifier, sigmoid
 
 _COMMIT = "recorded in release.json when the bundle is assembled"
 
@@ -61,6 +70,180 @@ def lineage_section(facts: doc.Facts) -> doc.Section:
     return doc.Section("lineage", "Lineage", [doc.Table(["item", "value"], rows)])
 
 
+TWO_PEOPLE, ONE_PERSON = "two people", "one person"
+
+
+@dataclass(frozen=True)
+class MistakenPair:
+    """Two photos and their score; crops uint8 (112, 112, 3)."""
+
+    kind: str  # TWO_PEOPLE or ONE_PERSON, by the labels
+    log_odds: float  # the negative squared distance without calibration
+    similarity: str  # the same in words
+    persons: tuple[str, str]
+    paths: tuple[str, str]
+    crops: tuple[np.ndarray | None, np.ndarray | None]
+
+
+def worst_mistakes(
+    faces: EmbeddedFaces, crops: np.ndarray | CropRows | None, verifier: Verifier,
+    scan: PairScan, *, calibrated: bool, most: int = 25,
+) -> list[MistakenPair]:  # fmt: skip
+    """Return up to `most` pairs of each kind, those of two people first, the worst first.
+
+    A photo is in one pair of a list, its worst: else one wrong label would fill the list. Pairs of
+    two people are among the highest that `scan` of `faces` has kept. Without calibration the score
+    of a pair is its negative squared distance.
+    """
+    highest = np.stack([scan.top.first, scan.top.second], axis=1).astype(np.int64)
+    genuine = genuine_pairs(faces.persons)
+    scores = score_pairs(faces.embeddings, genuine, verifier, log_odds=True)
+    rising = np.argsort(scores, kind="stable")
+    found = []
+    for kind, pairs, log_odds in (
+        (TWO_PEOPLE, highest, scan.top.score),
+        (ONE_PERSON, genuine[rising], scores[rising]),
+    ):
+        for row in _photos_once(pairs, most):
+            a, b = pairs[row]
+            score = float(log_odds[row])
+            similarity = f"distance {-score:.3f}"
+            if calibrated:
+                similarity = f"p {doc.shown_probability(float(sigmoid(log_odds[row])))}"
+            persons = (str(faces.persons[a]), str(faces.persons[b]))
+            paths = (str(faces.paths[a]), str(faces.paths[b]))
+            photos = (None, None) if crops is None else (crops[a], crops[b])
+            found.append(MistakenPair(kind, score, similarity, persons, paths, photos))
+    return found
+
+
+def _photos_once(pairs: np.ndarray, most: int) -> Iterator[int]:
+    """Yield the rows of the first `most` pairs that share no photo with one before them."""
+    seen: set[int] = set()
+    for row, pair in enumerate(pairs.tolist()):
+        if len(seen) == 2 * most:
+            return
+        if seen.isdisjoint(pair):
+            seen.update(pair)
+            yield row
+
+
+def write_mistakes_table(pairs: list[MistakenPair], path: Path) -> None:
+    """Write a CSV of all pairs; of a calibrated model the scores are log odds."""
+    header = ("labels", "score", "person", "path", "other_person", "other_path")
+    rows = (
+        (p.kind, f"{p.log_odds:.6g}", p.persons[0], p.paths[0], p.persons[1], p.paths[1])
+        for p in pairs
+    )
+    write_csv(path, header, rows, errors="backslashreplace")
+
+
+def write_mistake_sheets(pairs: list[MistakenPair], folder: Path) -> None:
+    """Write mistakes_two_people.png and mistakes_one_person.png to `folder`."""
+    for kind, name, title, note in (
+        (TWO_PEOPLE, "two_people", "Two people, by their labels, with the most similar photos",
+         "Left and right make a pair. Wrongly accepted at any lower threshold."),
+        (ONE_PERSON, "one_person", "One person, by the labels, with the least similar photos",
+         "Left and right make a pair. Wrongly refused at any higher threshold."),
+    ):  # fmt: skip
+        tiles = [tile for pair in pairs if pair.kind == kind for tile in _pair_tiles(pair)]
+        section = sheets.ThumbnailSection(f"{title}: {len(tiles) // 2} pairs", tiles, note)
+        sheets.write_sheet(sheets.draw_sections([section]), folder / f"mistakes_{name}.png")
+
+
+def _pair_tiles(pair: MistakenPair) -> Iterator[sheets.Thumbnail]:
+    colour = sheets.BAD if pair.kind == TWO_PEOPLE else sheets.GOOD
+    for side, caption in enumerate((f"   {pair.similarity}", "")):
+        crop = pair.crops[side]
+        picture = None if crop is None else Image.fromarray(np.asarray(crop))
+        number = PurePosixPath(pair.paths[side]).stem.rpartition("_")[2]
+        yield sheets.Thumbnail(picture, pair.persons[side], f"{number}{caption}", colour)
+
+
+def mistakes_section(facts: doc.Facts, pictured: bool) -> doc.Section:
+    """Return both lists of pairs; `pictured`: their pictures are available."""
+    key, title = "mistakes", "Worst mistakes"
+    if not pictured:
+        why = "No pictures: only the protocol all compares all pairs."
+        return doc.absent(key, title, why)
+    text = (
+        "Genuine and impostor are as labelled: wrong labels appear here first and are not the "
+        "model's mistakes. A photo is shown in its worst pair only. "
+        + (
+            "p is the stated probability of one person; 1-2e-07 is 1 minus 0.0000002. "
+            if facts.thresholds
+            else "Each pair is shown with the squared distance of its embeddings. "
+        )
+        + "mistakes.csv holds the same list."
+    )
+    pairs = [
+        doc.Pairs(TWO_PEOPLE, "Impostor pairs with the highest scores"),
+        doc.Pairs(ONE_PERSON, "Genuine pairs with the lowest scores"),
+    ]
+    return doc.Section(key, title, [doc.Text(text), *pairs])
+
+
+def map_section() -> doc.Section:
+    """Return the t-SNE map of some people's faces."""
+    text = (
+        "Photos of some people, placed by t-SNE: neighbours are similar to the model, distances "
+        "have no meaning. The frame's colour marks the person; colours repeat."
+    )
+    picture = doc.Picture(
+        "similarity_map.png", "Faces of some people, similar ones close", wide=True
+    )
+    return doc.Section("map", "Map of faces", [doc.Text(text), picture])
+
+
+def training_section(facts: doc.Facts) -> doc.Section:
+    """Return loss and validation score by epoch."""
+    key, title = "training", "Training"
+    if not facts.history:
+        return doc.absent(key, title, "No training history is available.")
+    if len(facts.history) < 2:
+        why = "No epoch of training: the pretrained weights are used as they are."
+        return doc.absent(key, title, why)
+    columns = ("epoch", "phase", "loss", "val_tar")
+    rows = [[row[name] or "-" for name in columns] for row in facts.history]
+    header = ["epoch", "phase", "loss", "TAR at FAR 1e-3, validation people"]
+    picture = doc.Picture("loss.png", "Loss and validation score by epoch")
+    return doc.Section(key, title, [picture, doc.Table(header, rows)])
+
+
+_OF_STRANGERS = (
+    "Thresholds hold for strangers similar to the people they were measured on. Siblings, twins, "
+    "children and people of groups that are rare in these photos are confused more often"
+)
+_OF_ALBUMS = (
+    "The threshold of an album holds for its strangers on average; relatives of enrolled people "
+    f"get names more often. An album of fewer than {FEWEST_PEOPLE} people gets the threshold of a "
+    "calibration set, which holds for strangers similar to those of that set"
+)
+
+
+def limits_section(facts: doc.Facts) -> doc.Section:
+    """Return the limits that follow from the number and kind of people measured."""
+    people = facts.figures["people"]
+    few = "few" if people < 200 else "a limited sample"
+    groups = (
+        "see the tables of groups"
+        if facts.figures.get("slices")
+        else "no figures by group were measured"
+    )
+    adapts = facts.thresholds is not None and facts.thresholds.normalisation is not None
+    items = [
+        f"{_OF_ALBUMS if adapts else _OF_STRANGERS}; {groups}.",
+        f"{people:,} test people are {few}: rely on the intervals, not on single values.",
+        "Extrapolated thresholds assume the shape of the scores' tail; measure on more people "
+        "before relying on them in a large gallery.",
+        "Small, blurred, covered or strongly turned faces, old photos and pictures of pictures "
+        "are recognised less reliably than the figures say"
+        + (f"; see {verification.ROBUSTNESS_TITLE}." if facts.figures.get("robustness") else "."),
+        *facts.about.notes,
+    ]
+    return doc.Section("limits", "Limits", [doc.Bullets(items)])
+
+
 def card_sections(facts: doc.Facts) -> list[doc.Section]:
     """Return the sections of the model card (Mitchell et al. 2019) in order."""
     return [
@@ -68,10 +251,10 @@ def card_sections(facts: doc.Facts) -> list[doc.Section]:
         seen_section(facts),
         doc.summary_section(facts),
         identification.budget_section(facts),
-        verification.thresholds_section(facts),
-        quality.robustness_section(facts),
-        quality.groups_section(facts),
-        quality.limits_section(facts),
+        identification.thresholds_section(facts),
+        verification.robustness_section(facts),
+        verification.groups_section(facts),
+        limits_section(facts),
         licences_section(facts),
     ]
 
@@ -82,19 +265,19 @@ def report_sections(facts: doc.Facts, pictured: bool) -> list[doc.Section]:
     return [
         identification.budget_section(facts),
         doc.summary_section(facts),
-        verification.thresholds_section(facts),
+        identification.thresholds_section(facts),
         verification.pairs_section(facts),
         verification.verifier_section(facts),
         identification.identification_section(facts),
-        quality.robustness_section(facts),
-        quality.groups_section(facts),
+        verification.robustness_section(facts),
+        verification.groups_section(facts),
         *([verification.lfw_section(facts)] if has_lfw else []),
-        quality.mistakes_section(facts, pictured),
-        *([quality.map_section()] if pictured else []),
-        quality.training_section(facts),
+        mistakes_section(facts, pictured),
+        *([map_section()] if pictured else []),
+        training_section(facts),
         use_section(facts),
         seen_section(facts),
-        quality.limits_section(facts),
+        limits_section(facts),
         licences_section(facts),
         lineage_section(facts),
     ]

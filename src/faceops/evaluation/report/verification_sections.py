@@ -1,19 +1,16 @@
-"""Report sections about pairs: verification, calibration, thresholds, LFW's protocols."""
+"""Report sections about pairs: verification, calibration, LFW's lists, groups, alterations."""
 
 from typing import Any
 
 from faceops.evaluation.report import document as doc
-from faceops.verification.normalisation import Normalisation, pair_rate
-from faceops.verification.thresholds import Interval, Thresholds, as_threshold
-
-PAIRS_TITLE = "One-to-one verification"
 
 
 def pairs_section(facts: doc.Facts) -> doc.Section:
     """Return figures of all pairs with their thresholds, the curves, and random pairs."""
+    key, title = "pairs", "One-to-one verification"
     pairs, drawn = facts.figures.get("verification"), facts.figures.get("random_pairs")
     if not pairs and not drawn:
-        return doc.absent("pairs", PAIRS_TITLE, "The selected protocol compares no pairs.")
+        return doc.absent(key, title, "The selected protocol compares no pairs.")
     parts: list[doc.Part] = []
     if pairs:
         text = (
@@ -32,7 +29,7 @@ def pairs_section(facts: doc.Facts) -> doc.Section:
         ]
     if drawn:
         parts.append(_random(drawn))
-    return doc.Section("pairs", PAIRS_TITLE, parts)
+    return doc.Section(key, title, parts)
 
 
 def _all_pairs(pairs: dict[str, Any], facts: doc.Facts) -> doc.Table:
@@ -75,14 +72,12 @@ def _random(drawn: dict[str, Any]) -> doc.Table:
     return doc.Table([*doc.HEADER, "spread over draws"], rows, caption)
 
 
-VERIFIER_TITLE = "Calibration of the probability"
-
-
 def verifier_section(facts: doc.Facts) -> doc.Section:
     """Return calibration on test people, and the verify stage's choices on validation people."""
+    key, title = "probability", "Calibration of the probability"
     if facts.thresholds is None:
         why = "The embedder is not calibrated: its scores are not probabilities."
-        return doc.absent("probability", VERIFIER_TITLE, why)
+        return doc.absent(key, title, why)
     error = facts.figures.get("verification", {}).get("calibration_error")
     parts: list[doc.Part] = [
         doc.Text("The selected protocol does not measure calibration.", "absent")
@@ -102,7 +97,7 @@ def verifier_section(facts: doc.Facts) -> doc.Section:
         parts.append(doc.Text(why, "absent"))
     else:
         parts += _choices(facts.verify)
-    return doc.Section("probability", VERIFIER_TITLE, parts)
+    return doc.Section(key, title, parts)
 
 
 def _choices(verify: dict[str, Any]) -> list[doc.Part]:
@@ -134,103 +129,6 @@ def _choices(verify: dict[str, Any]) -> list[doc.Part]:
     return [*parts, doc.Table(["calibration", "log-loss, nats", "expected error"], rows, caption)]
 
 
-THRESHOLDS_TITLE = "Thresholds"
-GALLERIES = (10, 100, 1000, 10000)
-
-
-def thresholds_section(facts: doc.Facts) -> doc.Section:
-    """Return the default threshold by gallery size, and both tables of the release."""
-    measured = facts.thresholds
-    if measured is None:
-        why = "The embedder has no thresholds: it is not calibrated."
-        return doc.absent("thresholds", THRESHOLDS_TITLE, why)
-    text = (
-        f"Measured on {measured.data}: {measured.photos:,} photos, {measured.genuine_pairs:,} "
-        f"genuine pairs, {measured.impostor_pairs:,} impostor pairs."
-    )
-    note = (
-        f"A name also needs a lead of at least {measured.runner_up_margin:g} in log odds over the "
-        "runner-up. Probabilities assume equal priors; real albums differ."
-    )
-    parts: list[doc.Part] = [doc.Text(text)]
-    if measured.normalisation is not None:
-        parts += [doc.Text(_ADAPTS), _fallback(measured, measured.normalisation)]
-        parts.append(doc.Text(_WITHOUT_ALBUM))
-    parts += [_in_words(measured), _search(measured), _pairs(measured)]
-    return doc.Section("thresholds", THRESHOLDS_TITLE, [*parts, doc.Text(note)])
-
-
-_ADAPTS = (
-    "Names in an album: the threshold is found on the album itself, on normalised scores. An album "
-    "with too few people cannot say; the threshold is then the highest of the calibration sets."
-)
-_WITHOUT_ALBUM = (
-    "The tables below are on scores as they are, for what needs no album: enrolment and the "
-    "grouping of unknown people."
-)
-
-
-def _fallback(measured: Thresholds, known: Normalisation) -> doc.Table:
-    rows = []
-    for size, budget in dict.fromkeys((row.gallery_faces, row.budget) for row in measured.search):
-        name, odds = known.worst(pair_rate(budget, size))
-        cut = doc.shown_probability(as_threshold(odds))
-        rows.append([f"{size:,}", f"{budget * 100:g} %", cut, name])
-    sets = "; ".join(
-        f"{one.name}: {one.people:,} people, {one.photos:,} photos" for one in known.populations
-    )
-    header = ["people enrolled with one photo", "strangers named, at most", "threshold", "of"]
-    return doc.Table(header, rows, f"For an album that cannot say ({sets})")
-
-
-def _in_words(measured: Thresholds) -> doc.Table:
-    budget = measured.default_budget
-    rows = []
-    for faces in GALLERIES:
-        threshold = measured.for_search(budget, faces)
-        how = "measured" if measured.search_is_measured(budget, faces) else "extrapolated"
-        source = f"({how} on {measured.people:,} people)"
-        aim = f"at most {doc.one_in(budget)} named {source}"
-        if threshold > 1:
-            aim = f"no name possible: impostor pairs reach probability 1 {source}"
-        rows.append([f"{faces:,}", doc.shown_probability(threshold), aim])
-    return doc.Table(["faces in the gallery", "threshold", "in words"], rows)
-
-
-def _search(measured: Thresholds) -> doc.Table:
-    rows = []
-    for row in measured.search:
-        size, budget = f"{row.gallery_faces:,}", f"{row.budget * 100:g} %"
-        if row.probability is None:
-            rows.append([size, budget, f"refused: needs {row.people_needed:,} people", "", ""])
-            continue
-        cut, how = doc.shown_probability(row.probability), ("extrapolated", "measured")
-        rows.append([size, budget, cut, _interval(row.false_positive_rate), how[row.measured]])
-    header = ["faces in the gallery", "strangers named, at most", "threshold",
-              "95 %, threshold fixed", "how"]  # fmt: skip
-    what = "Naming a face" if measured.normalisation is None else "Searching a gallery"
-    return doc.Table(header, rows, f"{what}: measured on validation people")
-
-
-def _pairs(measured: Thresholds) -> doc.Table:
-    rows = []
-    for row in measured.pairs:
-        if row.probability is None:
-            refused = f"refused: needs {row.people_needed:,} people"
-            rows.append([f"{row.budget:g}", refused, "", ""])
-            continue
-        cut, rate = doc.shown_probability(row.probability), doc.shown_share(row.true_accept_rate)
-        rows.append([f"{row.budget:g}", cut, _interval(row.false_accept_rate), rate])
-    header = ["false accept rate", "threshold", "95 %, threshold fixed",
-              "true accept rate on the same validation people"]  # fmt: skip
-    return doc.Table(header, rows, "Comparing two photos")
-
-
-def _interval(ends: Interval | None) -> str:
-    return "" if ends is None else doc.shown_interval(ends.model_dump())
-
-
-LFW_TITLE = "LFW's protocols"
 _VIEWS = {"lfw_view1": "View 1", "lfw_view2": "View 2"}
 
 
@@ -240,7 +138,7 @@ def lfw_section(facts: doc.Facts) -> doc.Section:
     for key, name in _VIEWS.items():
         if key in facts.figures:
             parts += _view(name, facts.figures[key])
-    return doc.Section("lfw", LFW_TITLE, parts)
+    return doc.Section("lfw", "LFW's protocols", parts)
 
 
 def _view(name: str, figures: dict[str, Any]) -> list[doc.Part]:
@@ -263,3 +161,108 @@ def _view(name: str, figures: dict[str, Any]) -> list[doc.Part]:
         count = f"{every['photos']:,}, {every['photos_without_face']:,} of them without a face"
         parts.append(doc.Table(doc.HEADER, rows, f"{name}: all pairs of its photos ({count})"))
     return parts
+
+
+def groups_section(facts: doc.Facts) -> doc.Section:
+    """Return one table per attribute, or how to measure groups."""
+    key, title = "groups", "Groups"
+    slices = facts.figures.get("slices")
+    if not slices:
+        why = (
+            "No groups were given, so differences between groups are unknown. Name a CSV file of "
+            "attributes per person or photo (evaluate.slices or --slices) to measure them."
+        )
+        return doc.absent(key, title, why)
+    about = slices["about"]
+    parts: list[doc.Part] = [
+        doc.Text(
+            "False accepts are counted within a group. TAR is at one common threshold, set for a "
+            f"false accept rate of {about['far']:g} over all groups together."
+        )
+    ]
+    for attribute, groups in slices.items():
+        if attribute in ("worst", "about"):
+            continue
+        parts.append(doc.Table(*_group_table(groups), f"By {attribute}"))
+        blank = about["photos_without_value"].get(attribute, 0)
+        if blank:
+            parts.append(doc.Text(f"{blank:,} photos have no {attribute}."))
+        parts += [
+            doc.Text(f"{attribute} {value}: {group['too_small']}", "warning")
+            for value, group in groups.items()
+            if group["too_small"]
+        ]
+    return doc.Section(key, title, [*parts, *_worst_groups(slices["worst"])])
+
+
+def _group_table(groups: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    searched = any(group.get("dir") is not None for group in groups.values())
+    header = ["group", "people", "photos", "TAR", "false accept rate"]
+    header += ["correct names", "strangers named"] if searched else []
+    rows = []
+    for value, group in groups.items():
+        row = [value, f"{group['people']:,}", f"{group['photos']:,}"]
+        row += [_cell_with_support(group, name) for name in ("tar", "false_accept_rate")]
+        if searched:
+            row += [doc.with_interval(group, name) for name in ("dir", "fpir")]
+        rows.append(row)
+    return header, rows
+
+
+def _cell_with_support(group: dict[str, Any], name: str) -> str:
+    text = doc.with_interval(group, name)
+    return text if group[f"{name}_supported"] else f"{text} - too few people"
+
+
+def _worst_groups(worst: dict[str, Any]) -> list[doc.Part]:
+    parts: list[doc.Part] = []
+    titles = {"tar": "The lowest TAR", "false_accept_rate": "The highest false accept rate"}
+    for name, title in titles.items():
+        where = "no group is large enough"
+        if group := worst.get(name):
+            where = f"{group['attribute']} {group['value']}, {doc.with_interval(group, name)}"
+        parts.append(doc.Text(f"{title}: {where}."))
+    return parts
+
+
+ROBUSTNESS_TITLE = "Robustness to altered photos"
+
+
+def robustness_section(facts: doc.Facts) -> doc.Section:
+    """Return one row per alteration: faces found again, TAR, and the loss of TAR."""
+    rows = facts.figures.get("robustness", [])
+    if not rows:
+        why = "Not measured: evaluate.robustness_photos is 0, or the protocol alters no photos."
+        return doc.absent("robustness", ROBUSTNESS_TITLE, why)
+    first = rows[0]
+    text = (
+        f"{first['photos']:,} photos of {first['people']:,} people, altered in one way at a time "
+        f"and compared with unaltered photos of the same person ({first['pairs']:,} pairs). The "
+        f"threshold is set for a false accept rate of {first['far']:g} on unaltered photos; a face "
+        "that is not found again counts as a miss. TAR at equal FAR is at the threshold at which "
+        "the altered photos themselves, each with unaltered ones of other people, have that rate: "
+        "compare models by it."
+    )
+    parts: list[doc.Part] = [doc.Text(text)]
+    if not first["far_supported"]:
+        why = f"Too few photos for a false accept rate of {first['far']:g}: compare the order only."
+        parts.append(doc.Text(why, "warning"))
+    header = ["photo", "face found", "TAR", "95 %", "loss of TAR", "95 % of the loss"]
+    header += ["TAR at equal FAR", "95 %"]
+    released = "release_tar" in first
+    if released:
+        header += ["TAR at the release's threshold", "false accept rate there"]
+    parts.append(doc.Table(header, [_alteration_cells(row, released) for row in rows]))
+    if first.get("release_threshold_refused"):
+        parts.append(doc.Text(f"The release's own: {first['release_threshold_refused']}", "absent"))
+    return doc.Section("robustness", ROBUSTNESS_TITLE, parts)
+
+
+def _alteration_cells(row: dict[str, Any], released: bool) -> list[str]:
+    name = row["alteration"].replace("_", " ")
+    cells = [name, doc.shown_share(row["found"])]
+    for figure in ("tar", "fall", "equal_far_tar"):
+        cells += doc.figure_row("", row, figure)[1:]
+    if released:
+        cells += [doc.shown_share(row[f"release_{name}"]) for name in ("tar", "false_accept_rate")]
+    return cells

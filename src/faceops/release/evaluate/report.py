@@ -8,11 +8,17 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import read_json_object, write_file
 from faceops.config.sections import Evaluate
 from faceops.embedding.similarity_map import draw_similarity_map
-from faceops.evaluation import mistakes
 from faceops.evaluation.evaluate import CURVES, Evaluation, write_curves
 from faceops.evaluation.plots import read_history, write_plots
 from faceops.evaluation.report.document import About, Facts, Section, Text, markdown
-from faceops.evaluation.report.report import card_sections, page
+from faceops.evaluation.report.report import (
+    MistakenPair,
+    card_sections,
+    page,
+    worst_mistakes,
+    write_mistake_sheets,
+    write_mistakes_table,
+)
 from faceops.faces.crop_photos import write_sheet
 from faceops.release.contract import EMBEDDER, Release
 from faceops.release.evaluate.evaluate import EvaluationResult
@@ -137,7 +143,7 @@ def write_report(
         old = [pictures / name for name in _PICTURES]
         for path in (*old, *(folder / name for name in (MISTAKES, *CURVES))):
             path.unlink(missing_ok=True)
-        pairs: list[mistakes.MistakenPair] = []
+        pairs: list[MistakenPair] = []
         fpir_rows = figures.get("promise", [])
         write_plots(result.curves, model.thresholds, settings.far, fpir_rows, pictures, rows)
         if result.curves is not None:
@@ -151,16 +157,14 @@ def write_report(
 
 def _draw_faces(
     folder: Path, result: EvaluationResult, curves: Evaluation, seed: int
-) -> list[mistakes.MistakenPair]:
+) -> list[MistakenPair]:
     """Draw and list the worst mistakes, which are returned, and draw the similarity map."""
     model, faces, crops = result.model, result.faces, result.crops
     pictures = folder / PICTURES
     calibrated = model.thresholds is not None
-    pairs = mistakes.worst_mistakes(
-        faces, crops, model.verifier, curves.pairs, calibrated=calibrated
-    )
-    mistakes.write_mistakes_table(pairs, folder / MISTAKES)
-    mistakes.write_mistake_sheets(pairs, pictures)
+    pairs = worst_mistakes(faces, crops, model.verifier, curves.pairs, calibrated=calibrated)
+    write_mistakes_table(pairs, folder / MISTAKES)
+    write_mistake_sheets(pairs, pictures)
     if crops is not None:
         similarity_map = draw_similarity_map(faces.embeddings, faces.persons, crops, seed)
         if similarity_map is not None:
