@@ -79,11 +79,7 @@ def evaluate_embeddings(
     first = replace(drawn, draws=drawn.draws[:1], scores=drawn.scores[:1])
     scan = all_pairs.scan_pairs(faces, verifier, fars)
     ranks = identification.closed_set(faces, verifier)
-    unknown_share = settings.unknown_share
-    search = identification.open_set(
-        faces, verifier, thresholds,
-        gallery_photos=settings.gallery_photos, unknown_share=unknown_share, seed=seed,
-    )  # fmt: skip
+    search, open_set = identification.open_set_protocol(faces, verifier, thresholds, settings)
     figures = {
         "people": faces.people,
         "photos": len(faces),
@@ -98,13 +94,7 @@ def evaluate_embeddings(
         "random_pairs": drawn.figures(fars, thresholds, seed),
         "one_against_ten": _one_against_ten(faces, verifier, seed),
         "closed_set": ranks.figures(seed),
-        "open_set": identification.open_set_figures(search, thresholds, seed),
-        "gallery_query": identification.gallery_query_figures(search, seed),
-        "open_sets": identification.open_sets(
-            faces, verifier, thresholds,
-            photos=settings.open_set_gallery_photos, unknown_share=unknown_share, seed=seed,
-            done=search,
-        ),
+        **open_set,
         "promise": []
         if thresholds is None
         else measure_fpir_at_thresholds(faces, verifier, thresholds, seed),

@@ -7,6 +7,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import roc
+from faceops.config.sections import Evaluate
 from faceops.evaluation.protocols.album_scores import best_two
 from faceops.evaluation.protocols.identification import (
     OpenSet,
@@ -14,7 +15,7 @@ from faceops.evaluation.protocols.identification import (
     gallery_query_figures,
     open_set,
     open_set_figures,
-    open_sets,
+    open_set_protocol,
 )
 from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.verifier import clipped_log_odds
@@ -124,9 +125,10 @@ def test_people_with_too_few_photos_are_strangers() -> None:
 
 
 def test_table_of_gallery_sizes_gives_a_reason_if_no_person_has_enough_photos() -> None:
-    rows = open_sets(
-        people(60, 4, 0.4, 2), VERIFIER, thresholds(), photos=[1, 2, 5], unknown_share=0.5, seed=0
-    )
+    settings = Evaluate(open_set_gallery_photos=[1, 2, 5])
+    done, figures = open_set_protocol(people(60, 4, 0.4, 2), VERIFIER, thresholds(), settings)
+    rows = figures["open_sets"]
+    assert rows[1] == figures["open_set"] == open_set_figures(done, thresholds(), settings.seed)
     assert [row["gallery_photos"] for row in rows] == [1, 2, 5]
     assert [row.get("gallery_faces") for row in rows] == [30, 60, None]
     assert "have more than 5 photos" in rows[2]["reason"]

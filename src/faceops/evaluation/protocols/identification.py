@@ -17,12 +17,14 @@ photos that get any name, FPR (the FPIR), and an accuracy balanced between known
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import roc
+from faceops.config.sections import Evaluate
 from faceops.evaluation.protocols.album_scores import search_album
 from faceops.verification.album import AlbumThreshold
 from faceops.verification.embedded_faces import EmbeddedFaces
@@ -234,30 +236,36 @@ def _rate(
     }
 
 
-def open_sets(
-    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None, *,
-    photos: Sequence[int], unknown_share: float, seed: int, done: OpenSet | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Return the figures for galleries of each of `photos` a person.
+def open_set_protocol(
+    faces: EmbeddedFaces, verifier: Verifier, thresholds: Thresholds | None, settings: Evaluate
+) -> tuple[OpenSet, dict[str, Any]]:
+    """Return the outcomes of the open-set search by `settings`, and its figures.
 
-    `done` is the result for one of them, with the same settings. Where too few people have so many
-    photos, the entry is {"gallery_photos", "reason"}.
+    These are "open_set", "gallery_query" and "open_sets", a row for each of
+    `settings.open_set_gallery_photos`: where too few people have so many photos, it is
+    {"gallery_photos", "reason"}.
+
+    Raises:
+        FaceOpsError: as `open_set`.
     """
+    seed = settings.seed
+    search = partial(
+        open_set, faces, verifier, thresholds, unknown_share=settings.unknown_share, seed=seed
+    )
+    done = search(gallery_photos=settings.gallery_photos)
     rows = []
-    for number in photos:
-        if done is not None and done.gallery_photos == number:
-            rows.append(open_set_figures(done, thresholds, seed))
-            continue
+    for number in settings.open_set_gallery_photos:
         try:
-            result = open_set(
-                faces, verifier, thresholds,
-                gallery_photos=number, unknown_share=unknown_share, seed=seed,
-            )  # fmt: skip
+            result = done if number == done.gallery_photos else search(gallery_photos=number)
         except FaceOpsError as error:
             rows.append({"gallery_photos": number, "reason": str(error)})
         else:
             rows.append(open_set_figures(result, thresholds, seed))
-    return rows
+    return done, {
+        "open_set": open_set_figures(done, thresholds, seed),
+        "gallery_query": gallery_query_figures(done, seed),
+        "open_sets": rows,
+    }
 
 
 def gallery_query_figures(result: OpenSet, seed: int) -> dict[str, Any]:
