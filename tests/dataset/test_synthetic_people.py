@@ -167,7 +167,7 @@ def test_the_detector_finds_the_true_boxes_however_the_photo_is_stored(
         truth = list(csv.DictReader(file))
     album = synthetic_set / "album"
     pixels = {name: open_photo(album / name).pixels for name in {row["photo"] for row in truth}}
-    boxes = {name: [d.box for d in detector.detect(photo)] for name, photo in pixels.items()}
+    boxes = {name: [d.box for d in detector.search(photo)[0]] for name, photo in pixels.items()}
     found = 0
     for row in truth:
         x, y, width, height = (float(row[name]) for name in ("x", "y", "width", "height"))

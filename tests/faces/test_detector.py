@@ -31,7 +31,7 @@ def test_recall_on_group_photos(detector: Detector, group_photos: Path) -> None:
     wanted = found = 0
     for listing in ("training.xml", "testing.xml"):
         for image in ElementTree.parse(group_photos / listing).getroot().iter("image"):
-            faces = detector.detect(open_photo(group_photos / image.attrib["file"]).pixels)
+            faces = detector.search(open_photo(group_photos / image.attrib["file"]).pixels)[0]
             for box in image.iter("box"):
                 left, top, width, height = (
                     float(box.attrib[key]) for key in ("left", "top", "width", "height")
@@ -46,13 +46,13 @@ def test_faces_that_fill_a_small_picture_or_a_large_photo_are_found(
     detector: Detector, drawn_faces: np.ndarray
 ) -> None:
     faces = drawn_faces[:30]
-    assert np.mean([len(detector.detect(face)) == 1 for face in faces]) >= 0.95
+    assert np.mean([len(detector.search(face)[0]) == 1 for face in faces]) >= 0.95
     close = [Image.fromarray(face).resize((640, 640)) for face in faces[:, 16:-16, 16:-16]]
-    assert np.mean([len(detector.detect(np.asarray(photo))) > 0 for photo in close]) >= 0.9
+    assert np.mean([len(detector.search(np.asarray(photo))[0]) > 0 for photo in close]) >= 0.9
 
 
 def test_every_face_of_a_scene_is_found_where_it_is(detector: Detector, scene: np.ndarray) -> None:
-    faces = detector.detect(scene)
+    faces = detector.search(scene)[0]
     assert len(faces) == 3
     for place in ((20, 30), (160, 90), (290, 160)):
         assert any(covers(face, (*place, 112, 112)) for face in faces)
@@ -70,9 +70,9 @@ def test_every_face_of_a_scene_is_found_where_it_is(detector: Detector, scene: n
 def test_a_large_photo_is_scaled_down_and_its_boxes_scaled_back(
     detector: Detector, scene: np.ndarray
 ) -> None:
-    small = {face.box[0] // 100: face for face in detector.detect(scene)}
+    small = {face.box[0] // 100: face for face in detector.search(scene)[0]}
     large = scene.repeat(5, axis=0).repeat(5, axis=1)  # 2,100 pixels wide
-    faces = detector.detect(large)
+    faces = detector.search(large)[0]
     assert len(faces) == 3
     for face in faces:
         near = small[face.box[0] / 5 // 100]
@@ -82,7 +82,7 @@ def test_a_large_photo_is_scaled_down_and_its_boxes_scaled_back(
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (33, 31), (3000, 7), (64, 64)])
 def test_photos_of_any_shape_are_accepted(detector: Detector, shape: tuple[int, int]) -> None:
-    assert detector.detect(np.full((*shape, 3), 127, dtype=np.uint8)) == []
+    assert detector.search(np.full((*shape, 3), 127, dtype=np.uint8))[0] == []
 
 
 def test_a_symbolic_size_is_made_deterministically_and_a_fixed_one_is_refused(

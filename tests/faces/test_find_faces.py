@@ -33,7 +33,7 @@ def test_faces_come_with_refined_landmarks_and_aligned_crops(
     finder: FaceFinder, detector: Detector, refiner: LandmarkRefiner, scene: np.ndarray
 ) -> None:
     faces = finder.find(scene)
-    refined = refiner.refine(scene, detector.detect(scene))
+    refined = refiner.refine(scene, detector.search(scene)[0])
     assert len(faces) == len(refined) == 3
     for face, detection in zip(faces, refined, strict=True):
         assert np.array_equal(face.detection.landmarks, detection.landmarks)
@@ -45,7 +45,7 @@ def test_faces_come_with_refined_landmarks_and_aligned_crops(
 def test_refining_a_batch_equals_refining_each(
     detector: Detector, refiner: LandmarkRefiner, scene: np.ndarray
 ) -> None:
-    detections = detector.detect(scene)
+    detections = detector.search(scene)[0]
     together = refiner.refine(scene, detections)
     for detection, refined in zip(detections, together, strict=True):
         alone = refiner.refine(scene, [detection])[0]
@@ -266,7 +266,7 @@ def test_the_faces_of_a_panorama_are_found_once_each(
         pixels, places = strip, [(y, x) for x, y in places]
     path = tmp_path / "panorama.jpg"
     Image.fromarray(pixels).save(path, quality=95)
-    assert detector.detect(pixels) == []  # what the whole view shows
+    assert detector.search(pixels)[0] == []  # what the whole view shows
     found = find_in_photo(path, FaceFinder(detector, refiner, detail=1280))
     detections = [face.detection for face in found.faces]
     assert [near(detections, place, side) for place in places].count(1) >= 11
@@ -310,7 +310,7 @@ def places() -> list[tuple[int, int]]:
 def test_small_faces_are_found_once_and_the_large_one_is_not_cut_up(
     detector: Detector, crowd: np.ndarray
 ) -> None:
-    whole = detector.detect(crowd)
+    whole = detector.search(crowd)[0]
     assert sum(d.size > 400 for d in whole) == 1 and len(whole) < 10
     found, place = search_in_detail(detector, crowd, 2400)
     seen = [near(found, place, SIDE) for place in places()]
@@ -325,7 +325,7 @@ def test_a_photo_not_above_the_detectors_size_is_searched_once(
 ) -> None:
     wide = np.pad(scene, ((0, 0), (0, 480), (0, 0)))  # 3 : 1, no panorama yet
     for detail, pixels in ((1280, scene), (0, wide), (detector.size, crowd)):
-        found, once = finder.at_detail(detail).detect(pixels), detector.detect(pixels)
+        found, once = finder.at_detail(detail).detect_turned(pixels)[0], detector.search(pixels)[0]
         assert [d.box for d in found] == [d.box for d in once]
 
 

@@ -18,7 +18,6 @@ from faceops.base.files import write_csv
 from faceops.config.sections import Evaluate
 from faceops.evaluation.protocols import all_pairs, identification, verification
 from faceops.evaluation.protocols.album_scores import measure_fpir_at_thresholds, verdict
-from faceops.verification.calibration import Reliability
 from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.error_rates import REPEATS
 from faceops.verification.thresholds import Thresholds
@@ -34,11 +33,6 @@ class Evaluation:
     roc: tuple[np.ndarray, np.ndarray]  # FAR, TAR
     cmc: np.ndarray  # (R,): share of probes whose person is among the first 1..R
     identification: tuple[np.ndarray, np.ndarray, np.ndarray]  # FPR, TPR, identification rate
-
-    @property
-    def reliability(self) -> Reliability:
-        """Of the probabilities of all pairs."""
-        return self.pairs.reliability
 
     @property
     def error_rates(self) -> tuple[np.ndarray, np.ndarray]:
@@ -205,7 +199,7 @@ def write_curves(evaluation: Evaluation, folder: Path) -> None:
     """Write the CSV tables of `CURVES` to `folder`."""
     accepts, rejects = evaluation.error_rates
     ranks = np.arange(1, len(evaluation.cmc) + 1)
-    bins = evaluation.reliability
+    bins = evaluation.pairs.reliability
     rates = [
         (row["gallery_faces"], row["budget"], row["seen"], *row["seen_interval"].values())
         for row in evaluation.figures["promise"]

@@ -219,7 +219,7 @@ def draw_cmc(evaluation: Evaluation) -> Figure:
 
 def draw_reliability(evaluation: Evaluation) -> Figure:
     """Return observed against predicted probability; both kinds of pairs have equal weight."""
-    bins = evaluation.reliability
+    bins = evaluation.pairs.reliability
     figure, axes = _axes(
         f"Is the probability right? Mean error {bins.expected_error:.4f}",
         "stated probability",

@@ -121,13 +121,9 @@ class Detector:
     """
 
     def __init__(
-        self,
-        model: Path | bytes,
-        size: int = 640,
-        threshold: float = 0.6,
-        threads: int = 1,
+        self, model: Path | bytes, size: int = 640, threshold: float = 0.6, threads: int = 1,
         device: Device = "cpu",
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._session = open_session(model, threads, shapes_vary=True, device=device)
         self._input = self._session.get_inputs()[0]
         if any(isinstance(side, int) for side in self._input.shape[2:]):
@@ -139,25 +135,20 @@ class Detector:
         self.size = size
         self.threshold = threshold
 
-    def detect(self, pixels: np.ndarray, *, retry: bool = True) -> list[Detection]:
-        """Return the faces of `pixels`, uint8 (H, W, 3) RGB upright, best score first.
-
-        With `retry`, a photo without a face is tried again at half the size and in a black frame.
-        """
-        return self.search(pixels, retry=retry)[0]
-
     def search(
         self, pixels: np.ndarray, *, retry: bool = True
     ) -> tuple[list[Detection], Detection | None]:
-        """Return the faces as `detect`, and the place that scores best, None below `TRACE`.
+        """Return the faces, best score first, and the place that scores best, None below `TRACE`.
 
-        A place that scores less than a face may show one that does not stand upright.
+        A place that scores less than a face may show one that does not stand upright. With
+        `retry`, a photo without a face is tried again at half the size and in a black frame.
+        `pixels`: uint8 (H, W, 3) RGB, upright.
         """
         found, best = self.search_at(pixels, self.size)
         return found or (self.search_framed(pixels) if retry else []), best
 
     def search_framed(self, pixels: np.ndarray) -> list[Detection]:
-        """Return the faces as `detect`, at half the size and in a black frame."""
+        """Return the faces as `search`, at half the size and in a black frame."""
         return self.search_at(pixels, _RETRY_SCALE * self.size, _RETRY_BORDER)[0]
 
     def search_at(

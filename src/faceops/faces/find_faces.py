@@ -197,12 +197,7 @@ class FaceFinder:
     """
 
     def __init__(
-        self,
-        detector: Detector,
-        refiner: LandmarkRefiner,
-        detail: int = 0,
-        *,
-        turns: bool = False,
+        self, detector: Detector, refiner: LandmarkRefiner, detail: int = 0, *, turns: bool = False
     ) -> None:
         self._detector = detector
         self._refiner = refiner
@@ -215,11 +210,7 @@ class FaceFinder:
 
     def find(self, pixels: np.ndarray) -> list[Face]:
         """Return the faces of `pixels`, uint8 (H, W, 3) RGB upright, best score first."""
-        return self.crop(pixels, self.detect(pixels))
-
-    def detect(self, pixels: np.ndarray) -> list[Detection]:
-        """Return where the faces are, best score first, with the detector's own landmarks."""
-        return self._search(pixels)[0]
+        return self.crop(pixels, self._search(pixels)[0])
 
     def detect_turned(self, pixels: np.ndarray) -> tuple[list[Detection], int]:
         """Return where the faces are after the turn that shows them best, and that turn.

@@ -33,11 +33,9 @@ _RATE_REPEATS = 500  # of the false accept rate and of the FPIR
 
 
 def resampled_people(
-    people: int,
-    seed: int,
-    repeats: int = REPEATS,
+    people: int, seed: int, repeats: int = REPEATS,
     accept: Callable[[np.ndarray], bool | np.bool_] | None = None,
-) -> Iterator[np.ndarray]:
+) -> Iterator[np.ndarray]:  # fmt: skip
     """Yield `repeats` resamples, float64 (people,): how often each person was drawn.
 
     A resample that `accept` refuses is drawn again. One seed gives the same resamples, so figures

@@ -1,7 +1,6 @@
 """Measure on validation people what a release knows: thresholds, and how scores normalise."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -164,13 +163,9 @@ def _pair_rows(
 
 
 def measure_normalisation(
-    embeddings: np.ndarray,
-    persons: np.ndarray,
-    verifier: Verifier,
-    pair_tail: list[th.TailPoint],
-    populations: np.ndarray | None = None,
-    seed: int = 0,
-) -> Normalisation | None:
+    embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, pair_tail: list[th.TailPoint],
+    populations: np.ndarray | None = None, seed: int = 0,
+) -> Normalisation | None:  # fmt: skip
     """Measure on `embeddings` float32 (N, D) of `persons` (N,), whom no model was fitted on.
 
     Each calibration set is an album whose groups are its labels. The shape of the tail is the mean
@@ -184,9 +179,10 @@ def measure_normalisation(
         None if no set has `FEWEST_PEOPLE` people, or nobody has two photos.
     """
     names = np.full(len(persons), _ONLY_SET) if populations is None else np.asarray(populations)
+    first = embeddings[np.unique(np.asarray(persons), return_index=True)[1]]  # one face of each
     draft = Normalisation(
         parts=list(verifier.parts),
-        weight=verifier.weight.tolist(), centre=_centre(embeddings, persons).tolist(),
+        weight=verifier.weight.tolist(), centre=first.mean(axis=0).round(6).tolist(),
         link=_raw_score(verifier, th.log_odds_at(pair_tail, _LINK_RATE)),
         scale=1, shift=0, shape=[], populations=[],
     )  # fmt: skip
@@ -198,14 +194,14 @@ def measure_normalisation(
         people = int(own.max()) + 1
         if people < FEWEST_PEOPLE:
             continue
-        alone = _score_pairs(Cohort(draft, faces[:0]), faces, own)
+        alone, _, _ = _score_pairs(Cohort(draft, faces[:0]), faces, own)
         one_each = faces[np.unique(own, return_index=True)[1]]
-        within = _score_pairs(Cohort(draft, one_each, skipped_of(len(faces))), faces, own)
-        tail = within.tail
+        cohort = Cohort(draft, one_each, skipped_of(len(faces)))
+        tail, same, other = _score_pairs(cohort, faces, own)
         shapes.append((tail - tail[LOW]) / max(tail[HIGH] - tail[LOW], 1e-6))
-        sets.append((name, people, len(rows), alone.tail))
-        genuine.append(within.genuine)
-        impostor.append(within.impostor)
+        sets.append((name, people, len(rows), alone))
+        genuine.append(same)
+        impostor.append(other)
     if not sets or not sum(map(len, genuine)):
         return None
     scale, shift = platt(score_table(np.concatenate(genuine), np.concatenate(impostor)))
@@ -240,17 +236,13 @@ def _mean_shape(shapes: np.ndarray, faces: list[int]) -> np.ndarray:
     return np.array(mean)
 
 
-@dataclass(frozen=True)
-class _Scores:
-    """z of one set: tail of impostor pairs (R,), genuine pairs, some impostor pairs."""
+def _score_pairs(
+    cohort: Cohort, faces: np.ndarray, own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return z of pairs of `faces` (N, D) of people `own` (N,); `cohort` has scale 1 and shift 0.
 
-    tail: np.ndarray
-    genuine: np.ndarray
-    impostor: np.ndarray
-
-
-def _score_pairs(cohort: Cohort, faces: np.ndarray, own: np.ndarray) -> _Scores:
-    """Score all pairs of `faces` (N, D) of people `own` (N,); `cohort` has scale 1 and shift 0."""
+    First the tail of impostor pairs (R,), then genuine pairs, and some impostor pairs.
+    """
     described = cohort.describe(faces)
     weight = 1 / np.sqrt(np.bincount(own)[own])
     reached = np.zeros(len(GRID) + 1)
@@ -267,13 +259,7 @@ def _score_pairs(cohort: Cohort, faces: np.ndarray, own: np.ndarray) -> _Scores:
         genuine.append(z[~different & later])
         impostor.append(z[different][::step])
     tail = scores_at_rates(reached[::-1].cumsum()[::-1])
-    return _Scores(tail, np.concatenate(genuine), np.concatenate(impostor))
-
-
-def _centre(embeddings: np.ndarray, persons: np.ndarray) -> np.ndarray:
-    """Return the mean of the people's first embeddings, (D,), shorter than 1."""
-    first = np.unique(np.asarray(persons), return_index=True)[1]
-    return embeddings[first].mean(axis=0).round(6)
+    return tail, np.concatenate(genuine), np.concatenate(impostor)
 
 
 def _raw_score(verifier: Verifier, odds: float) -> float:

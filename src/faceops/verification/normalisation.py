@@ -45,11 +45,13 @@ LOW, HIGH = RATES.index(0.1), RATES.index(0.01)
 CAUTION = 0.6  # share of a budget that a threshold aims at
 
 
-class _Frozen(BaseModel):
+class FrozenModel(BaseModel):
+    """A part of release.json."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Population(_Frozen):
+class Population(FrozenModel):
     """Scores of strangers in one calibration set, normalised with synthetic vectors only."""
 
     name: str
@@ -59,14 +61,14 @@ class Population(_Frozen):
     high: float = Field(description="log odds that 1 % of pairs of strangers reach")
 
 
-class TailShape(_Frozen):
+class TailShape(FrozenModel):
     """One point of the scores of strangers, the same in all albums after normalisation."""
 
     rate: float = Field(description="share of pairs of strangers")
     value: float = Field(description="0 at the score that 10 % reach, 1 at the one that 1 % reach")
 
 
-class Normalisation(_Frozen):
+class Normalisation(FrozenModel):
     """What a release knows about normalised scores; a part of release.json.
 
     A raw score is (a - b)^2 . weight, of two embeddings.

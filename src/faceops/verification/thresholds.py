@@ -29,42 +29,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from faceops.base.errors import UsageError
 from faceops.faces.quality import LengthScale
-from faceops.verification.normalisation import Normalisation
+from faceops.verification.normalisation import FrozenModel, Normalisation
 from faceops.verification.verifier import clipped_log_odds, reaches
 
 _GROWTH = 10  # of galleries, over which the rise of a threshold is measured
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TailPoint(_Frozen):
+class TailPoint(FrozenModel):
     """The share `rate` reaches `probability`."""
 
     rate: float = Field(description="share of pairs or of strangers at or above the probability")
     probability: float
 
 
-class SearchTail(_Frozen):
+class SearchTail(FrozenModel):
     """False positive identification rates in galleries of one size."""
 
     gallery_faces: int
     points: list[TailPoint] = Field(description="falling rate, rising probability")
 
 
-class Interval(_Frozen):
+class Interval(FrozenModel):
     """95 % confidence interval, people resampled, at a fixed threshold."""
 
     low: float
     high: float
 
 
-class PairThreshold(_Frozen):
+class PairThreshold(FrozenModel):
     """The threshold for a false accept rate of pairs; None where the people are too few."""
 
     budget: float = Field(description="false accept rate of pairs")
@@ -74,7 +70,7 @@ class PairThreshold(_Frozen):
     true_accept_rate: float | None = Field(None, description="share of genuine pairs accepted")
 
 
-class SearchThreshold(_Frozen):
+class SearchThreshold(FrozenModel):
     """The threshold for an FPIR in a gallery; None where the people are too few."""
 
     gallery_faces: int
@@ -85,7 +81,7 @@ class SearchThreshold(_Frozen):
     false_positive_rate: Interval | None = None
 
 
-class Thresholds(_Frozen):
+class Thresholds(FrozenModel):
     """Thresholds of one release, and what they were measured on.
 
     Those of a search are for what needs no album, as enrolment and the grouping of unknown people,

@@ -48,6 +48,25 @@ def like(comparison: Comparison, group: int) -> str:
     return f"; like {count} of {comparison.name(near)} ({score})"
 
 
+def unlike_own(
+    comparison: Comparison, group: int, own: float, others: str, beside: tuple[int, ...],
+    kind: Kind = Kind.MISLABELLED,
+) -> Suspicion:  # fmt: skip
+    """Return a suspicion on a group that is unlike `others` of its name, by log odds `own`."""
+    several = comparison.groups.size[group] > 1
+    words = f"{comparison.groups.count(group)} are like each other; " if several else ""
+    return Suspicion(
+        kind,
+        comparison.mislabelled(own, float(comparison.similarity[group])),
+        comparison.groups.photos(group),
+        comparison.name(group),
+        comparison.suggested(group),
+        f"{words}unlike {others} of this name ({log_odds(own)})" + like(comparison, group),
+        beside,
+        comparison.alike(group),
+    )
+
+
 def two_names(comparison: Comparison) -> tuple[list[Suspicion], set[tuple[int, int]]]:
     """Return suspicions on two people with several photos each, and their pairs of codes.
 
@@ -126,22 +145,10 @@ def outside_core_group(comparison: Comparison) -> list[Suspicion]:
     cores = groups.core[groups.person]
     for group in np.flatnonzero((cores != np.arange(len(cores))) & (cores >= 0)).tolist():
         core = int(cores[group])
-        own, other = comparison.between(group, core), float(comparison.similarity[group])
-        single = groups.size[group] == 1
-        words = "" if single else f"{groups.count(group)} are like each other; "
-        found.append(
-            Suspicion(
-                Kind.MISLABELLED if single else Kind.TWO_PEOPLE,
-                comparison.mislabelled(own, other),
-                groups.photos(group),
-                comparison.name(group),
-                comparison.suggested(group),
-                f"{words}unlike {groups.count(core)} of this name ({log_odds(own)})"
-                + like(comparison, group),
-                comparison.typical(core),
-                comparison.alike(group),
-            )
-        )
+        own, single = comparison.between(group, core), groups.size[group] == 1
+        kind = Kind.MISLABELLED if single else Kind.TWO_PEOPLE
+        beside = comparison.typical(core)
+        found.append(unlike_own(comparison, group, own, groups.count(core), beside, kind))
     return found
 
 
@@ -200,18 +207,8 @@ def mutually_dissimilar(comparison: Comparison) -> list[Suspicion]:
         others = "the only photo" if len(own) == 2 else f"the {len(own) - 1} photos"
         for index in np.flatnonzero(elsewhere):
             group, closest = int(own[index]), float(scores[index].max())
-            found.append(
-                Suspicion(
-                    Kind.MISLABELLED,
-                    comparison.mislabelled(closest, float(comparison.similarity[group])),
-                    groups.photos(group),
-                    comparison.name(group),
-                    comparison.suggested(group),
-                    f"unlike {others} of this name ({log_odds(closest)})" + like(comparison, group),
-                    tuple(photo[own[own != group]].tolist()[:4]),
-                    comparison.alike(group),
-                )
-            )
+            beside = tuple(photo[own[own != group]].tolist()[:4])
+            found.append(unlike_own(comparison, group, closest, others, beside))
         rest = own[~elsewhere]
         if len(rest) > 1:
             closest = float(scores[~elsewhere][:, ~elsewhere].max())
