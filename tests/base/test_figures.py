@@ -45,3 +45,12 @@ def test_a_rate_allows_its_floor_whatever_floats_make_of_the_product() -> None:
     allowed = [allowed_false_accepts(far, 1000) for far in (0.003, 0.0039, 0.0001, 1)]
     assert allowed == [3, 3, 0, 1000]
     assert roc(np.array([-9.0]), np.array([-1.0, -2.0])).tar(1) == 1
+
+
+@pytest.mark.parametrize("far", [0.0, 0.1, 0.25, 0.3, 0.5, 1.0])
+def test_tied_scores_are_accepted_together_as_by_brute_force(far: float) -> None:
+    scores = np.array([0.9, 0.9, 0.7, 0.7, 0.7, 0.5, 0.2, 0.2, 0.1, 0.1], np.float32)
+    cut = np.float32(threshold_at(np.sort(scores)[::-1], far))
+    candidates = [np.nextafter(s, np.float32(2)) for s in scores] + [np.float32(0)]
+    allowed = [c for c in candidates if (scores >= c).sum() <= far * len(scores) + 1e-9]
+    assert cut == min(allowed)

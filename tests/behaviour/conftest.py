@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from faceops.base.reasons import NO_REASON
 from faceops.gallery.enrol import enrol
@@ -61,14 +60,3 @@ def named_photos(held_out: Path, name_of: NameOf) -> dict[Path, str]:
     """The held-out photos that get a name, with it."""
     named = {photo: name_of(photo) for photo in sorted(held_out.glob("*/*"))}
     return {photo: name for photo, name in named.items() if name is not None}
-
-
-def pixels_of(photo: Path) -> np.ndarray:
-    """Return uint8 (H, W, 3) RGB."""
-    return open_photo(photo).pixels
-
-
-def save(pixels: np.ndarray, path: Path, **options: object) -> Path:
-    """Save pixels as the photo `path` and return it."""
-    Image.fromarray(pixels).save(path, **options)
-    return path

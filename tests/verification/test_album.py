@@ -18,7 +18,7 @@ from faceops.verification.album import (
     threshold_in,
 )
 from faceops.verification.error_rates import impostor_comparisons
-from tests.evaluation.simulated import adapting
+from tests.evaluation.simulated import thresholds
 from tests.verification.population import album, normalisation
 
 KNOWN = normalisation(0.0, 0.4)
@@ -92,7 +92,7 @@ def true_fpir(
 
 @pytest.mark.parametrize(
     ("people", "photos", "size", "alike"),
-    [(250, 2, 20, 0.0), (250, 2, 20, 0.2), (250, 2, 20, 0.4), (200, 6, 50, 0.4)],
+    [(250, 2, 20, 0.0), (250, 2, 20, 0.4), (200, 4, 50, 0.4)],
 )
 def test_the_budget_is_kept_in_albums_of_similar_and_of_other_people(
     people: int, photos: int, size: int, alike: float
@@ -104,7 +104,7 @@ def test_the_budget_is_kept_in_albums_of_similar_and_of_other_people(
 def test_the_interval_holds_the_share_of_strangers_who_are_named() -> None:
     """Galleries and albums are drawn again and again; 95 % is aimed at."""
     covered = []
-    for seed in range(40):
+    for seed in range(20):
         rows, persons = album(seed, 110, 3, (0.0, 0.2, 0.4)[seed % 3])
         gallery = np.flatnonzero(np.isin(persons, [f"P{i}" for i in range(20)]))[::3]
         strangers = np.flatnonzero(~np.isin(persons, persons[gallery]))
@@ -147,8 +147,8 @@ def test_the_threshold_rises_with_the_gallery_and_falls_with_the_budget() -> Non
 def test_a_budget_that_the_release_does_not_support_is_refused() -> None:
     measured = measure_album(KNOWN, album(4, 60, 2)[0], NOBODY)
     with pytest.raises(UsageError, match="30,000 people"):
-        threshold_in(measured, adapting(), 1e-4, [1, 2])
-    assert threshold_in(measured, adapting(), 0.02, [1, 2]).budget == 0.02
+        threshold_in(measured, thresholds(), 1e-4, [1, 2])
+    assert threshold_in(measured, thresholds(), 0.05, [1, 2]).budget == 0.05
 
 
 def test_an_embedding_that_is_not_finite_does_not_move_the_threshold() -> None:

@@ -43,14 +43,6 @@ def test_describe_equals_a_plain_loop() -> None:
         assert deviation == pytest.approx(np.std(kept), rel=1e-3)
 
 
-def test_the_matrix_of_log_odds_equals_single_pairs_and_is_symmetric() -> None:
-    described = COHORT.describe(ROWS)
-    odds = COHORT.verifier.logit_matrix(described, described)
-    single = COHORT.verifier.logit(described[:, None], described[None])
-    np.testing.assert_allclose(odds, single, atol=2e-3)
-    np.testing.assert_allclose(odds, odds.T, atol=2e-3)
-
-
 def test_normalised_scores_depend_neither_on_the_scale_nor_on_a_shift_of_the_raw_scores() -> None:
     described = COHORT.describe(ROWS)
     expected = COHORT.verifier.logit_matrix(described, described)
@@ -93,6 +85,7 @@ def test_scores_of_two_networks_are_normalised_alone_and_then_summed() -> None:
     described = joined.describe(side_by_side(rows).astype(np.float32))
     found = joined.verifier.logit_matrix(described, described)
     assert described.shape == (len(rows[0]), 2 * SIZE + 4)
+    np.testing.assert_allclose(found, found.T, atol=2e-3)
     np.testing.assert_allclose(
         found, joined.verifier.logit(described[:, None], described[None]), atol=5e-3
     )

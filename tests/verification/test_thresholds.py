@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.figures import threshold_at
 from faceops.config.sections import Verify
 from faceops.verification.error_rates import count_strangers, impostor_comparisons
 from faceops.verification.measure_thresholds import measure_thresholds
@@ -178,15 +177,6 @@ def test_too_few_pairs_are_refused() -> None:
     none = PairScores(np.zeros(0, np.float32), np.zeros(100, np.float32), False)
     with pytest.raises(FaceOpsError, match="too few"):
         measure_thresholds(*population(0, 100), VERIFIER, none, SMALL, "x")
-
-
-@pytest.mark.parametrize("far", [0.0, 0.1, 0.25, 0.3, 0.5, 1.0])
-def test_tied_scores_are_accepted_together_as_by_brute_force(far: float) -> None:
-    scores = np.array([0.9, 0.9, 0.7, 0.7, 0.7, 0.5, 0.2, 0.2, 0.1, 0.1], np.float32)
-    cut = np.float32(threshold_at(np.sort(scores)[::-1], far))
-    candidates = [np.nextafter(s, np.float32(2)) for s in scores] + [np.float32(0)]
-    allowed = [c for c in candidates if (scores >= c).sum() <= far * len(scores) + 1e-9]
-    assert cut == min(allowed)
 
 
 @pytest.mark.parametrize(("fpir", "people"), [(0.1, 30), (0.01, 300), (0.001, 3000)])

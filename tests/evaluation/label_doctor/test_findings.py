@@ -143,8 +143,9 @@ def test_twelve_suspicions_a_sheet_always_the_same() -> None:
     persons = np.array([NAMES[i % 5] for i in range(9)])
     paths = np.array([f"photos/x/{i}.jpg" for i in range(9)])
     suspicions = [
-        Suspicion(Kind.MISLABELLED, 5.0, (0,), NAMES[0], NAMES[1], "x" * 400, (2, 3), (4, 5, 6))
-    ] * 13
+        Suspicion(Kind.MISLABELLED, 5.0, (0,), NAMES[0], NAMES[1], words, (2, 3), (4, 5, 6))
+        for words in ("x" * 400, *["unlike"] * 12)
+    ]
     first, last = draw_pages(suspicions, persons, paths, crops)
     assert (first.size, last.size) == ((1230, 2602), (1230, 226))
     (one,), (again,), (without,) = (
