@@ -78,6 +78,13 @@ def _axes(title: str, x: str, y: str, height: float = 4.4) -> tuple[Figure, Axes
     return figure, axes
 
 
+def _note(
+    axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any
+) -> None:
+    """Write `text` beside a place of the data, `offset` in points from it."""
+    axes.annotate(text, place, xytext=offset, textcoords="offset points", **style)
+
+
 def _plain_ticks(axis: Axis) -> None:
     """Write the decades of a log axis as 0.001 rather than as powers."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -106,10 +113,8 @@ def draw_roc(evaluation: Evaluation, fars: Sequence[float]) -> Figure:
         rate = figures[f"tar_at_far_{wanted:g}"]
         axes.axvline(wanted, color=MARK, linewidth=0.8, linestyle=":")
         axes.plot([wanted], [rate], "o", color=MARK, markersize=5)
-        axes.annotate(
-            f"{rate:.4f} at {wanted:g}", (wanted, rate), textcoords="offset points",
-            xytext=(6, -16 - 15 * (number % 2)),  # else adjacent ones overlap
-        )  # fmt: skip
+        offset = 6, -16 - 15 * (number % 2)  # else adjacent ones overlap
+        _note(axes, f"{rate:.4f} at {wanted:g}", (wanted, rate), offset)
     return figure
 
 
@@ -156,9 +161,9 @@ def draw_scores(evaluation: Evaluation, thresholds: Thresholds | None) -> Figure
     axes.set_ylim(least / 2, top * 2)
     for number, (place, label) in enumerate(marks):
         axes.axvline(place, color=MARK, linewidth=1, linestyle="--")
-        axes.annotate(
-            label, (place, top / 10 ** (0.35 * number)), textcoords="offset points",
-            xytext=(-4 if place > 0 else 4, 0), ha="right" if place > 0 else "left", va="top",
+        side, offset = ("right", (-4, 0)) if place > 0 else ("left", (4, 0))
+        _note(
+            axes, label, (place, top / 10 ** (0.35 * number)), offset, ha=side, va="top",
             fontsize=8.5, color=MARK,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )  # fmt: skip
@@ -210,7 +215,7 @@ def draw_cmc(evaluation: Evaluation) -> Figure:
         lows.append(ends["low"])
         reach = [[max(rate - ends["low"], 0)], [max(ends["high"] - rate, 0)]]
         axes.errorbar([rank], [rate], yerr=reach, color=SAME, capsize=4, linewidth=1.2)
-        axes.annotate(f"{rate:.4f}", (rank, rate), xytext=(8, -14), textcoords="offset points")
+        _note(axes, f"{rate:.4f}", (rank, rate), (8, -14))
     floor = min([*lows, 0.99])  # else nothing is visible where all are found
     axes.set_ylim(floor - 0.15 * (1 - floor), 1 + 0.05 * (1 - floor))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -233,10 +238,8 @@ def draw_reliability(evaluation: Evaluation) -> Figure:
             zorder=3,
         )  # fmt: skip
     for x, y, pairs in zip(bins.predicted, bins.observed, bins.pairs, strict=True):
-        axes.annotate(
-            f"{pairs:,.0f}", (x, y), xytext=(0, 8), textcoords="offset points", fontsize=8.5,
-            ha="left" if x < 0.1 else "right" if x > 0.9 else "center",
-        )  # fmt: skip
+        side = "left" if x < 0.1 else "right" if x > 0.9 else "center"
+        _note(axes, f"{pairs:,.0f}", (x, y), (0, 8), fontsize=8.5, ha=side)
     axes.legend(loc="lower right")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.1))
     return figure
@@ -320,10 +323,8 @@ def draw_training(history: list[dict[str, str]]) -> Figure | None:
     for phase, rows in groupby(history, lambda row: row["phase"]):
         place = int(next(rows)["epoch"]) - 0.5
         axes.axvline(place, color=FAINT, linewidth=0.8, linestyle=":")
-        axes.annotate(
-            phase, (place, 0.98), xycoords=("data", "axes fraction"), xytext=(4, 0),
-            textcoords="offset points", va="top", fontsize=9, color=FAINT,
-        )  # fmt: skip
+        above = {"xycoords": ("data", "axes fraction"), "va": "top"}
+        _note(axes, phase, (place, 0.98), (4, 0), **above, fontsize=9, color=FAINT)
     axes.set_xlim(-0.5, int(history[-1]["epoch"]) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

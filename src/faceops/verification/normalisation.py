@@ -119,8 +119,10 @@ class Normalisation(FrozenModel):
             embeddings: float32 (N, D), L2-normalised.
             groups: int (N,), from 0 to G - 1.
         """
-        centre, result = np.array(self.centre), mean_rows(embeddings, groups)
-        counts = np.bincount(groups)
+        centre, counts = np.array(self.centre), np.bincount(groups)
+        result = np.zeros((len(counts), embeddings.shape[1]))
+        np.add.at(result, groups, embeddings)
+        result /= counts[:, None]
         for columns, share in self.columns:
             middle = centre[columns]
             lengths = np.linalg.norm(embeddings[:, columns] - middle, axis=1)
@@ -196,13 +198,6 @@ def unit(rows: np.ndarray) -> np.ndarray:
     """Return the rows L2-normalised, as float32."""
     length = np.linalg.norm(rows, axis=-1, keepdims=True)
     return (rows / np.maximum(length, 1e-12)).astype(np.float32)
-
-
-def mean_rows(faces: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the mean of `faces` (N, D) of each group, float64 (G, D), not normalised."""
-    sums = np.zeros((groups.max(initial=-1) + 1, faces.shape[1]))
-    np.add.at(sums, groups, faces)
-    return sums / np.bincount(groups)[:, None]
 
 
 @dataclass(frozen=True)

@@ -291,7 +291,6 @@ _KINDS = {
     doc.Picture: "picture",
     doc.Pairs: "pairs",
 }
-_PHOTO_QUALITY = 82
 
 
 def page(facts: doc.Facts, pairs: Sequence[MistakenPair], folder: Path) -> str:
@@ -306,7 +305,13 @@ def page(facts: doc.Facts, pairs: Sequence[MistakenPair], folder: Path) -> str:
         lstrip_blocks=True,
     )
     environment.tests["kind"] = lambda part, kind: _KINDS[type(part)] == kind
-    sections = [_with_pictures(section, folder) for section in report_sections(facts, bool(pairs))]
+    sections = [
+        replace(section, parts=[
+            part for part in section.parts
+            if not isinstance(part, doc.Picture) or (folder / part.file).is_file()
+        ])
+        for section in report_sections(facts, bool(pairs))
+    ]  # fmt: skip
     text = environment.get_template(TEMPLATE).render(
         about=facts.about,
         what="release" if facts.thresholds else "embedder",
@@ -316,7 +321,7 @@ def page(facts: doc.Facts, pairs: Sequence[MistakenPair], folder: Path) -> str:
         sections=sections,
         pairs=pairs,
         source=lambda file: picture_source(folder / file),
-        photo=photo_source,
+        photo=lambda crop: None if crop is None else _jpeg(Image.fromarray(np.asarray(crop))),
     )
     # File names may contain bytes that are not UTF-8.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -329,22 +334,11 @@ def picture_source(path: Path) -> str:
     return _jpeg(Image.open(path).convert("RGB"))
 
 
-def photo_source(crop: np.ndarray | None) -> str | None:
-    """Return a crop uint8 (H, W, 3) as a data URI of about 4 kB."""
-    return None if crop is None else _jpeg(Image.fromarray(np.asarray(crop)))
-
-
 def _jpeg(image: Image.Image) -> str:
+    """Return a data URI, of a crop about 4 kB."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_PHOTO_QUALITY)
+    image.save(buffer, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _with_pictures(section: doc.Section, folder: Path) -> doc.Section:
-    def is_there(part: doc.Part) -> bool:
-        return not isinstance(part, doc.Picture) or (folder / part.file).is_file()
-
-    return replace(section, parts=[part for part in section.parts if is_there(part)])
 
 
 def _tiles(facts: doc.Facts) -> list[tuple[str, str]]:

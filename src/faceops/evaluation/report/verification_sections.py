@@ -202,16 +202,13 @@ def _group_table(groups: dict[str, dict[str, Any]]) -> tuple[list[str], list[lis
     rows = []
     for value, group in groups.items():
         row = [value, f"{group['people']:,}", f"{group['photos']:,}"]
-        row += [_cell_with_support(group, name) for name in ("tar", "false_accept_rate")]
+        for name in ("tar", "false_accept_rate"):
+            few = "" if group[f"{name}_supported"] else " - too few people"
+            row.append(f"{doc.with_interval(group, name)}{few}")
         if searched:
             row += [doc.with_interval(group, name) for name in ("dir", "fpir")]
         rows.append(row)
     return header, rows
-
-
-def _cell_with_support(group: dict[str, Any], name: str) -> str:
-    text = doc.with_interval(group, name)
-    return text if group[f"{name}_supported"] else f"{text} - too few people"
 
 
 def _worst_groups(worst: dict[str, Any]) -> list[doc.Part]:
