@@ -68,21 +68,8 @@ def _pairs(task: ProtocolInput) -> dict[str, Any]:
 
 
 def _open_set(task: ProtocolInput) -> dict[str, Any]:
-    settings, thresholds = task.settings, task.model.thresholds
-    share, seed = settings.unknown_share, settings.seed
-    search = identification.open_set(
-        *task.pair, thresholds,
-        gallery_photos=settings.gallery_photos, unknown_share=share, seed=seed,
-    )  # fmt: skip
-    sizes = identification.open_sets(
-        *task.pair, thresholds,
-        photos=settings.open_set_gallery_photos, unknown_share=share, seed=seed, done=search,
-    )  # fmt: skip
-    return {
-        "open_set": identification.open_set_figures(search, thresholds, seed),
-        "gallery_query": identification.gallery_query_figures(search, seed),
-        "open_sets": sizes,
-    }
+    thresholds = task.model.thresholds
+    return identification.open_set_protocol(*task.pair, thresholds, task.settings)[1]
 
 
 def _lfw_view1(task: ProtocolInput) -> dict[str, Any]:
