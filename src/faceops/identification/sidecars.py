@@ -189,7 +189,8 @@ def write_sidecar(
     copied: list[Region] = []
     others = [r for r in regions_of_others([document], size, orientation) if r.is_face]
     if regions and not document.regions() and not document.microsoft_regions():
-        copied = _embedded(photo)
+        if photo is not None and photo.suffix.lower() not in WITHOUT_PACKETS:
+            copied = embedded_regions(read_header(photo))
         others = [one for one in copied if one.names_a_face]
     tagged = _faces_of_others(others, regions, size, orientation)
     for face, region in tagged.items():
@@ -215,19 +216,13 @@ def write_sidecar(
     for name, area in wanted:
         document.add_region(name, area, stored_size)
     if not wanted:
-        _remove_copies(document, lambda _: True)
+        _remove_copies(document)
     theirs = {text_of(item) for item in document.people(xmp.IPTC)}
     for name in dict.fromkeys(name for name, _ in wanted):
         if name not in theirs:
             document.add_person(name)
     file.write(document)
     return True
-
-
-def _embedded(photo: Path | None) -> list[Region]:
-    if photo is None or photo.suffix.lower() in WITHOUT_PACKETS:
-        return []
-    return embedded_regions(read_header(photo))
 
 
 def _faces_of_others(
@@ -250,8 +245,7 @@ def _source_of_copy(name: str, area: Area, kind: str) -> str:
 
 
 def _is_copy(region: Element) -> bool:
-    area = xmp.area_of(region)
-    kind = xmp.text_field(region, xmp.MWG, "Type")
+    area, kind = xmp.area_of(region), xmp.text_field(region, xmp.MWG, "Type")
     source = xmp.source_of(region)
     return area is not None and source == _source_of_copy(_name(region), area, kind)
 
@@ -299,7 +293,7 @@ def remove_person(
     removed = _remove_ours(document, is_person) + _remove_copies(document, is_person)
     if removed:
         if not any(map(is_ours, document.regions())):
-            _remove_copies(document, lambda _: True)
+            _remove_copies(document)
         file.write(document)
     return removed
 
@@ -319,7 +313,9 @@ def _remove_ours(document: XmpDocument, is_removed: Callable[[str], bool]) -> in
     return len(regions) + len(listed)
 
 
-def _remove_copies(document: XmpDocument, is_removed: Callable[[str], bool]) -> int:
+def _remove_copies(
+    document: XmpDocument, is_removed: Callable[[str], bool] = lambda _: True
+) -> int:
     copies = [r for r in document.regions() if _is_copy(r) and is_removed(_name(r))]
     for item in copies:
         document.remove(item)

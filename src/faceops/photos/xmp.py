@@ -154,7 +154,7 @@ class XmpDocument:
             node = pending.pop()
             if node.nodeType == node.ELEMENT_NODE:
                 yield from (value for _, value in node.attributes.items())
-                yield "".join(n.data for n in node.childNodes if isinstance(n, Text))
+                yield _own_text(node)
             elif node.nodeType in (node.COMMENT_NODE, node.PROCESSING_INSTRUCTION_NODE):
                 yield node.data
             pending += node.childNodes
@@ -265,10 +265,7 @@ def read_sidecar(path: Path) -> XmpDocument | None:
         FaceOpsError: it is damaged, too large, or cannot be read.
     """
     try:
-        if is_url(path):
-            return XmpDocument(sidecar_bytes(path))
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
+        if not is_url(path) and not stat.S_ISREG(path.stat().st_mode):
             raise ValueError("it is not a file")
         return XmpDocument(sidecar_bytes(path))
     except OSError as error:
@@ -298,9 +295,10 @@ def sidecar_bytes(path: Path) -> bytes:
 def text_of(element: Element) -> str:
     """Return the text in an element, CDATA included; of a value with qualifiers, the value."""
     value = _field_of(element, RDF, "value")
-    if isinstance(value, str):
-        return value
-    element = element if value is None else value
+    return value if isinstance(value, str) else _own_text(element if value is None else value)
+
+
+def _own_text(element: Element) -> str:
     return "".join(node.data for node in element.childNodes if isinstance(node, Text))
 
 
@@ -316,17 +314,15 @@ def _field_of(structure: Element, namespace: str, name: str) -> Element | str | 
     return None
 
 
-def text_field(structure: Element, namespace: str, name: str) -> str:
-    """Return the text of a structure's field, "" if absent."""
-    found = _field_of(structure, namespace, name)
+def text_field(structure: Element | str | None, namespace: str, name: str) -> str:
+    """Return the text of a structure's field, "" if absent; also of a text, which has none."""
+    found = None if isinstance(structure, str | None) else _field_of(structure, namespace, name)
     return found if isinstance(found, str) else "" if found is None else text_of(found)
 
 
 def area_of(region: Element) -> Area | None:
     """Return the area of a region; None if it has none, or no rectangle."""
     area = _field_of(region, MWG, "Area")
-    if area is None or isinstance(area, str):
-        return None
     try:
         return Area(*(float(text_field(area, AREA, field)) for field in "xywh"))
     except ValueError:
@@ -348,8 +344,6 @@ def applied_size(region: Element) -> tuple[float, float] | None:
     while element is not None and element.localName != "RegionList":
         element = element.parentNode
     size = _field_of(element.parentNode, MWG, "AppliedToDimensions") if element else None
-    if size is None or isinstance(size, str):
-        return None
     try:
         width, height = (float(text_field(size, DIMENSIONS, side)) for side in "wh")
     except ValueError:
@@ -359,10 +353,7 @@ def applied_size(region: Element) -> tuple[float, float] | None:
 
 def source_of(region: Element) -> str:
     """Return who wrote a region: `OWN`, `COPIED` by FaceOps with a digest, or "" for others."""
-    extensions = _field_of(region, MWG, "Extensions")
-    if extensions is None or isinstance(extensions, str):
-        return ""
-    return text_field(extensions, OURS, "Source")
+    return text_field(_field_of(region, MWG, "Extensions"), OURS, "Source")
 
 
 def is_ours(region: Element) -> bool:

@@ -213,7 +213,7 @@ def results_folder(out: Path, photos: Path, state: Path | None = None) -> Path:
         if state is not None:
             raise UsageError("--state is for an --out that is a URL; name the folder by --out.")
         return out
-    if is_url(photos) and (_lies_in(out, photos) or _lies_in(photos, out)):
+    if is_url(photos) and (out.is_relative_to(photos) or photos.is_relative_to(out)):
         raise UsageError(
             f"{shown(out)} and {shown(photos)} lie in one another; name another --out."
         )
@@ -334,7 +334,3 @@ def _note(out: Path) -> dict[str, Any]:
         raise FaceOpsError(
             f"{out / MIRROR_FILE} is damaged ({error}); delete it and run faceops identify again."
         ) from None
-
-
-def _lies_in(path: Path, folder: Path) -> bool:
-    return f"{path}/".startswith(f"{folder}/")
