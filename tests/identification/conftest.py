@@ -37,6 +37,21 @@ def known_photos(
     return made_once(tmp_path_factory, "known_photos", make) / "out" / "state.sqlite"
 
 
+@pytest.fixture(scope="session")
+def known_faces(
+    synthetic_set: Path, gallery_dir: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A state with the faces of the photos in `photos`, found under no path."""
+
+    def make(folder: Path) -> None:
+        gallery = Gallery.open(shutil.copytree(gallery_dir, folder / "gallery"))
+        identify(copy_portraits(synthetic_set, folder / "photos"), gallery, bundle, folder / "out")
+        tables = ("files", "unknown_faces", "unknown_given")
+        change_state(folder / "out", *(f"DELETE FROM {table}" for table in tables))
+
+    return made_once(tmp_path_factory, "known_faces", make) / "out" / "state.sqlite"
+
+
 @pytest.fixture
 def out(known_photos: Path, tmp_path: Path) -> Path:
     """An output folder without results whose state knows the photos of `album`."""
@@ -56,7 +71,11 @@ def own_gallery(gallery_dir: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def photos(synthetic_set: Path, tmp_path: Path) -> Path:
     """A folder of three photos of enrolled people."""
-    folder = tmp_path / "photos"
+    return copy_portraits(synthetic_set, tmp_path / "photos")
+
+
+def copy_portraits(synthetic_set: Path, folder: Path) -> Path:
+    """Copy three photos of enrolled people to a new folder."""
     folder.mkdir()
     for number, path in enumerate(sorted((synthetic_set / "enrol").glob("*/*"))[1:9:3]):
         shutil.copyfile(path, folder / f"{number}.jpg")

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,27 +23,13 @@ SHM = Path("/dev/shm")
 ANNOTATE = IdentifySettings(budget=0.3, annotate=True)
 
 
-@pytest.fixture(scope="module")
-def known_faces(
-    synthetic_set: Path, gallery: Gallery, bundle: Bundle, tmp_path_factory: Any
-) -> Path:
-    """The state of a run over `photos`."""
-    folder = tmp_path_factory.mktemp("known_faces")
-    identify(copy_photos(synthetic_set, folder / "photos"), gallery, bundle, folder / "out")
-    return Path(folder / "out" / "state.sqlite")
-
-
 @pytest.fixture
-def photos(synthetic_set: Path, tmp_path: Path) -> Path:
-    """A folder of three photos of enrolled people."""
-    return copy_photos(synthetic_set, tmp_path / "photos")
-
-
-def copy_photos(synthetic_set: Path, folder: Path) -> Path:
-    (folder / "more").mkdir(parents=True)
-    for number, path in enumerate(sorted((synthetic_set / "enrol").glob("*/*"))[:9:3]):
-        shutil.copyfile(path, folder / ("more" if number else ".") / f"{number}.jpg")
-    return folder
+def photos(photos: Path) -> Path:
+    """Three photos of enrolled people, two of them in a folder of their own."""
+    (photos / "more").mkdir()
+    for number in (1, 2):
+        (photos / f"{number}.jpg").rename(photos / "more" / f"{number}.jpg")
+    return photos
 
 
 @pytest.fixture

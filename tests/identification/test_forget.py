@@ -184,22 +184,20 @@ def test_a_face_without_a_name_in_another_output_is_removed_there_too(named: Nam
     assert len({output.cached_faces for output in done.outputs}) == 1
 
 
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        *(("state.sqlite", "no database"), ("faces.jsonl", "{broken")),
-        *(("summary.json", "null"), ("summary.json", '{"people": 1}')),
-    ],
-)
 def test_a_damaged_output_does_not_prevent_cleaning_the_others(
-    file: str, content: str, named: Named, tmp_path: Path
+    named: Named, tmp_path: Path
 ) -> None:
     damaged = Path(shutil.copytree(named.out, tmp_path / "a_damaged_one"))
-    (damaged / file).write_text(content, "utf-8")
-    with pytest.raises(FaceOpsError, match=r"a_damaged_one(?s:.*)keeps the person"):
-        forget_person(named.gallery, named.person, (damaged,))
-    assert named.person not in named.names() and named.person in named.open().people
-    (damaged / file).unlink()
+    for file, content in (
+        *(("state.sqlite", b"no database"), ("faces.jsonl", b"{broken")),
+        *(("summary.json", b"null"), ("summary.json", b'{"people": 1}')),
+    ):
+        sound = (damaged / file).read_bytes()
+        (damaged / file).write_bytes(content)
+        with pytest.raises(FaceOpsError, match=r"a_damaged_one(?s:.*)keeps the person"):
+            forget_person(named.gallery, named.person, (damaged,))
+        assert named.person not in named.names() and named.person in named.open().people
+        (damaged / file).write_bytes(sound)
     named.forget(damaged)
 
 
@@ -226,13 +224,12 @@ def test_the_search_finds_what_was_not_removed(named: Named) -> None:
     assert search_traces([own, out], "Nobody".__eq__, "Nobody".__eq__, [b"x" * 99]).found == []
 
 
-@pytest.mark.parametrize("by", ["the old name", "the new name"])
-def test_all_names_that_a_person_has_had_are_forgotten(named: Named, by: str) -> None:
+def test_all_names_that_a_person_has_had_are_forgotten(named: Named) -> None:
     rename(named.gallery, named.person, "In Between")
     merge(named.gallery, "In Between", named.second)
     rename(named.gallery, named.second, "A Rod")
     named.run(IdentifySettings(budget=0.3, xmp=True))
-    done = forget_person(named.gallery, named.person if by == "the old name" else "A Rod")
+    done = forget_person(named.gallery, named.person)
     assert done.person == "A Rod" and done.gallery_faces > 2 and done.complete
     assert_no_text(named, named.person, named.second, "A Rod")
     assert not {named.person, named.second, "A Rod"} & named.names()
@@ -349,17 +346,6 @@ def test_sidecars_that_were_moved_with_their_photos(named: Named) -> None:
     assert_no_text(named, named.person)
 
 
-def test_a_sidecar_that_cannot_be_read_is_reported_and_fails(named: Named) -> None:
-    sidecars = sorted(named.album.rglob("*.xmp"))
-    damaged = next(path for path in sidecars if named.person.encode() in path.read_bytes())
-    content = damaged.read_bytes()
-    damaged.write_bytes(content[:-40])
-    done = forget_person(named.gallery, named.person)
-    assert not done.complete and any(str(damaged) in line for line in done.proof.found)
-    damaged.write_bytes(content)
-    assert named.forget().sidecars.entries > 0
-
-
 def test_what_the_statement_says_is_what_was_searched(
     named: Named, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -411,9 +397,8 @@ def test_forgotten_faces_do_not_return_by_another_detail_or_after_an_absence(
     (named.album / "empty.jpg").touch()
     named.run(LENIENT)
     shutil.move(scenes, named.album / "scenes")
-    for detail in (1280, 0, 1920, 640, 1280):  # more methods than are kept
-        settings = IdentifySettings(budget=0.3, detail=detail)
-        again = named.run(settings)
+    for detail in (640, 320, 960, 1280):  # more methods than are kept
+        again = named.run(IdentifySettings(budget=0.3, detail=detail))
         assert again.reasons["forgotten"] == marked, detail
 
 

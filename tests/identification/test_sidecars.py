@@ -323,18 +323,6 @@ def test_a_broken_sidecar_is_left_as_it_is(sidecar: Path, content: bytes | None)
     assert content is None or sidecar.read_bytes() == content
 
 
-def test_a_name_too_long_for_a_sidecar_is_an_error_if_sidecars_are_on(tmp_path: Path) -> None:
-    longest = tmp_path / ("a" * 251 + ".jpg")  # 255 bytes, as many as a name may have
-    longest.touch()
-    place = SidecarPlaces().of
-    assert not write_sidecar(place(longest), [], SIZE, 1)
-    with pytest.raises(FaceOpsError, match=r"written \(File name too long\); give the photo a sh"):
-        write_sidecar(place(longest), [ADA], SIZE, 1)
-    assert list(tmp_path.iterdir()) == [longest]
-    fits = tmp_path / ("a" * 247 + ".jpg")
-    assert write_sidecar(place(fits), [ADA], SIZE, 1)
-
-
 def test_a_failed_write_leaves_the_old_sidecar_and_nothing_else(
     sidecar: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Sidecars beside photos in an S3 server: those of local photos, and nothing of others is lost."""
 
+import shutil
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -59,10 +60,14 @@ class Archive:
 
 
 @pytest.fixture
-def archive(s3: S3, photos: Path, own_gallery: Path, bundle: Bundle, tmp_path: Path) -> Archive:
+def archive(
+    s3: S3, photos: Path, own_gallery: Path, bundle: Bundle, known_faces: Path, tmp_path: Path
+) -> Archive:
     name = f"bucket-{uuid4()}"
     s3[1].mkdir(name)
     s3[1].put(f"{photos}/", f"{name}/2019/", recursive=True)
+    (tmp_path / "found").mkdir()
+    shutil.copyfile(known_faces, tmp_path / "found" / "state.sqlite")
     return Archive(s3, name, own_gallery, bundle, tmp_path)
 
 

@@ -14,10 +14,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.gallery.names import person_key
-from faceops.identification.forget.traces import CHUNK, Probes, mentions, search_traces
+from faceops.identification.forget import traces
+from faceops.identification.forget.traces import Probes, mentions, search_traces
 
 RNG = np.random.default_rng(7)
 SECRET = RNG.bytes(512)
+CHUNK = 1 << 18
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are read in smaller pieces, so that smaller files are enough."""
+    monkeypatch.setattr(traces, "CHUNK", CHUNK)
 
 
 def is_ada(name: str) -> bool:
