@@ -159,14 +159,11 @@ def search_traces(
     plain, spelled = Probes(probes), Probes([*probes, *map(base64.b64encode, probes)])
     done = TraceSearch(secrets=len(probes))
 
-    def search_cells(
-        cells: Iterable[Cell], found: tuple[set[str], set[str]], is_page: bool = False
-    ) -> None:
-        places, elsewhere = found
+    def search_cells(cells: Iterable[Cell], found: _Found, is_page: bool = False) -> None:
         for place, value in cells:
             if isinstance(value, memoryview):
                 if plain.found_in(io.BytesIO(value)):
-                    places.add(f"an embedding or picture, in {place}")
+                    found.places.add(f"an embedding or picture, in {place}")
             elif not is_mentioned(value):
                 continue
             elif (
@@ -174,63 +171,64 @@ def search_traces(
                 or is_person(value.removeprefix("'"))
                 or (place == TEXT and not is_page)
             ):
-                places.add(f"the name, in {place}")
+                found.places.add(f"the name, in {place}")
             else:
-                elsewhere.add(f"the name, as part of {place}")
+                found.elsewhere.add(f"the name, as part of {place}")
 
-    def note(shown: str, places: Iterable[str], elsewhere: Iterable[str]) -> None:
-        done.found += [f"{shown}: {place}" for place in sorted(places)]
-        done.elsewhere += [f"{shown}: {place}" for place in sorted(elsewhere)]
-
-    for shown, cells in tables.items():
-        found: tuple[set[str], set[str]] = set(), set()
-        search_cells(cells, found)
-        note(shown, *found)
-
-    def search_file(path: Path) -> tuple[set[str], set[str]]:
-        places: set[str] = set()
-        elsewhere: set[str] = set()
+    def search_file(path: Path) -> _Found:
+        found = _Found()
         try:
             with path.open("rb") as file:
                 if spelled.found_in(file):
-                    places.add("an embedding or picture")
+                    found.places.add("an embedding or picture")
             if path.name.startswith(DECISIONS_FILE):
                 content = path.read_bytes()
                 if any(mark in content for mark in marks):
-                    places.add("a name or id, in its bytes")
-            search_cells(_cells(path, is_mentioned), (places, elsewhere), is_report_page(path))
+                    found.places.add("a name or id, in its bytes")
+            search_cells(_cells(path, is_mentioned), found, is_report_page(path))
         except _READ_ERRORS as error:
-            places.add(_not_searched(error))
-        return places, elsewhere
+            found.places.add(_not_searched(error))
+        return found
 
-    def search_group(paths: Sequence[Path]) -> list[tuple[set[str], set[str]]]:
+    def search_group(paths: Sequence[Path]) -> list[_Found]:
         first, *others = paths
         found = search_file(first)
         return [found, *(found if _is_copy(first, one) else search_file(one) for one in others)]
 
+    outcomes: dict[Path | str, _Found] = {shown: _Found() for shown in tables}
+    for shown, cells in tables.items():
+        search_cells(cells, outcomes[shown])
     groups: dict[tuple[str, int], list[Path]] = {}
-    outcomes: dict[Path, tuple[set[str], set[str]]] = {}
     for path in files_below(folders, done.unlisted):
-        outcomes[path] = set(), set()
+        outcomes[path] = _Found()
         try:
             size = path.stat().st_size
         except OSError as error:
-            outcomes[path][0].add(_not_searched(error))
+            outcomes[path].places.add(_not_searched(error))
             continue
         done.megabytes += size / 1e6
         groups.setdefault((path.name, size), []).append(path)
     searched = ordered_map(search_group, groups.values(), default_threads())
     all_found = chain.from_iterable(track(searched, "search files", len(groups)))
     outcomes.update(zip(chain(*groups.values()), all_found, strict=True))
-    for path, (places, elsewhere) in outcomes.items():
-        note(valid_unicode(str(path)), places, elsewhere)
-    done.files, done.megabytes = len(outcomes), round(done.megabytes, 1)
+    for where, found in outcomes.items():
+        shown = valid_unicode(str(where))
+        done.found += [f"{shown}: {place}" for place in sorted(found.places)]
+        done.elsewhere += [f"{shown}: {place}" for place in sorted(found.elsewhere)]
+    done.files, done.megabytes = len(outcomes) - len(tables), round(done.megabytes, 1)
     return done
 
 
+@dataclass
+class _Found:
+    """The places in a file, or the like; `elsewhere` are those where others mention the person."""
+
+    places: set[str] = field(default_factory=set)
+    elsewhere: set[str] = field(default_factory=set)
+
+
 def _not_searched(error: Exception) -> str:
-    first = first_line(error)
-    return f"cannot be searched ({first}); inspect it yourself, or remove it"
+    return f"cannot be searched ({first_line(error)}); inspect it yourself, or remove it"
 
 
 def _is_copy(path: Path, other: Path) -> bool:
