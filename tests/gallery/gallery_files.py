@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base.errors import InUseError
 from faceops.faces.detector import Box
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace, encode_faces
@@ -21,9 +23,10 @@ from faceops.gallery.storage import (
     SEGMENTS_FOLDER,
     GalleryPlace,
     crop_path,
+    gallery_place,
     storage_of,
 )
-from faceops.gallery.store import Gallery, encode_crop
+from faceops.gallery.store import Gallery, encode_crop, locked_gallery
 
 CONTRACT = "c" * 64
 SIZE = 8  # values of an embedding
@@ -55,6 +58,19 @@ def make_gallery(place: GalleryPlace, faces: list[tuple[str, int]]) -> Gallery:
     gallery = gallery.with_faces(make_face(place, person, seed) for person, seed in faces)
     gallery.save()
     return gallery
+
+
+def add_faces(address: str, person: str, seed: int) -> None:
+    """Add five faces, each in a change of its own, whenever the gallery is free."""
+    for number in range(5):
+        while True:
+            try:
+                with locked_gallery(gallery_place(address)) as gallery:
+                    face = make_face(gallery.place, person, seed + number)
+                    gallery.with_faces([face]).save()
+                break
+            except InUseError:
+                time.sleep(0.05)
 
 
 def decide(

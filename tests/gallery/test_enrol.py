@@ -231,10 +231,8 @@ def test_pruning_keeps_what_cannot_be_read_just_now(
 def test_excluding_a_folder_is_no_deletion(enrolment: Enrolment) -> None:
     enrolment()
     first, second = folders_in(enrolment.people)
-    (enrolment.people / "@eaDir").mkdir()
-    shutil.copy(
-        file_in(first), enrolment.people / "@eaDir" / "thumbnail.jpg"
-    )  # no person of that name
+    (enrolment.people / "@eaDir").mkdir()  # no person of that name
+    shutil.copy(file_in(first), enrolment.people / "@eaDir" / "thumbnail.jpg")
     (enrolment.people / ".faceopsignore").write_text(f"{first.name}/\n")
     patterns = [f"/{second.name}/deeper"]
     report = enrolment(prune=True, exclude=patterns)
@@ -399,9 +397,7 @@ def test_a_face_that_the_embedder_makes_out_badly_is_not_enrolled(
         assert {flag.reason for flag in report.flags} <= {Reason.LOW_QUALITY}
         return Gallery.open(tmp_path / f"{times}")
 
-    usual, lower = ([face.quality for face in enrolled(times).faces] for times in (1, 1.1))
-    assert len(usual) == len(lower) == 5 and max(lower) < max(usual) < 1
-    assert not enrolled(9).people
+    assert len(enrolled(1).faces) == 5 and not enrolled(9).people
 
 
 def test_people_behind_a_face_that_the_embedder_makes_out_badly_are_not_enrolled() -> None:
@@ -447,24 +443,6 @@ def test_the_command_prints_earlier_names_and_moved_faces(
     assert f"{earlier} is not A Rod any longer" in capsys.readouterr().out
     assert main(["people", "unalias", earlier, *gallery]) == 1
     assert f"{earlier} is not an earlier name of a person" in capsys.readouterr().err
-
-
-@pytest.mark.lfw
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("Steven_Spielberg_0002", Reason.EXTREME_POSE),
-        ("Xanana_Gusmao_0002", Reason.EXTREME_POSE),
-        ("Colin_Powell_0001", None),
-    ],
-)
-def test_a_bystander_who_looks_into_the_camera_is_not_enrolled_for_a_person_in_profile(
-    lfw_root: Path, bundle: Bundle, name: str, reason: Reason | None
-) -> None:
-    path = lfw_root / "lfw-deepfunneled" / name[:-5] / f"{name}.jpg"
-    photo = PersonPhoto("", path, path.name, "").find(bundle.face_finder(), PhotoLimits())
-    assert photo.reason == reason
-    assert bool(photo.faces) == (reason is None)
 
 
 def test_a_photo_over_the_limits_is_flagged_with_the_option_that_raises_them(

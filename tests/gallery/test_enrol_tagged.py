@@ -12,11 +12,12 @@ from PIL import Image
 from faceops.base.reasons import Reason
 from faceops.cli import main
 from faceops.faces.detector import Box
-from faceops.faces.regions import matches
+from faceops.faces.regions import matches, upright_box
 from faceops.gallery import tags
 from faceops.gallery.enrol import EnrolReport, enrol, enrol_tagged
 from faceops.gallery.faces_file import TAGGED
 from faceops.gallery.people import rename
+from faceops.gallery.people_folder import PeopleFolder
 from faceops.gallery.store import Gallery
 from faceops.gallery.tags import list_album, read_tagged
 from faceops.photos.formats import PhotoLimits
@@ -60,7 +61,7 @@ def faces_in(album: Path) -> list[tuple[str, str, bool]]:
     return [(face.person, face.photo, face.box[0] + face.box[2] / 2 < 200) for face in faces]
 
 
-@pytest.mark.parametrize("orientation", [2, 6, 8])
+@pytest.mark.parametrize("orientation", [2, 6])
 def test_each_tagged_face_is_enrolled_under_its_name_in_turned_photos(
     album: Path, couples: list[Image.Image], bundle: Bundle, orientation: int
 ) -> None:
@@ -71,24 +72,28 @@ def test_each_tagged_face_is_enrolled_under_its_name_in_turned_photos(
     report = enrol_album(album, bundle)
     assert report.flags == [] and report.enrolled == 2 and report.photos_opened == 1
     assert faces_in(album) == [("Ada", "photo.jpg", True), ("Ben", "photo.jpg", False)]
-
-
-@pytest.mark.parametrize("suffix", FORMATS)
-def test_names_in_every_format_and_style_are_enrolled_once(
-    album: Path, couples: list[Image.Image], bundle: Bundle, suffix: str
-) -> None:
-    style = list(STYLES)[FORMATS.index(suffix) % len(STYLES)]
-    packet = STYLES[style]([("Ada", ADA), ("Ben", BEN)], SIZE)
-    save(couples[0], album / f"photo{suffix}", packet)
-    report = enrol_album(album, bundle)
-    assert (report.enrolled, report.flags) == (2, [])
-    assert [(person, left) for person, _, left in faces_in(album)] == [
-        ("Ada", True),
-        ("Ben", False),
-    ]
     assert {face.origin for face in Gallery.open(album.parent / "gallery").faces} == {TAGGED}
     again = enrol_album(album, bundle)
     assert (again.enrolled, again.unchanged, again.photos_opened) == (0, 2, 0)
+
+
+def read_album(album: Path) -> PeopleFolder:
+    """Return what is known before photos are opened."""
+    gallery = make_gallery(album.parent / "small", [("Eve", 1)])
+    return read_tagged(album, list_album(album, (), {}), gallery, PhotoLimits(), threads=1)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_names_in_every_format_and_style_are_read(album: Path, suffix: str) -> None:
+    style = list(STYLES)[FORMATS.index(suffix) % len(STYLES)]
+    packet = STYLES[style]([("Ada", ADA), ("Ben", BEN)], SIZE)
+    save(Image.new("RGB", SIZE), album / f"photo{suffix}", packet)
+    folder = read_album(album)
+    assert (list(folder.photos), folder.skipped) == (["Ada", "Ben"], [])
+    (photo,) = folder.photos["Ben"]
+    boxes = {tag.name: tag.box for tag in photo.tags}  # type: ignore[attr-defined]
+    for name, area in (("Ada", ADA), ("Ben", BEN)):
+        assert boxes[name] == pytest.approx(upright_box(area, SIZE, 1), abs=1)
 
 
 def test_names_in_sidecars_are_enrolled_but_not_those_that_faceops_decided(
@@ -99,14 +104,6 @@ def test_names_in_sidecars_are_enrolled_but_not_those_that_faceops_decided(
     document.add_region("Ben", BEN, SIZE)
     (album / "photo.xmp").write_bytes(document.as_bytes())
     assert enrol_album(album, bundle).people == {"Ada": 1}
-
-
-def flags_of(album: Path, paths: list[Path] | None = None) -> list[tuple[str, str, Reason]]:
-    """Return person, note and reason of what is skipped before photos are opened."""
-    paths = list_album(album, (), {}) if paths is None else paths
-    gallery = make_gallery(album.parent / "small", [("Eve", 1)])
-    folder = read_tagged(album, paths, gallery, PhotoLimits(), threads=1)
-    return [(flag.person, flag.note, flag.reason) for flag in folder.skipped]
 
 
 def test_two_names_of_one_face_are_listed_and_neither_is_enrolled(
@@ -274,7 +271,7 @@ def test_a_face_unlike_the_persons_others_needs_trust(
 )
 def test_what_is_not_a_name_is_refused(album: Path, name: str, reason: Reason | None) -> None:
     save(Image.new("RGB", SIZE), album / "photo.jpg", lightroom([(name, ADA)], SIZE))
-    assert [flag[2] for flag in flags_of(album)] == ([] if reason is None else [reason])
+    assert [flag.reason for flag in read_album(album).skipped] == [reason] * (reason is not None)
 
 
 def test_a_cropped_photo_and_broken_files_are_flags_and_not_an_end(album: Path) -> None:
@@ -284,13 +281,13 @@ def test_a_cropped_photo_and_broken_files_are_flags_and_not_an_end(album: Path) 
     (album / "c.jpg").write_bytes(b"\xff\xd8\xff broken")
     (album / "d.mp4").write_bytes(b"\0\0\0\x20ftypisom")
     (album / "notes.txt").write_text("no photo")
-    flags = flags_of(album)
-    assert [(person, reason) for person, _, reason in flags] == [
+    flags = read_album(album).skipped
+    assert [(flag.person, flag.reason) for flag in flags] == [
         ("Ada", Reason.TAG_CONFLICT),
         ("", Reason.UNREADABLE),
         ("", Reason.UNREADABLE),
     ]
-    assert "cropped or turned" in flags[0][1] and "has a document type" in flags[1][1]
+    assert "cropped or turned" in flags[0].note and "has a document type" in flags[1].note
 
 
 def test_the_command_says_what_was_enrolled_and_escapes_hostile_names(
