@@ -154,7 +154,14 @@ def _require_gallery(storage: FolderStorage) -> None:
 def _examine(storage: FolderStorage) -> tuple[Gallery | None, dict[str, str], list[Finding]]:
     """Return the readable part of the gallery, the problems of its crops, and all findings."""
     _require_gallery(storage)
-    gallery, found = _read(storage)
+    damage: list[str] = []
+    gallery, lost, kept = None, "names and embeddings", "crops, and photos"
+    try:  # from copies where files are damaged
+        gallery = Gallery.of(storage.path, *storage.read(damage))
+        lost, kept = NOTHING, "names, embeddings and crops"
+    except DamageError as error:
+        damage.append(_what(error))
+    found = [Finding(what, lost, kept) for what in dict.fromkeys(damage)]
     crop_problems: dict[str, str] = {}
     if gallery is not None:
         if gallery.format_version >= FIRST_WITH_SEGMENTS:
@@ -173,7 +180,7 @@ def _examine_tables(storage: GalleryStorage) -> list[Finding]:
     try:
         gallery = Gallery.open(storage)
     except DamageError as error:
-        return [Finding(str(error).partition(";")[0], "embeddings", "names, crops, and photos")]
+        return [Finding(_what(error), "embeddings", "names, crops, and photos")]
     return [*_check_faces(gallery, _crop_problems(gallery)), *_check_notes(storage)]
 
 
@@ -183,26 +190,19 @@ def _check_notes(storage: GalleryStorage) -> list[Finding]:
         output_folders(storage)
     except FaceOpsError as error:
         lost = "folders that people forget has to clean, unless another line names them"
-        found.append(Finding(str(error).partition(";")[0], lost, "its other lines"))
+        found.append(Finding(_what(error), lost, "its other lines"))
     try:
         storage.journal().check()
     except DamageError as error:
         lost = "decisions about faces that cannot be read; `faceops decisions import` adds those "
         lost += "of an export"
-        found.append(Finding(str(error).partition(";")[0], lost, "the gallery, other decisions"))
+        found.append(Finding(_what(error), lost, "the gallery, other decisions"))
     return found
 
 
-def _read(storage: FolderStorage) -> tuple[Gallery | None, list[Finding]]:
-    """Read the gallery, from copies where files are damaged; return what is damaged too."""
-    damage: list[str] = []
-    gallery, lost, kept = None, "names and embeddings", "crops, and photos"
-    try:
-        gallery = Gallery.of(storage.path, *storage.read(damage))
-        lost, kept = NOTHING, "names, embeddings and crops"
-    except DamageError as error:
-        damage.append(str(error).partition(";")[0])
-    return gallery, [Finding(what, lost, kept) for what in dict.fromkeys(damage)]
+def _what(error: FaceOpsError) -> str:
+    """Return what is wrong, without the advice that follows."""
+    return str(error).partition(";")[0]
 
 
 def _crop_problems(gallery: Gallery) -> dict[str, str]:

@@ -147,11 +147,7 @@ class People:
     def __init__(self, gallery: Gallery) -> None:
         self.gallery = gallery
         self.journal = gallery.storage.journal()
-        self.decisions = Decisions(self.journal.entries())
-        followed = follow(gallery, self.decisions)
-        self.done, self.refused = followed.done, followed.refused
-        if followed.done:
-            self._save(followed, [])
+        self._read_journal()
 
     def find(self, name: str) -> str:
         """Return the name of an enrolled person, or of one in the journal; "" if there is none."""
@@ -188,11 +184,14 @@ class People:
         Afterwards `done` and `refused` are of this change. Raises: as `Journal.merge`.
         """
         new = self.journal.merge(entries)
+        self._read_journal(new)
+        return new
+
+    def _read_journal(self, new: Sequence[Entry] = ()) -> None:
         self.decisions = Decisions(self.journal.entries())
         followed = follow(self.gallery, self.decisions, new)
         self.done, self.refused = followed.done, followed.refused
         self._save(followed, [])
-        return new
 
     def _save(self, followed: Followed, entries: Sequence[Entry]) -> None:
         if added := [*entries, *followed.merges]:

@@ -207,8 +207,9 @@ def read_people(
     owners: dict[Path, str] = {}
     misnamed: dict[Path, str] = {}
     for path in paths:
-        try:
-            owners[path] = _person_of(path.relative_to(root))
+        parts = path.relative_to(root).parts
+        try:  # the first folder is the name, or the file's stem when there is none
+            owners[path] = given_name(parts[0] if len(parts) > 1 else path.stem)
         except UsageError as error:
             misnamed[path] = str(error).rstrip(".")
     names, aliases = shown_names(owners.values(), gallery)
@@ -235,17 +236,6 @@ def read_people(
     return folder
 
 
-def _person_of(photo: Path) -> str:
-    """Return the person's name by the photo's path below the enrolled folder.
-
-    The first folder is the name, or the file's stem when there is none; underscores are spaces.
-
-    Raises:
-        UsageError: that cannot be a name, see `given_name`.
-    """
-    return given_name(photo.parts[0] if len(photo.parts) > 1 else photo.stem)
-
-
 def shown_names(found: Iterable[str], gallery: Gallery) -> tuple[dict[str, str], dict[str, str]]:
     """Return, by each name in `found` or in the gallery, the name that is shown; and the aliases.
 
@@ -254,22 +244,16 @@ def shown_names(found: Iterable[str], gallery: Gallery) -> tuple[dict[str, str],
     """
     found = list(found)
     now = {name: gallery.aliases.get(person_key(name), name) for name in found}
-    shown = _first_spellings([*gallery.people, *now.values()])
+    names, first = [*gallery.people, *now.values()], dict[str, str]()
+    for name in names:
+        first.setdefault(person_key(name), name)
+    shown = {name: first[person_key(name)] for name in names}
     aliases = {
         name: shown[person]
         for name, person in sorted(now.items())
         if person_key(name) in gallery.aliases
     }
     return shown | aliases, aliases
-
-
-def _first_spellings(names: Iterable[str]) -> dict[str, str]:
-    """Return for each name the first spelling of it in `names`."""
-    names = list(names)
-    first: dict[str, str] = {}
-    for name in names:
-        first.setdefault(person_key(name), name)
-    return {name: first[person_key(name)] for name in names}
 
 
 def hash_photos(paths: Sequence[Path], max_bytes: int, threads: int) -> Iterator[str | PhotoError]:
