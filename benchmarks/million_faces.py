@@ -41,9 +41,9 @@ from faceops.gallery.faces_file import (
 )
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, locked_gallery
-from faceops.identification.engine import album_search
-from faceops.identification.engine.album_search import AlbumSearch, Ranked, templates_of
-from faceops.identification.engine.decide import Decisions, decide
+from faceops.identification.engine import ranking
+from faceops.identification.engine.decide import FaceDecisions, decide
+from faceops.identification.engine.ranking import AlbumSearch, Ranked, templates_of
 from faceops.identification.forget.forget import forget_person
 from faceops.registry.published import load_published
 from faceops.verification.album import measure_album
@@ -168,7 +168,7 @@ def search_faces(million: Million) -> None:
     )
 
 
-def decisions(million: Million, ranked: Ranked, limit: float) -> Decisions:
+def decisions(million: Million, ranked: Ranked, limit: float) -> FaceDecisions:
     """Return the decisions about the probes, each in a photo of its own."""
     photos = np.arange(len(million.probes))
     margin = million.thresholds.runner_up_margin
@@ -184,7 +184,7 @@ def search_people(million: Million) -> None:
     album = measure_album(normalisation, million.probes, people, photos)
     ways = {}
     for way, exact_people in (("exact", len(people)), ("candidates", 0)):
-        album_search.EXACT_PEOPLE = exact_people
+        ranking.EXACT_PEOPLE = exact_people
         search, made = cpu(partial(AlbumSearch, album, gallery, people))
         ranked, taken = cpu(partial(search.rank, million.probes))
         ways[way] = ranked

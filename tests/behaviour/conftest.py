@@ -9,7 +9,8 @@ import pytest
 from faceops.base.reasons import NO_REASON
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.decide import NamingRule, decide, rank_people
+from faceops.identification.engine.decide import NamingRule, decide
+from faceops.identification.engine.ranking import rank_people
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import Bundle

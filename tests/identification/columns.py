@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from faceops.base.reasons import REASONS, Reason
-from faceops.identification.engine.album_search import Ranked
-from faceops.identification.engine.decide import Decisions
+from faceops.identification.engine.decide import FaceDecisions
+from faceops.identification.engine.ranking import Ranked
 from faceops.identification.state.photo_block import FACE, Extraction, FoundPhoto, PhotoBlock
 from faceops.identification.state.presence import SourceFile
 from faceops.identification.unknown.unknown_people import FaceKey, Grouping, open_groups
@@ -52,7 +52,7 @@ def ranked(scores: Sequence[Sequence[float]], log_odds: bool = False) -> Ranked:
     return result
 
 
-def reasons(decisions: Decisions) -> list[Reason | None]:
+def reasons(decisions: FaceDecisions) -> list[Reason | None]:
     """Return the reason of each decision."""
     return [None if one < 0 else REASONS[one] for one in decisions.reason.tolist()]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from faceops.base.reasons import Reason
-from faceops.identification.engine.decide import Decisions, NamedBlock
+from faceops.identification.engine.decide import FaceDecisions, NamedBlock
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import FACE, PhotoBlock, thumbnail
 from faceops.identification.state.schema import Method, connect, transaction
@@ -30,7 +30,7 @@ def named_block(
     """Return photos below `root` with so many faces each, and decisions about these.
 
     Args:
-        columns: of `Decisions`, and `quality` and `forgotten` of the faces; others are nothing.
+        columns: of `FaceDecisions`, and `quality` and `forgotten` of the faces; others are nothing.
         reasons: why photos have no faces.
     """
     size, total = len(paths), int(counts.sum())
@@ -54,9 +54,9 @@ def named_block(
         faces=faces,
         embeddings=np.zeros((0, 4), np.float32),
     )
-    nothing = vars(Decisions.without_names(total))
+    nothing = vars(FaceDecisions.without_names(total))
     return NamedBlock(
-        photos, paths, Decisions(**{k: columns.get(k, nothing[k]) for k in nothing}), people
+        photos, paths, FaceDecisions(**{k: columns.get(k, nothing[k]) for k in nothing}), people
     )
 
 

@@ -12,8 +12,7 @@ import pytest
 from faceops.base.reasons import Reason
 from faceops.cli.identify import result_lines
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.album_search import AlbumSearch
-from faceops.identification.engine.decide import rank_people
+from faceops.identification.engine.ranking import AlbumSearch, rank_people
 from faceops.identification.forget.files import ForgottenOutput, forget_in_files
 from faceops.identification.run import identify, naming_rule
 from faceops.identification.settings import IdentifySettings

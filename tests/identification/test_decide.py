@@ -14,8 +14,9 @@ from faceops.base.reasons import (
     Reason,
     reason_code,
 )
-from faceops.identification.engine.album_search import Ranked
-from faceops.identification.engine.decide import Decisions, decide, rank_people
+from faceops.identification.engine import ranking
+from faceops.identification.engine.decide import FaceDecisions, decide
+from faceops.identification.engine.ranking import Ranked, rank_people
 from faceops.identification.engine.verdicts import NOBODY, Verdicts
 from faceops.verification.thresholds import NamingLimits
 from tests.identification.columns import ranked, reasons
@@ -34,7 +35,10 @@ def unit_rows(random: np.random.Generator, rows: int) -> np.ndarray:
 
 @pytest.mark.parametrize("nearest_faces", [3, 16])
 @pytest.mark.parametrize("seed", range(12))
-def test_names_equal_those_of_naive_loops(seed: int, nearest_faces: int) -> None:
+def test_names_equal_those_of_naive_loops(
+    seed: int, nearest_faces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "NEAREST", nearest_faces)
     random = np.random.default_rng(seed)
     whose = np.arange(15) % 5
     rows = unit_rows(random, 5)[whose] + 0.2 * unit_rows(random, 15)
@@ -42,7 +46,7 @@ def test_names_equal_those_of_naive_loops(seed: int, nearest_faces: int) -> None
     faces = np.concatenate([gallery[random.integers(0, 15, 6)], unit_rows(random, 2)])
     faces = faces + 0.1 * unit_rows(random, 8)
     faces = (faces / np.linalg.norm(faces, axis=1, keepdims=True)).astype(np.float32)
-    found = rank_people(faces, gallery, whose, verify, nearest_faces)
+    found = rank_people(faces, gallery, whose, verify)
     naive = Ranked.of_nobody(len(faces))
     for row, face in enumerate(faces):
         best = [float(verify(face[None], gallery[whose == person]).max()) for person in range(5)]
@@ -56,7 +60,7 @@ def test_names_equal_those_of_naive_loops(seed: int, nearest_faces: int) -> None
 
 def decided(
     found: Ranked, refused: list[Reason | None] | None = None, *, limits: NamingLimits
-) -> Decisions:
+) -> FaceDecisions:
     """The decisions about the faces of one photo."""
     codes = [reason_code(one) for one in refused or [None] * len(found.people)]
     return decide(found, np.zeros(len(codes), int), np.array(codes, np.int8), limits)
@@ -202,17 +206,20 @@ def test_a_face_that_lost_its_person_says_that_somebody_refused() -> None:
 
 
 @pytest.mark.parametrize("nearest_faces", [3, 16])
-def test_refused_people_are_ranked_as_if_they_were_not_enrolled(nearest_faces: int) -> None:
+def test_refused_people_are_ranked_as_if_they_were_not_enrolled(
+    nearest_faces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     random = np.random.default_rng(nearest_faces)
     gallery, faces = unit_rows(random, 30), unit_rows(random, 8)
     whose = np.arange(30) % 5
     excluded = np.array([[0, 0, 2, 5, 5, 5, 5, 5], [1, 3, 0, 0, 1, 2, 3, 4]])
-    found = rank_people(faces, gallery, whose, verify, nearest_faces, excluded)
+    monkeypatch.setattr(ranking, "NEAREST", nearest_faces)
+    found = rank_people(faces, gallery, whose, verify, excluded)
     for row, face in enumerate(faces):
         people = set(range(5)) - set(excluded[1][excluded[0] == row].tolist())
         kept = np.isin(whose, sorted(people))
-        searched = nearest_faces if len(people) == 5 else 30
-        alone = rank_people(face[None], gallery[kept], whose[kept], verify, searched)
+        monkeypatch.setattr(ranking, "NEAREST", nearest_faces if len(people) == 5 else 30)
+        alone = rank_people(face[None], gallery[kept], whose[kept], verify)
         assert found.people[row].tolist() == alone.people[0].tolist()
         np.testing.assert_allclose(found.scores[row], alone.scores[0], rtol=1e-6)
     assert found.people[5].tolist() == [NOBODY, NOBODY]

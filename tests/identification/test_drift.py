@@ -9,7 +9,7 @@ import pytest
 from faceops.base.reasons import IDENTIFIED, NO_REASON, UNKNOWN, Reason, reason_code
 from faceops.faces.quality import QUALITY_VERSION
 from faceops.identification.drift import QUALITY, SIMILARITY, UNNAMED, DriftMeter, compare, psi
-from faceops.identification.engine.decide import Decisions, NamedBlock
+from faceops.identification.engine.decide import FaceDecisions, NamedBlock
 from faceops.identification.summary import Drift
 from faceops.release.bundle import Bundle
 from faceops.verification.normalisation import Normalisation
@@ -41,7 +41,7 @@ def measured(thresholds: Thresholds, seen: Sequence[Seen], before: set[str]) -> 
         named = np.array([probability is None for *_, probability in some])
         below = reason_code(Reason.BELOW_THRESHOLD)
         decisions = replace(
-            Decisions.without_names(len(some)),
+            FaceDecisions.without_names(len(some)),
             kind=np.where(named, IDENTIFIED, UNKNOWN),
             reason=np.where(named, NO_REASON, below),
             best=np.zeros(len(some), np.int32),
@@ -95,7 +95,7 @@ def test_small_faces_of_bystanders_are_not_poorer_photos(thresholds: Thresholds)
         both = photo(f"{number:04x}", [0.05, draw.random()])
         both.faces["box"][0] = (1, 2, 10, 12)  # narrower and lower than the other
         photos = block(both)
-        meter.add(NamedBlock(photos, [""], Decisions.without_names(2), ["Ann"]))
+        meter.add(NamedBlock(photos, [""], FaceDecisions.without_names(2), ["Ann"]))
     found = {drift.what: drift for drift in meter.result()}
     assert (found[QUALITY].faces, found[QUALITY].level) == (300, "none")
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.reasons import IDENTIFIED, REJECTED, UNKNOWN, Reason, reason_code
-from faceops.identification.engine.decide import Decisions, NamedBlock
+from faceops.identification.engine.decide import FaceDecisions, NamedBlock
 from faceops.identification.records import records
 from faceops.identification.records.records import (
     COLUMNS,
@@ -43,7 +43,7 @@ def named(people: Sequence[str], photos: PhotoBlock, paths: Sequence[str]) -> Na
     """Photos whose faces are given the names of `people` in turn."""
     faces = len(photos.faces)
     decisions = replace(
-        Decisions.without_names(faces),
+        FaceDecisions.without_names(faces),
         kind=np.full(faces, IDENTIFIED, np.int8),
         best=(np.arange(faces) % len(people)).astype(np.int32),
     )
@@ -83,7 +83,7 @@ def test_a_new_column_is_one_entry_and_appears_in_every_format(
     )
     monkeypatch.setattr(records, "COLUMNS", (*COLUMNS, area))
     photos = block(photo("a" * 64, [0.8]), photo(None, reason=Reason.EMPTY))
-    unnamed = NamedBlock(photos, ["a.jpg", "b.jpg"], Decisions.without_names(1), [])
+    unnamed = NamedBlock(photos, ["a.jpg", "b.jpg"], FaceDecisions.without_names(1), [])
     with open_writers(tmp_path) as writers:
         writers.write(ORIGIN, unnamed)
     found = rows_by_format(tmp_path)
@@ -116,7 +116,7 @@ def test_the_rows_are_those_of_the_photos_in_order(tmp_path: Path) -> None:
         block(photo("c" * 64, [0.9]), photo("d" * 64, reason=Reason.NO_FACE)),
     ]
     refused = replace(
-        Decisions.without_names(2),
+        FaceDecisions.without_names(2),
         kind=np.array([UNKNOWN, REJECTED], np.int8),
         reason=np.array([reason_code(Reason.BELOW_THRESHOLD), reason_code(Reason.FORGOTTEN)]),
         best=np.array([1, -1]),
@@ -156,7 +156,7 @@ def test_probabilities_near_one_stay_apart_in_every_format(tmp_path: Path) -> No
     column = np.array(values, np.float32)
     photos = block(photo("a" * 64, [0.8] * len(values)))
     decisions = replace(
-        Decisions.without_names(len(values)),
+        FaceDecisions.without_names(len(values)),
         best=np.zeros(4, np.int32),
         runner_up=np.ones(4, np.int32),
         probability=column,

@@ -16,7 +16,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.reasons import Reason, reason_code
 from faceops.cli import main
 from faceops.identification import repair
-from faceops.identification.engine.decide import Decisions, NamedBlock
+from faceops.identification.engine.decide import FaceDecisions, NamedBlock
 from faceops.identification.records.records import RunOrigin, open_writers
 from faceops.identification.repair import check_output, repair_output
 from faceops.identification.state.face_store import FaceStore
@@ -56,7 +56,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     forgotten = block(*(one_face(photo_id, [0.9]) for photo_id, _ in FORGOTTEN))
     assert tuple(forgotten.faces["box"][0]) == FORGOTTEN[0][1]
     decisions = replace(
-        Decisions.without_names(3), reason=np.full(3, reason_code(Reason.FORGOTTEN), np.int8)
+        FaceDecisions.without_names(3), reason=np.full(3, reason_code(Reason.FORGOTTEN), np.int8)
     )
     with open_writers(run) as writers:
         named = NamedBlock(forgotten, ["a", "b", "c"], decisions, [])

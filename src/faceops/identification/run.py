@@ -21,9 +21,9 @@ from faceops.gallery.store import Gallery
 from faceops.identification import latest_run
 from faceops.identification.admit import admit_confirmed
 from faceops.identification.drift import DriftMeter
-from faceops.identification.engine.album_search import AlbumSearch, usable_faces
 from faceops.identification.engine.decide import NamedBlock, NamingRule, name_faces
 from faceops.identification.engine.extract import KNOWN_AT_ONCE, FaceExtractor
+from faceops.identification.engine.ranking import AlbumSearch, usable_faces
 from faceops.identification.engine.verdicts import DecidedFaces, RewrittenPhotos
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder, records

@@ -16,9 +16,8 @@ from faceops.base.reasons import UNKNOWN, Reason, reason_code
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE, Decisions
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.album_search import AlbumSearch
-from faceops.identification.engine.decide import Decisions as FaceDecisions
-from faceops.identification.engine.decide import NamingRule, name_faces
+from faceops.identification.engine.decide import FaceDecisions, NamingRule, name_faces
+from faceops.identification.engine.ranking import AlbumSearch
 from faceops.identification.engine.verdicts import NOBODY, DecidedFaces
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.records.records import RunOrigin, table_of

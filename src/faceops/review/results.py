@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from faceops.base.arrow import take_rows
 from faceops.base.errors import FaceOpsError
 from faceops.base.reasons import KINDS, REASONS, Reason
-from faceops.identification.engine.decide import Decisions as FaceDecisions
+from faceops.identification.engine.decide import FaceDecisions
 from faceops.identification.engine.extract import KNOWN_AT_ONCE
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.latest_run import LatestRun, latest_run

@@ -14,8 +14,8 @@ from faceops.base.reasons import Reason
 from faceops.faces.find_faces import find_in_bytes
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.album_search import AlbumSearch
-from faceops.identification.engine.decide import Decisions, NamedBlock, NamingRule, name_faces
+from faceops.identification.engine.decide import FaceDecisions, NamedBlock, NamingRule, name_faces
+from faceops.identification.engine.ranking import AlbumSearch
 from faceops.identification.records.records import RunOrigin, records_of
 from faceops.identification.settings import MAX_DETAIL
 from faceops.identification.state.photo_block import Extraction, FoundPhoto, PhotoBlock
@@ -222,7 +222,7 @@ class PhotoService:
             found = replace(found, faces=faces)
         photo = FoundPhoto.of(found, embeddings)
         block = PhotoBlock.of([Extraction(str(NAME), None, photo)], photo.embeddings.shape[1])
-        decisions, people = Decisions.without_names(len(block.faces)), list[str]()
+        decisions, people = FaceDecisions.without_names(len(block.faces)), list[str]()
         if gallery is not None and rule is not None:
             decisions = name_faces(block, gallery, self._bundle.verify, rule)
             people = gallery.people

@@ -1,8 +1,6 @@
-"""Decide who a face shows: rank the enrolled people by the verifier, then apply the naming rule.
+"""Decide who a face shows: what people decided about it, else the naming rule on its scores.
 
-A release that knows normalised scores compares a face with the mean of each person's faces, see
-`album_search`; an earlier one with the nearest gallery faces, see `rank_people`. All faces of a
-block of photos are decided together, as columns.
+All faces of a block of photos are decided together, as columns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from faceops.base.nearest import nearest
 from faceops.base.reasons import (
     IDENTIFIED,
     NO_REASON,
@@ -21,7 +18,12 @@ from faceops.base.reasons import (
     reason_code,
 )
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.album_search import AlbumSearch, Ranked, refusals
+from faceops.identification.engine.ranking import (
+    AlbumSearch,
+    Ranked,
+    rank_people,
+    refusals,
+)
 from faceops.identification.engine.verdicts import NOBODY, UNNAMED, Verdicts
 from faceops.identification.settings import IDENTIFICATION, FacePolicy
 from faceops.identification.state.photo_block import PhotoBlock
@@ -29,11 +31,9 @@ from faceops.verification.album import AlbumThreshold
 from faceops.verification.thresholds import NamingLimits, Thresholds
 from faceops.verification.verifier import Verify
 
-NEAREST = 16
-
 
 @dataclass(frozen=True, eq=False)
-class Decisions:
+class FaceDecisions:
     """The decisions about F faces, as columns.
 
     Attributes:
@@ -70,7 +70,7 @@ class Decisions:
         """int32 (F,): the person whose name the face is given, `NOBODY` for none."""
         return np.where(self.named, self.best, NOBODY)
 
-    def with_rows(self, rows: np.ndarray, columns: Mapping[str, np.ndarray]) -> "Decisions":
+    def with_rows(self, rows: np.ndarray, columns: Mapping[str, np.ndarray]) -> "FaceDecisions":
         """Return the decisions with other values in some columns of `rows`, int64 (N,)."""
         changed = {name: getattr(self, name).copy() for name in columns}
         for name, values in columns.items():
@@ -78,7 +78,7 @@ class Decisions:
         return replace(self, **changed)
 
     @classmethod
-    def without_names(cls, faces: int) -> "Decisions":
+    def without_names(cls, faces: int) -> "FaceDecisions":
         """Return decisions for faces that are not compared with anybody."""
         nothing, nobody = np.full(faces, np.nan, np.float32), np.full(faces, NOBODY, np.int32)
         kind, reason = np.full(faces, UNKNOWN, np.int8), np.full(faces, NO_REASON, np.int8)
@@ -97,7 +97,7 @@ class NamedBlock:
 
     photos: PhotoBlock
     photo_paths: Sequence[str]
-    decisions: Decisions
+    decisions: FaceDecisions
     people: Sequence[str]
     shown: Sequence[str] = ()
 
@@ -165,7 +165,7 @@ def name_faces(
     verify: Verify,
     rule: NamingRule,
     verdicts: Verdicts | None = None,
-) -> Decisions:
+) -> FaceDecisions:
     """Return the decisions for the faces of all `photos`, which are searched in one batch.
 
     `verdicts`: what people decided about these faces.
@@ -175,106 +175,15 @@ def name_faces(
     refused[verdicts.ignored] = reason_code(Reason.IGNORED)
     compared = refused < 0
     queries = photos.embeddings[compared]
-    excluded = _of_queries(verdicts.refused, compared, len(gallery.people))
-    if rule.search is None:
-        whose = gallery.person_rows
-        ranked = rank_people(queries, gallery.embeddings, whose, verify, excluded=excluded)
-    else:
+    # Of compared faces and enrolled people, as rows of `queries` and places in the gallery.
+    faces, people = verdicts.refused
+    counts = compared[faces] & (people < len(gallery.people))
+    excluded = np.stack([(np.cumsum(compared) - 1)[faces[counts]], people[counts]])
+    if rule.search is not None:
         ranked = rule.search.rank(queries, excluded)
+    else:
+        ranked = rank_people(queries, gallery.embeddings, gallery.person_rows, verify, excluded)
     return decide(ranked, photos.photo_of_face, refused, rule.limits, verdicts)
-
-
-def _of_queries(refused: np.ndarray, compared: np.ndarray, enrolled: int) -> np.ndarray:
-    """Return `Verdicts.refused` of compared faces and enrolled people; faces as query rows."""
-    faces, people = refused
-    counts = compared[faces] & (people < enrolled)
-    return np.stack([(np.cumsum(compared) - 1)[faces[counts]], people[counts]])
-
-
-def rank_people(
-    embeddings: np.ndarray,
-    gallery: np.ndarray,
-    person_rows: np.ndarray,
-    verify: Verify,
-    nearest_faces: int = NEAREST,
-    excluded: np.ndarray | None = None,
-) -> Ranked:
-    """Return the most probable person for each of Q embeddings, and the next one.
-
-    The nearest `nearest_faces` gallery faces by cosine are verified. If they all show one person,
-    as many of the nearest faces of other people are verified too, to find the runner-up. Equally
-    probable people are ordered by distance, then by name.
-
-    Args:
-        embeddings: float32 (Q, D), L2-normalised.
-        gallery: float32 (M, D), L2-normalised.
-        person_rows: int (M,), the person of each gallery row, as a place in the sorted names.
-        verify: the probability of one person for rows of two (N, D).
-        excluded: int64 (2, R), rows of `embeddings` and people whom they do not show.
-    """
-    result = Ranked.of_nobody(len(embeddings))
-    if not len(embeddings) or not len(gallery):
-        return result
-    queries, rows = _pairs_to_verify(embeddings, gallery, person_rows, nearest_faces)
-    if excluded is not None and excluded.size:
-        queries, rows = _without_excluded(
-            embeddings, gallery, person_rows, (queries, rows), excluded
-        )
-        if not len(queries):
-            return result
-    probabilities = verify(embeddings[queries], gallery[rows])
-    distances = np.linalg.norm(embeddings[queries] - gallery[rows], axis=1)
-    persons = person_rows[rows]
-    order = np.lexsort((persons, distances, -probabilities, queries))
-    queries, persons = queries[order], persons[order]
-    starts = np.flatnonzero(np.diff(queries, prepend=-1))  # of each query that has pairs
-    is_other = persons != np.repeat(persons[starts], np.diff([*starts, len(queries)]))
-    others = np.where(is_other, np.arange(len(order)), len(order))
-    seconds = np.minimum.reduceat(others, starts)
-    for column, chosen in ((0, starts), (1, seconds)):
-        there = chosen < len(order)
-        query, pairs = queries[starts[there]], order[chosen[there]]
-        result.people[query, column] = persons[chosen[there]]
-        result.scores[query, column] = result.probabilities[query, column] = probabilities[pairs]
-        result.distances[query, column] = distances[pairs]
-    return result
-
-
-def _pairs_to_verify(
-    embeddings: np.ndarray, gallery: np.ndarray, person_rows: np.ndarray, nearest_faces: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs as rows of `embeddings` and rows of `gallery`, int64 (N,) each."""
-    rows, _ = nearest(embeddings, gallery, min(nearest_faces, len(gallery)))  # (Q, N)
-    queries = [np.repeat(np.arange(len(rows)), rows.shape[1])]
-    found = [rows.ravel()]
-    first = person_rows[rows[:, 0]]
-    is_of_one_person = (person_rows[rows] == first[:, None]).all(axis=1)
-    for person in np.unique(first[is_of_one_person]).tolist():
-        some = np.flatnonzero(is_of_one_person & (first == person))
-        others = np.flatnonzero(person_rows != person)
-        count = min(nearest_faces, len(others))
-        more, _ = nearest(embeddings[some], gallery[others], count, threads=1)  # a short search
-        queries.append(np.repeat(some, more.shape[1]))
-        found.append(others[more].ravel())
-    return np.concatenate(queries), np.concatenate(found)
-
-
-def _without_excluded(
-    embeddings: np.ndarray,
-    gallery: np.ndarray,
-    person_rows: np.ndarray,
-    pairs: tuple[np.ndarray, np.ndarray],
-    excluded: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs, but of queries with excluded people those with all faces of others."""
-    queries, rows = pairs
-    again = np.unique(excluded[0])
-    kept = ~np.isin(queries, again)
-    found = [(queries[kept], rows[kept])]
-    for query in again.tolist():
-        others = np.flatnonzero(~np.isin(person_rows, excluded[1][excluded[0] == query]))
-        found.append((np.full(len(others), query), others))
-    return np.concatenate([one for one, _ in found]), np.concatenate([other for _, other in found])
 
 
 def decide(
@@ -283,7 +192,7 @@ def decide(
     refused: np.ndarray,
     limits: NamingLimits,
     verdicts: Verdicts | None = None,
-) -> Decisions:
+) -> FaceDecisions:
     """Return a decision for each of F faces.
 
     A confirmed face gets its person, without a name if the person has none. Of the others, a face
@@ -304,19 +213,15 @@ def decide(
     reached = limits.reached(ranked.scores[:, 0]) & (best >= 0)
     leads = limits.leads(ranked.scores[:, 0], ranked.scores[:, 1])
     grouped = verdicts.confirmed[faces] == UNNAMED
-    named = reached & leads & ~grouped
-    decided = np.flatnonzero(verdicts.confirmed >= 0)
-    if len(decided):
-        people = int(max(best.max(initial=0), verdicts.confirmed.max())) + 1
-        taken = photo_of_face[decided] * people + verdicts.confirmed[decided]
-        named &= ~np.isin(photo_of_face[faces] * people + best, taken)
-    if named.any():
-        rows = np.flatnonzero(named)
-        key = (photo_of_face[faces[rows]], best[rows])
-        order = np.lexsort((rows, -ranked.scores[rows, 0], *key[::-1]))
-        again = np.zeros(len(rows), bool)
-        again[1:] = np.logical_and.reduce([np.diff(part[order]) == 0 for part in key])
-        named[rows[order[again]]] = False
+    count = 1 + int(max(best.max(initial=0), verdicts.confirmed.max(initial=0)))
+    name_in_photo = photo_of_face[faces] * count + best
+    confirmed = np.flatnonzero(verdicts.confirmed >= 0)
+    taken = photo_of_face[confirmed] * count + verdicts.confirmed[confirmed]
+    rows = np.flatnonzero(reached & leads & ~grouped & ~np.isin(name_in_photo, taken))
+    rows = rows[np.argsort(-ranked.scores[rows, 0], kind="stable")]
+    _, firsts = np.unique(name_in_photo[rows], return_index=True)
+    named = np.zeros(len(faces), bool)
+    named[rows[firsts]] = True
     kind, reason = np.full(len(refused), REJECTED, np.int8), refused.astype(np.int8)
     kind[faces] = np.where(named, IDENTIFIED, UNKNOWN)
     unnamed = np.where(reached, reason_code(Reason.AMBIGUOUS), reason_code(Reason.BELOW_THRESHOLD))
@@ -333,29 +238,25 @@ def decide(
         "distance": ranked.distances[:, 0],
         "stranger_share": ranked.stranger_share,
     }
-    found = Decisions.without_names(len(refused)).with_rows(faces, columns)
-    found = replace(found, kind=kind, reason=reason)
-    return _with_confirmed(found, verdicts.confirmed) if len(decided) else found
+    found = FaceDecisions.without_names(len(refused)).with_rows(faces, columns)
+    return _with_confirmed(replace(found, kind=kind, reason=reason), verdicts.confirmed)
 
 
-def _with_confirmed(found: Decisions, confirmed: np.ndarray) -> Decisions:
+def _with_confirmed(found: FaceDecisions, confirmed: np.ndarray) -> FaceDecisions:
     """Give confirmed faces their person; the probability is NaN unless best or runner-up."""
     rows = np.flatnonzero(confirmed >= 0)
-    person, columns = confirmed[rows], {name: value.copy() for name, value in vars(found).items()}
-    is_best, is_second = found.best[rows] == person, found.runner_up[rows] == person
-    kept = {
-        "probability": (found.probability, found.runner_up_probability),
-        "distance": (found.distance, np.full(len(confirmed), np.nan, np.float32)),
-        "stranger_share": (found.stranger_share, np.full(len(confirmed), np.nan, np.float32)),
+    was = replace(found, **{name: column[rows] for name, column in vars(found).items()})
+    person = confirmed[rows]
+    is_best = was.best == person
+    second = np.where(was.runner_up == person, was.runner_up_probability, np.nan)
+    columns = {
+        "kind": np.full(len(rows), IDENTIFIED),
+        "reason": np.full(len(rows), reason_code(Reason.CONFIRMED)),
+        "best": person,
+        "runner_up": np.where(is_best, was.runner_up, was.best),
+        "probability": np.where(is_best, was.probability, second),
+        "runner_up_probability": np.where(is_best, was.runner_up_probability, was.probability),
+        "distance": np.where(is_best, was.distance, np.nan),
+        "stranger_share": np.where(is_best, was.stranger_share, np.nan),
     }
-    for name, (of_best, of_second) in kept.items():
-        second = np.where(is_second, of_second[rows], np.nan)
-        columns[name][rows] = np.where(is_best, of_best[rows], second)
-    columns["best"][rows] = person
-    other = np.where(is_best, found.runner_up[rows], found.best[rows])
-    columns["runner_up"][rows] = other
-    columns["runner_up_probability"][rows] = np.where(
-        is_best, found.runner_up_probability[rows], found.probability[rows]
-    )
-    columns["kind"][rows], columns["reason"][rows] = IDENTIFIED, reason_code(Reason.CONFIRMED)
-    return Decisions(**columns)
+    return found.with_rows(rows, columns)

@@ -1,10 +1,14 @@
-"""Search the enrolled people by scores that are normalised in one album.
+"""Rank the enrolled people for each face.
 
-All faces are compared with all enrolled people, by matrix products over blocks of faces: 100,000
-against 5,000 take seconds. Of more than `EXACT_PEOPLE` only the `CANDIDATES` are compared whom an
-index of their templates finds nearest to a face. They get the same scores: who is missed cannot be
-named, and nobody is named by another score. A score falls with the distance in each network, scaled
-by the face's and the person's deviation; the index takes the mean of the latter.
+A release that knows normalised scores compares a face with the mean of each person's faces, see
+`AlbumSearch`; an earlier one with the nearest gallery faces, see `rank_people`.
+
+`AlbumSearch` compares all faces of an album with all people, by matrix products over blocks of
+faces: 100,000 against 5,000 take seconds. Of more than `EXACT_PEOPLE` only the `CANDIDATES` are
+compared whom an index of their templates finds nearest to a face. They get the same scores: who is
+missed cannot be named, and nobody is named by another score. A score falls with the distance in
+each network, scaled by the face's and the person's deviation; the index takes the mean of the
+latter.
 """
 
 from collections.abc import Iterable
@@ -14,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceops.base.nearest import Index
+from faceops.base.nearest import Index, nearest
 from faceops.base.reasons import NO_REASON, Reason, reason_code
 from faceops.gallery.store import Gallery
 from faceops.identification.settings import FacePolicy
@@ -29,8 +33,10 @@ from faceops.verification.album import (
 )
 from faceops.verification.normalisation import Cohort, Normalisation
 from faceops.verification.thresholds import Thresholds
-from faceops.verification.verifier import sigmoid
+from faceops.verification.verifier import Verify, sigmoid
 
+NEAREST = 16  # gallery faces that `rank_people` verifies
+NO_PAIRS = np.zeros((2, 0), np.int64)  # of faces and people
 _CELLS, _MOST_ROWS = 1 << 22, 1024  # scores at a time: 16 MB, and about as much twice beside it
 EXACT_PEOPLE = 50_000  # up to here everybody is compared: not much slower than an index
 # Of 200,000 people, 64 by inner products and 512 by codes hold the best two of each face of LFW.
@@ -156,7 +162,7 @@ class AlbumSearch:
         cohort = self.album.cohort
         return cohort.verifier.logit_matrix(cohort.describe(embeddings), self._people)
 
-    def rank(self, embeddings: np.ndarray, excluded: np.ndarray | None = None) -> Ranked:
+    def rank(self, embeddings: np.ndarray, excluded: np.ndarray = NO_PAIRS) -> Ranked:
         """Return the best people for each row of `embeddings`, float32 (Q, D).
 
         Equally probable people are sorted by name.
@@ -165,7 +171,6 @@ class AlbumSearch:
             excluded: int64 (2, R), rows of `embeddings`, ascending, and people whom they do not
                 show.
         """
-        excluded = np.zeros((2, 0), np.int64) if excluded is None else excluded
         ranked = Ranked.of_nobody(len(embeddings))
         rest = np.arange(len(embeddings))
         if self._index is not None:
@@ -242,3 +247,72 @@ def templates_of(normalisation: Normalisation, gallery: Gallery) -> np.ndarray:
     At one FPIR, more known people are named rightly than with the best of a person's faces.
     """
     return normalisation.templates(gallery.embeddings, gallery.person_rows)
+
+
+def rank_people(
+    embeddings: np.ndarray,
+    gallery: np.ndarray,
+    person_rows: np.ndarray,
+    verify: Verify,
+    excluded: np.ndarray = NO_PAIRS,
+) -> Ranked:
+    """Return the most probable person for each of Q embeddings, and the next one.
+
+    The `NEAREST` gallery faces by cosine are verified. If they all show one person, as many of the
+    nearest faces of other people are verified too, to find the runner-up. Equally probable people
+    are ordered by distance, then by name.
+
+    Args:
+        embeddings: float32 (Q, D), L2-normalised.
+        gallery: float32 (M, D), L2-normalised.
+        person_rows: int (M,), the person of each gallery row, as a place in the sorted names.
+        verify: the probability of one person for rows of two (N, D).
+        excluded: int64 (2, R), rows of `embeddings` and people whom they do not show.
+    """
+    result = Ranked.of_nobody(len(embeddings))
+    if not len(embeddings) or not len(gallery):
+        return result
+    queries, rows = _pairs_to_verify(embeddings, gallery, person_rows, excluded)
+    if not len(queries):
+        return result
+    probabilities = verify(embeddings[queries], gallery[rows])
+    distances = np.linalg.norm(embeddings[queries] - gallery[rows], axis=1)
+    persons = person_rows[rows]
+    order = np.lexsort((persons, distances, -probabilities, queries))
+    queries, persons = queries[order], persons[order]
+    starts = np.flatnonzero(np.diff(queries, prepend=-1))  # of each query that has pairs
+    is_other = persons != np.repeat(persons[starts], np.diff([*starts, len(queries)]))
+    others = np.where(is_other, np.arange(len(order)), len(order))
+    seconds = np.minimum.reduceat(others, starts)
+    for column, chosen in ((0, starts), (1, seconds)):
+        there = chosen < len(order)
+        query, pairs = queries[starts[there]], order[chosen[there]]
+        result.people[query, column] = persons[chosen[there]]
+        result.scores[query, column] = result.probabilities[query, column] = probabilities[pairs]
+        result.distances[query, column] = distances[pairs]
+    return result
+
+
+def _pairs_to_verify(
+    embeddings: np.ndarray, gallery: np.ndarray, person_rows: np.ndarray, excluded: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs as rows of `embeddings` and rows of `gallery`, int64 (N,) each.
+
+    A query with excluded people is paired with all faces of the others.
+    """
+    near, _ = nearest(embeddings, gallery, min(NEAREST, len(gallery)))  # (Q, N)
+    first = person_rows[near[:, 0]]
+    is_free = ~np.isin(np.arange(len(near)), excluded[0])
+    is_of_one_person = is_free & (person_rows[near] == first[:, None]).all(axis=1)
+    pairs = [(np.flatnonzero(is_free), near[is_free])]
+    for person in np.unique(first[is_of_one_person]).tolist():
+        some = np.flatnonzero(is_of_one_person & (first == person))
+        others = np.flatnonzero(person_rows != person)
+        count = min(NEAREST, len(others))
+        more, _ = nearest(embeddings[some], gallery[others], count, threads=1)  # a short search
+        pairs.append((some, others[more]))
+    for query in np.unique(excluded[0]).tolist():
+        others = np.flatnonzero(~np.isin(person_rows, excluded[1][excluded[0] == query]))
+        pairs.append((np.array([query]), others[None]))
+    queries = np.concatenate([np.repeat(some, rows.shape[1]) for some, rows in pairs])
+    return queries, np.concatenate([rows.ravel() for _, rows in pairs])

@@ -8,9 +8,9 @@ import pytest
 
 from faceops.base.reasons import Reason, reason_code
 from faceops.gallery.store import Gallery
-from faceops.identification.engine import album_search
-from faceops.identification.engine.album_search import AlbumSearch, usable_faces
+from faceops.identification.engine import ranking
 from faceops.identification.engine.decide import decide
+from faceops.identification.engine.ranking import AlbumSearch, usable_faces
 from faceops.identification.settings import IDENTIFICATION
 from faceops.verification.measure_thresholds import measure_normalisation
 from faceops.verification.normalisation import Normalisation, unit
@@ -65,7 +65,7 @@ def naive(search: AlbumSearch, faces: np.ndarray, gallery: Gallery) -> list[list
 def test_the_best_people_are_those_of_the_naive_loops(
     people: int, cells: int, normalisation: Normalisation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(album_search, "_CELLS", cells)
+    monkeypatch.setattr(ranking, "_CELLS", cells)
     draw = np.random.default_rng(people)
     persons = draw.permutation(np.append(np.arange(people), draw.integers(0, people, 30)))
     rows = faces_of(draw, persons)
@@ -92,7 +92,7 @@ def test_the_best_people_are_those_of_the_naive_loops(
 def test_refused_people_are_not_ranked(
     cells: int, normalisation: Normalisation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(album_search, "_CELLS", cells)
+    monkeypatch.setattr(ranking, "_CELLS", cells)
     draw = np.random.default_rng(cells)
     persons = np.repeat(np.arange(4), 3)
     rows = faces_of(draw, persons)
@@ -128,7 +128,7 @@ def test_candidates_are_ranked_as_all_people_are_lookalikes_too(
     probes, gallery = crowd
     faces = np.concatenate([probes, faces_of(np.random.default_rng(12), np.arange(400))])
     everybody = AlbumSearch.of_no_album(normalisation, gallery).rank(faces)
-    monkeypatch.setattr(album_search, "EXACT_PEOPLE", 0)
+    monkeypatch.setattr(ranking, "EXACT_PEOPLE", 0)
     search = AlbumSearch.of_no_album(normalisation, gallery)
     found = search.rank(faces)
     np.testing.assert_array_equal(found.people[:400], everybody.people[:400])
@@ -156,7 +156,7 @@ def test_faces_with_refused_people_are_compared_with_everybody(
     free = AlbumSearch.of_no_album(normalisation, gallery).rank(faces)
     refused = np.stack([np.arange(0, 40, 3), free.people[::3, 0]])
     exact = AlbumSearch.of_no_album(normalisation, gallery).rank(faces, refused)
-    monkeypatch.setattr(album_search, "EXACT_PEOPLE", 0)
+    monkeypatch.setattr(ranking, "EXACT_PEOPLE", 0)
     found = AlbumSearch.of_no_album(normalisation, gallery).rank(faces, refused)
     np.testing.assert_array_equal(found.people, exact.people)
     np.testing.assert_array_equal(found.people[::3, 0], free.people[::3, 1])
