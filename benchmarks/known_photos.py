@@ -20,6 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
+from faceops.identification.inputs import DETAIL, source_file
 
 from benchmarks import FACEOPS, timed
 from experiments import parser
@@ -27,10 +28,8 @@ from faceops.base.work import track
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
-from faceops.identification.settings import DETAIL
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import FACE, Extraction, FoundPhoto
-from faceops.identification.state.presence import source_file
 from faceops.identification.state.schema import method_of
 from faceops.registry.published import load_published
 from faceops.release.bundle import Bundle

@@ -22,6 +22,13 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from faceops.identification.inputs import (
+    DETAIL,
+    IdentifySettings,
+    PhotoList,
+    check_identify_folders,
+    list_photos,
+)
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -45,7 +52,7 @@ from faceops.cli.model_choice import choose_model
 from faceops.gallery.storage import GalleryPlace, gallery_place
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard, shards
-from faceops.identification.latest_run import UnloadedRelease, list_photos
+from faceops.identification.latest_run import UnloadedRelease
 from faceops.identification.records.output_folder import (
     FACES_FILE,
     KEEP_RUNS,
@@ -53,8 +60,6 @@ from faceops.identification.records.output_folder import (
     copy_results,
 )
 from faceops.identification.run import identify
-from faceops.identification.settings import DETAIL, IdentifySettings, check_identify_folders
-from faceops.identification.state.presence import PhotoList
 from faceops.identification.summary import promise
 from faceops.photos.folders import BUNDLE, require_utf8
 from faceops.registry import PUBLISHED

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+from faceops.identification.inputs import IdentifySettings, PhotoList
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
@@ -26,21 +27,20 @@ from faceops.base.files import folder_lock
 from faceops.base.stores import is_url
 from faceops.base.work import LOG_EVERY_S
 from faceops.cli.common import load_release
-from faceops.identification.engine.shard import (
+from faceops.identification.engine.shards import (
     ReleaseSource,
     Shard,
     ShardJob,
     ShardRun,
     check_worker,
     extract_to_place,
+    noted_place,
+    open_place,
     versions,
 )
 from faceops.identification.records.output_folder import STATE_FILE
-from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.presence import PhotoList
 from faceops.identification.state.schema import method_of
-from faceops.identification.state.shards import noted_place, open_place
 from faceops.registry import PUBLISHED
 from faceops.release.bundle import Bundle
 from flows.sharding import Sharding
@@ -88,7 +88,7 @@ def extract_on_dask(
         open_place(shared, out) as shards,
     ):
         job = ShardJob(_source_of(bundle), settings, str(photos.root), shards.url, versions())
-        run = ShardRun(job, photos, store, bundle.release.embedding_size, sharding.photos)
+        run = ShardRun(job, photos, store, sharding.photos)
         if not len(run):
             return
         with runner.client.as_current():

@@ -16,13 +16,12 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from faceops.identification.inputs import IdentifySettings, PhotoList
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import shards
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
-from faceops.identification.state.presence import PhotoList
 from faceops.identification.summary import read_summary
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle

@@ -14,16 +14,14 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from faceops.identification.inputs import IdentifySettings, PhotoList
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.shard import ShardJob, ShardRun, versions
+from faceops.identification.engine.shards import PLACE_FILE, ShardJob, ShardRun, versions
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.presence import PhotoList
 from faceops.identification.state.schema import method_of
-from faceops.identification.state.shards import PLACE_FILE
 from faceops.release.bundle import Bundle
 from tests.identification.conftest import count, rows_of
 
@@ -147,7 +145,7 @@ def test_scheduler_and_worker_are_killed_and_no_row_is_lost_or_doubled(
         assert (out / PLACE_FILE).is_file()
         cluster.scheduler()
         killed, _ = cluster.worker(), cluster.worker()
-        with killed_when(killed, lambda: photos_in(out) > done or any(shared.glob("*/*.parquet"))):
+        with killed_when(killed, lambda: photos_in(out) > done or any(shared.glob("*/*.sqlite"))):
             run()
     identify(photos, Gallery.open(gallery_dir), bundle, alone, SETTINGS)
     assert rows_of(alone) == rows_of(out)
@@ -170,7 +168,7 @@ def test_a_scheduler_that_stays_away_is_one_sentence(
         Client(cluster.address, timeout=1, set_as_default=False) as client,
         disable_run_logger(),
     ):
-        run = ShardRun(job, photos, store, bundle.release.embedding_size, 32)
+        run = ShardRun(job, photos, store, 32)
         shards = _Shards(run, client, lambda given: client.submit(time.sleep, 60))
         scheduler.kill()
         for _ in range(600):

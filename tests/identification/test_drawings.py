@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faceops.identification.inputs import IdentifySettings
 from PIL import Image
 
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.files import ForgottenOutput, forget_in_files
 from faceops.identification.records.drawings import drawn_path
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary
 from faceops.release.bundle import Bundle
 from tests.identification.conftest import Run, rows_of

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from faceops.identification.inputs import DETAIL, IdentifySettings, SourceFile, source_file
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
@@ -23,11 +24,9 @@ from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import FaceExtractor, extract_shard
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.run import identify
-from faceops.identification.settings import DETAIL, IdentifySettings
 from faceops.identification.state import schema
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import FACE, Extraction, decode_crop, encode_crop
-from faceops.identification.state.presence import SourceFile, source_file
 from faceops.identification.state.schema import Method, method_of
 from faceops.identification.summary import Timer
 from faceops.photos.formats import PhotoLimits

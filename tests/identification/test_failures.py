@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from faceops.identification.inputs import IdentifySettings
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.detector import Detector
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import read_summary
 from faceops.release.bundle import Bundle, Embedded
 from tests.identification.conftest import Run, rows_of

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from faceops.identification.inputs import IdentifySettings
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import folder_lock
@@ -32,7 +33,6 @@ from faceops.identification.engine.extract import extract_shard
 from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.forget.traces import mentions, search_traces
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle, Embedded

@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from faceops.identification.inputs import IdentifySettings
 
 from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.people import rename
@@ -11,7 +12,6 @@ from faceops.gallery.postgres.storage import PostgresStorage
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
 from faceops.release.bundle import Bundle
 from tests.postgres_server import PostgresServer
 

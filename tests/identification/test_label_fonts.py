@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from faceops.identification.inputs import IdentifySettings
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
@@ -17,7 +18,6 @@ from faceops.identification.records import label_fonts
 from faceops.identification.records.drawings import ShownFace, annotate, drawn_name, label_image
 from faceops.identification.records.label_fonts import OWN, FontFile, lacking, text_runs
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary
 from faceops.release.bundle import Bundle
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faceops.identification.inputs import IdentifySettings
 
 from faceops.base import stores
 from faceops.base.errors import FaceOpsError, UsageError
@@ -31,7 +32,6 @@ from faceops.identification.records.output_folder import (
     run_folder,
 )
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
 from faceops.release.bundle import Bundle
 from tests.object_store import CREDENTIALS, ObjectStoreServer
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faceops.identification.inputs import source_file
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.reasons import Reason, reason_code
@@ -21,7 +22,6 @@ from faceops.identification.records.records import RunOrigin, open_writers
 from faceops.identification.repair import check_output, repair_output
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import Extraction
-from faceops.identification.state.presence import source_file
 from faceops.identification.state.schema import Method, add_place, connect, open_state
 from tests.identification.columns import block, number_groups
 from tests.identification.columns import photo as one_face

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from faceops.identification.inputs import IdentifySettings
 
 from faceops.base import stores
 from faceops.base.errors import UsageError
@@ -17,7 +18,6 @@ from faceops.gallery.store import Gallery
 from faceops.identification import sidecars
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
 from faceops.identification.summary import Summary
 from faceops.photos import xmp
 from faceops.release.bundle import Bundle

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from faceops.identification.inputs import IdentifySettings, source_file
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
@@ -32,10 +33,8 @@ from faceops.gallery.outputs import remember_output
 from faceops.gallery.storage import storage_of
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import FACE, Extraction, FoundPhoto
-from faceops.identification.state.presence import source_file
 from faceops.identification.state.schema import method_of
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import open_photo

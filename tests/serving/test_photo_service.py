@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faceops.identification.inputs import DETAIL
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
@@ -16,7 +17,6 @@ from faceops.base.reasons import Reason
 from faceops.faces.find_faces import find_in_photo
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
-from faceops.identification.settings import DETAIL
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import DEFAULTS
 from faceops.serving.pyfunc import PhotoModel

@@ -12,7 +12,7 @@ from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 from faceops.photos.formats import closed_formats
 
 if TYPE_CHECKING:
-    from faceops.identification.settings import IdentifySettings
+    from faceops.identification.inputs import IdentifySettings
     from faceops.identification.summary import Summary
 
 MOST_ERRORS = 10
@@ -77,8 +77,8 @@ def _identify(args: argparse.Namespace) -> int:
     earlier run into the same --out has seen are not opened again. What is known of photos that are
     gone is dropped by the first run after 30 days.
     """
+    from faceops.identification.inputs import IdentifySettings, require_photos
     from faceops.identification.records.output_folder import copy_results, results_folder
-    from faceops.identification.settings import IdentifySettings, require_photos
 
     # Wrong arguments first, then whether anything has changed: loading a release takes a second.
     fields = IdentifySettings.__dataclass_fields__

@@ -28,7 +28,7 @@ from faceops.gallery.journal import Action
 from faceops.gallery.similarity import Agreement
 from faceops.gallery.store import Gallery, locked_gallery
 from faceops.identification.engine.verdicts import DecidedFaces
-from faceops.identification.settings import IdentifySettings
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import lengths_of
 from faceops.photos.open_photo import PhotoError

@@ -23,10 +23,10 @@ from faceops.base.stores import is_url, split
 from faceops.gallery.names import paths_shown_as
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.storage import GalleryPlace, storage_of
+from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, source_file
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder
-from faceops.identification.settings import IdentifySettings
-from faceops.identification.state.presence import PhotoList, SourceFile, source_file, stamp_of
+from faceops.identification.state.schema import stamp_of
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
 from faceops.photos.walk import SidecarPlaces, is_photo, is_sidecar, mark, photo_paths, walk_objects

@@ -25,10 +25,10 @@ from faceops.identification.engine.decide import NamedBlock, NamingRule, name_fa
 from faceops.identification.engine.extract import KNOWN_AT_ONCE, FaceExtractor
 from faceops.identification.engine.ranking import AlbumSearch, usable_faces
 from faceops.identification.engine.verdicts import DecidedFaces, RewrittenPhotos
+from faceops.identification.inputs import IdentifySettings, check_identify_folders
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder, records
 from faceops.identification.report.report import Report
-from faceops.identification.settings import IdentifySettings, check_identify_folders
 from faceops.identification.sidecars import withdraw_unused, write_sidecars
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import EmbeddingFile, PhotoBlock, in_blocks

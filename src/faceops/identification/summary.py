@@ -24,8 +24,8 @@ if TYPE_CHECKING:  # reading the summary of an unchanged run loads no model
     from faceops.gallery.store import Gallery
     from faceops.identification.admit import Admission
     from faceops.identification.engine.decide import NamedBlock
-    from faceops.identification.settings import IdentifySettings
-    from faceops.identification.state.presence import Presence
+    from faceops.identification.inputs import IdentifySettings
+    from faceops.identification.state.schema import Presence
     from faceops.release.bundle import Bundle
     from faceops.verification.thresholds import Thresholds
 

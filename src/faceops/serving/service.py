@@ -16,8 +16,8 @@ from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.decide import FaceDecisions, NamedBlock, NamingRule, name_faces
 from faceops.identification.engine.ranking import AlbumSearch
+from faceops.identification.inputs import MAX_DETAIL
 from faceops.identification.records.records import RunOrigin, records_of
-from faceops.identification.settings import MAX_DETAIL
 from faceops.identification.state.photo_block import Extraction, FoundPhoto, PhotoBlock
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import PhotoError, check_length

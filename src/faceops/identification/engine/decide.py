@@ -25,7 +25,7 @@ from faceops.identification.engine.ranking import (
     refusals,
 )
 from faceops.identification.engine.verdicts import NOBODY, UNNAMED, Verdicts
-from faceops.identification.settings import IDENTIFICATION, FacePolicy
+from faceops.identification.inputs import IDENTIFICATION, FacePolicy
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.verification.album import AlbumThreshold
 from faceops.verification.thresholds import NamingLimits, Thresholds

@@ -17,16 +17,14 @@ from faceops.base.reasons import Reason
 from faceops.base.stores import is_url
 from faceops.base.work import ordered_map
 from faceops.faces.find_faces import FaceFinder, find_in_bytes, find_in_photo
+from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, source_file
 from faceops.identification.records.output_folder import STATE_FILE
-from faceops.identification.settings import IdentifySettings
 from faceops.identification.state.face_store import NO_PHOTO, FaceStore, StoredPhoto
 from faceops.identification.state.photo_block import (
     Extraction,
     FoundPhoto,
     PhotoBlock,
-    forgotten_faces,
 )
-from faceops.identification.state.presence import PhotoList, SourceFile, source_file
 from faceops.identification.state.schema import method_of
 from faceops.identification.summary import Timer
 from faceops.photos import open_photo
@@ -183,7 +181,7 @@ class FaceExtractor:
         found = [one.photo.photo_id or "" for one in extractions if one.opened and one.crops]
         places = self.store.forgotten_places(found) if found else {}
         for number, one in enumerate(extractions):
-            if gone := forgotten_faces(one.photo, places.get(one.photo.photo_id or "", ())):
+            if gone := one.photo.faces_at(places.get(one.photo.photo_id or "", ())):
                 crops = {index: crop for index, crop in one.crops.items() if index not in gone}
                 extractions[number] = replace(one, photo=one.photo.without(gone), crops=crops)
         return extractions

@@ -21,7 +21,7 @@ import numpy as np
 from faceops.base.nearest import Index, nearest
 from faceops.base.reasons import NO_REASON, Reason, reason_code
 from faceops.gallery.store import Gallery
-from faceops.identification.settings import FacePolicy
+from faceops.identification.inputs import FacePolicy
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.verification.album import (
     GALLERY_SAMPLE,

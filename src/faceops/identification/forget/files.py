@@ -22,15 +22,20 @@ from faceops.gallery.decisions import SAME_PLACE
 from faceops.gallery.names import paths_shown_as
 from faceops.gallery.outputs import has_content
 from faceops.identification import sidecars
+from faceops.identification.engine.shards import remove_shards
 from faceops.identification.forget.traces import TraceSearch, files_below
 from faceops.identification.records import output_folder
 from faceops.identification.records.drawings import drawn_path
 from faceops.identification.records.records import Record, change_rows, read_columns
 from faceops.identification.report.report import people_on
 from faceops.identification.state.photo_block import FACE
-from faceops.identification.state.presence import drop_missing
-from faceops.identification.state.schema import add_place, connect, open_state, state_errors
-from faceops.identification.state.shards import remove_shards
+from faceops.identification.state.schema import (
+    add_place,
+    connect,
+    drop_missing,
+    open_state,
+    state_errors,
+)
 from faceops.identification.unknown.unknown_people import FaceKey, forget_numbers
 from faceops.photos.walk import SIDECAR, SidecarPlaces
 from faceops.photos.xmp import XmpDocument, read_sidecar, sidecar_bytes

@@ -8,6 +8,8 @@ It is biometric data. Deleting it costs time, and loses which faces were forgott
 of unknown people.
 """
 
+import contextlib
+import json
 import os
 import sqlite3
 import threading
@@ -20,8 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base.errors import FaceOpsError
 from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
+from faceops.identification.inputs import SourceFile
 from faceops.identification.state import photo_block, presence, schema
 from faceops.identification.state.photo_block import (
     FACE,
@@ -30,13 +34,12 @@ from faceops.identification.state.photo_block import (
     Extraction,
     FoundPhoto,
 )
-from faceops.identification.state.presence import SourceFile
 from faceops.photos.formats import PhotoLimits, decoder_id
 from faceops.photos.pixels import scaled_side
 
 NO_PHOTO = ""  # photo_id of a file that is empty or too large
 _STAMP = ", ".join(SourceFile._fields[1:])  # the columns of `files` that show a change
-_AT_ONCE = 4096  # photos of one query
+IN_MEMORY = Path(":memory:")  # SQLite's; a process that is killed leaves no face on its disk
 # The thumbnail and the crop, which may not be kept, of the faces of a photo, by index; encoded.
 Pictures = Mapping[int, tuple[bytes, bytes | None]]
 METHODS_KEPT = 3  # the current one, the previous one, and one for other settings
@@ -61,6 +64,7 @@ class FaceStore:
 
     Args:
         limits: on photos to open; photos that were too large for other limits are opened again.
+        content: what another store holds, to start with, see `content`; for `IN_MEMORY`.
 
     Raises:
         FaceOpsError: see `state_errors`; from every method too.
@@ -71,14 +75,15 @@ class FaceStore:
         path: Path,
         method: schema.Method,
         limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
+        content: bytes | None = None,
     ) -> None:
-        self._path = path
-        self._method = method
+        self._path, self._method, self._limits = path, method, limits
         self._decoder = decoder_id()
-        self._limits = str(limits)
         self._lock = threading.Lock()
         with schema.state_errors(path):
             self._db = schema.connect(path)
+            if content is not None:
+                self._db.deserialize(content)
             with schema.transaction(self._db):
                 has_free_pages = schema.prepare_tables(self._db)
                 self._note_use()
@@ -103,7 +108,7 @@ class FaceStore:
         with self._reading() as db:
             rows = db.execute(
                 f"SELECT path, {_STAMP}, photo_id, EXISTS ({done}) FROM files "
-                f"WHERE path IN ({_marks(paths)})",
+                f"WHERE path IN ({','.join('?' * len(paths))})",
                 (contract, finder, *paths),
             ).fetchall()
         stored = {row[0]: row[1:] for row in rows}
@@ -131,10 +136,8 @@ class FaceStore:
             ).fetchall()
         found: dict[str, FoundPhoto] = {}
         for (finder,) in finders:
-            left = [photo_id for photo_id in photo_ids if photo_id not in found]
-            for start in range(0, len(left), _AT_ONCE):
-                stored = self.load(left[start : start + _AT_ONCE], finder)
-                found |= {key: one.photo for key, one in stored.items() if not one.crops}
+            stored = self.load([one for one in photo_ids if one not in found], finder)
+            found |= {key: one.photo for key, one in stored.items() if not one.crops}
         return found
 
     def paths(self, photo_ids: Collection[str]) -> dict[str, list[str]]:
@@ -150,17 +153,12 @@ class FaceStore:
 
     def replaced(self, paths: Sequence[str]) -> dict[str, str]:
         """Return by path the photo_id of files rewritten since the latest complete run."""
-        found: dict[str, str] = {}
+        query = "SELECT photo_id FROM replaced WHERE path=?"
         with self._reading() as db:
             if not db.execute("SELECT 1 FROM replaced LIMIT 1").fetchone():
                 return {}
-            for start in range(0, len(paths), _AT_ONCE):
-                some = [os.fsencode(path) for path in paths[start : start + _AT_ONCE]]
-                rows = db.execute(
-                    f"SELECT path, photo_id FROM replaced WHERE path IN ({_marks(some)})", some
-                )
-                found |= {os.fsdecode(path): photo_id for path, photo_id in rows}
-        return found
+            rows = [db.execute(query, (os.fsencode(path),)).fetchone() for path in paths]
+        return {path: row[0] for path, row in zip(paths, rows, strict=True) if row}
 
     def missing(self, root: Path | None, paths: Iterable[str]) -> tuple[list[str], bool]:
         """Return the files below `root` that the latest run found and that `paths` lack.
@@ -189,8 +187,8 @@ class FaceStore:
                 "SELECT id, photo_id, reason, width, height, orientation, turned, decoder, faces, "
                 "embeddings, lengths FROM photos LEFT JOIN embeddings ON photo=id AND contract=? "
                 "LEFT JOIN lengths USING (photo, contract) "
-                f"WHERE finder=? AND photo_id IN ({_marks(photo_ids)})",
-                (self._method.contract, finder, *photo_ids),
+                f"WHERE finder=? AND photo_id {schema.IN_LIST}",
+                (self._method.contract, finder, json.dumps(photo_ids)),
             ).fetchall()
         found = {}
         for number, photo_id, reason, width, height, orientation, turned, decoder, *blobs in rows:
@@ -231,17 +229,14 @@ class FaceStore:
 
     def thumbnails(self, faces: Collection[tuple[str, int]]) -> dict[tuple[str, int], bytes]:
         """Return the pictures of these faces, (photo_id, face index), WebP or JPEG, if stored."""
-        found: dict[tuple[str, int], bytes] = {}
         photo_ids = sorted({photo_id for photo_id, _ in faces})
-        for start in range(0, len(photo_ids), _AT_ONCE):
-            some = photo_ids[start : start + _AT_ONCE]
-            with self._reading() as db:
-                rows = db.execute(
-                    "SELECT photo_id, face_index, thumbnail FROM photos JOIN pictures ON photo=id "
-                    f"WHERE finder=? AND photo_id IN ({_marks(some)})",
-                    (self._method.finder, *some),
-                ).fetchall()
-            found |= {(photo_id, index): picture for photo_id, index, picture in rows}
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT photo_id, face_index, thumbnail FROM photos JOIN pictures ON photo=id "
+                f"WHERE finder=? AND photo_id {schema.IN_LIST}",
+                (self._method.finder, json.dumps(photo_ids)),
+            ).fetchall()
+        found = {(photo_id, index): picture for photo_id, index, picture in rows}
         return {face: found[face] for face in faces if face in found}
 
     def forgotten_places(self, photo_ids: Sequence[str]) -> dict[str, list[Box]]:
@@ -254,14 +249,16 @@ class FaceStore:
 
         All or nothing. Of a face that was forgotten in the meantime, only the box is stored.
         """
-        encoded = []
-        for one in extractions:
-            crops = one.crops.items() if one.opened else ()
-            encoded.append((one, {face: _pictures(crop, keep_crops) for face, crop in crops}))
-        self.save_encoded(encoded)
 
-    def save_encoded(self, found: Iterable[tuple[Extraction, Pictures]]) -> None:
-        """Store what `save` stores, with pictures that are encoded already."""
+        def pictures(crop: np.ndarray) -> tuple[bytes, bytes | None]:
+            kept = photo_block.encode_crop(crop) if keep_crops else None
+            return photo_block.thumbnail(crop), kept
+
+        opened = ((one, one.crops.items() if one.opened else ()) for one in extractions)
+        # Encoded before the transaction, for which other processes wait.
+        self._save([(one, {at: pictures(crop) for at, crop in crops}) for one, crops in opened])
+
+    def _save(self, found: Iterable[tuple[Extraction, Pictures]]) -> None:
         with self._writing() as db:
             for one, pictures in found:
                 photo_id = one.photo.photo_id
@@ -280,32 +277,46 @@ class FaceStore:
                 if photo_id is None or not (one.opened or one.reembedded):
                     continue
                 places = schema.places_in(db, [photo_id]).get(photo_id, ())
-                photo = one.photo.without(photo_block.forgotten_faces(one.photo, places))
+                photo = one.photo.without(one.photo.faces_at(places))
                 self._save_photo(photo, pictures if one.opened else None)
 
-    def stored(self) -> Iterator[tuple[SourceFile, FoundPhoto, Pictures]]:
+    def content(self) -> bytes:
+        """Return all that is stored, for `take_in` of another store."""
+        with self._reading() as db:
+            return db.serialize()
+
+    def take_in(self, content: bytes) -> bool:
+        """Store as `save` does what another store of the same method holds, its `content`.
+
+        Returns whether it could be read; of damaged content nothing is stored.
+        """
+        try:
+            other = FaceStore(IN_MEMORY, self._method, self._limits, content)
+            with contextlib.closing(other):
+                found = list(other._stored())
+        except (FaceOpsError, ValueError):
+            return False
+        self._save(found)
+        return True
+
+    def _stored(self) -> Iterator[tuple[Extraction, Pictures]]:
         """Yield all files with what was found in them and its pictures, in the order of paths."""
         with self._reading() as db:
             rows = db.execute(
                 f"SELECT path, {_STAMP}, photo_id FROM files WHERE gone_since IS NULL ORDER BY path"
             ).fetchall()
-        for start in range(0, len(rows), _AT_ONCE):
-            some = rows[start : start + _AT_ONCE]
-            photo_ids = list({row[-1] for row in some})
-            found = self.load(photo_ids)
             pictures: dict[str, dict[int, tuple[bytes, bytes | None]]] = defaultdict(dict)
-            with self._reading() as db:
-                for photo_id, index, *both in db.execute(
-                    "SELECT photo_id, face_index, thumbnail, crop FROM photos JOIN pictures "
-                    f"ON photo=id WHERE finder=? AND photo_id IN ({_marks(photo_ids)})",
-                    (self._method.finder, *photo_ids),
-                ):
-                    pictures[photo_id][index] = (both[0], both[1])
-            for path, *stamp, photo_id in some:
-                file = SourceFile(os.fsdecode(path), *stamp)
-                nothing = FoundPhoto(None, None)
-                photo = found[photo_id].photo if photo_id in found else nothing
-                yield file, photo, pictures[photo_id]
+            for photo_id, index, thumbnail, crop in db.execute(
+                "SELECT photo_id, face_index, thumbnail, crop FROM photos JOIN pictures "
+                "ON photo=id WHERE finder=?",
+                (self._method.finder,),
+            ):
+                pictures[photo_id][index] = thumbnail, crop
+        found = self.load(list({photo_id for *_, photo_id in rows}))
+        for path, *stamp, photo_id in rows:
+            file = SourceFile(os.fsdecode(path), *stamp)
+            photo = found[photo_id].photo if photo_id in found else FoundPhoto(None, None)
+            yield Extraction(file.path, file, photo, opened=photo_id in found), pictures[photo_id]
 
     def note_presence(
         self, root: Path | None, listed: presence.PhotoList, unread: Collection[str]
@@ -386,8 +397,8 @@ class FaceStore:
             [(row[0], face, *both) for face, both in (pictures or {}).items() if face not in gone],
         )
         if gone:
-            marks = f"photo=? AND face_index IN ({_marks(gone)})"
-            self._db.execute(f"DELETE FROM pictures WHERE {marks}", (row[0], *gone))
+            drawn = f"photo=? AND face_index {schema.IN_LIST}"
+            self._db.execute(f"DELETE FROM pictures WHERE {drawn}", (row[0], json.dumps(gone)))
         if len(photo.faces):
             for table, array in (("embeddings", photo.embeddings), ("lengths", photo.lengths)):
                 self._db.execute(
@@ -402,11 +413,3 @@ class FaceStore:
             return "panorama" if scaled_side(*size) < max(size) else None
         limited = reason in (Reason.TOO_LARGE, Reason.TOO_SMALL)
         return f"{self._decoder} {self._limits}" if limited else self._decoder
-
-
-def _pictures(crop: np.ndarray, keep_crop: bool) -> tuple[bytes, bytes | None]:
-    return photo_block.thumbnail(crop), photo_block.encode_crop(crop) if keep_crop else None
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))

@@ -19,7 +19,7 @@ from faceops.base.reasons import Reason
 from faceops.faces.align import CROP_SIZE
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.faces.find_faces import PhotoFaces
-from faceops.identification.state.presence import SourceFile
+from faceops.identification.inputs import SourceFile
 from faceops.verification.thresholds import Thresholds
 
 THUMBNAIL_SIZE = 96  # pixels
@@ -61,6 +61,14 @@ class FoundPhoto:
     embeddings: np.ndarray = field(default_factory=lambda: NOT_EMBEDDED)
     lengths: np.ndarray = field(default_factory=lambda: NOT_MEASURED)
 
+    def faces_at(self, places: Sequence[Box]) -> set[int]:
+        """Return the indices of the faces that lie at one of `places`."""
+        return {
+            index
+            for index, box in enumerate(self.faces["box"].tolist())
+            if any(box_overlap(box, place) >= SAME_BOX for place in places)
+        }
+
     def without(self, gone: Collection[int]) -> "FoundPhoto":
         """Return the photo; of the faces with the indices `gone`, only the box is left."""
         if not gone:
@@ -93,15 +101,6 @@ class FoundPhoto:
             faces,
             np.zeros((len(faces), 0), np.float32) if embeddings is None else embeddings,
         )
-
-
-def forgotten_faces(photo: FoundPhoto, places: Sequence[Box]) -> set[int]:
-    """Return the indices of the photo's faces that lie at one of `places`."""
-    return {
-        index
-        for index, box in enumerate(photo.faces["box"].tolist())
-        if any(box_overlap(box, place) >= SAME_BOX for place in places)
-    }
 
 
 def thumbnail(crop: np.ndarray) -> bytes:

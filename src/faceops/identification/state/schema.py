@@ -27,6 +27,7 @@ from faceops.identification.state.photo_block import FACE
 from faceops.release.contract import EMBEDDER, Release
 
 BUSY_S = 60.0  # how long to wait for another process that writes
+IN_LIST = "IN (SELECT value FROM json_each(?))"  # SQL: of a JSON list of any length
 
 
 class Method(NamedTuple):
@@ -250,9 +251,8 @@ def places_in(db: sqlite3.Connection, photo_ids: Sequence[str]) -> dict[str, lis
     """Return the boxes of forgotten faces by photo."""
     boxes: dict[str, list[Box]] = defaultdict(list)
     for photo_id, x, y, width, height in db.execute(
-        "SELECT photo_id, x, y, width, height FROM forgotten_places "
-        f"WHERE photo_id IN ({','.join('?' * len(photo_ids))})",
-        photo_ids,
+        f"SELECT photo_id, x, y, width, height FROM forgotten_places WHERE photo_id {IN_LIST}",
+        (json.dumps(photo_ids),),
     ):
         boxes[photo_id].append((x, y, width, height))
     return boxes

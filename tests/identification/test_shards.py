@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, list_photos
 
 from faceops.base.errors import FaceOpsError
 from faceops.cli.common import load_release
 from faceops.gallery.store import Gallery
+from faceops.identification.engine import shards
 from faceops.identification.engine.extract import GROUP, extract_shard
-from faceops.identification.engine.shard import (
+from faceops.identification.engine.shards import (
     ReleaseSource,
     Shard,
     ShardJob,
@@ -24,13 +26,9 @@ from faceops.identification.engine.shard import (
     versions,
 )
 from faceops.identification.forget.files import forget_in_state
-from faceops.identification.latest_run import list_photos
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
-from faceops.identification.state import shards
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import Extraction
-from faceops.identification.state.presence import PhotoList, SourceFile
 from faceops.identification.state.schema import Method, add_place, method_of, open_state
 from faceops.release.bundle import Bundle
 from tests.identification.columns import photo
@@ -101,7 +99,7 @@ def test_a_file_gives_another_store_the_same_photos_any_number_of_times(
     empty = replace(found_in("/photos/empty.jpg"), photo=photo(None, []), opened=False, crops={})
     worker.save([found_in("/photos/1.jpg", 1), empty, found_in(bad_name)], keep_crops)
     for _ in range(2):
-        driver.save_encoded(list(shards.read_shard(shards.write_shard(worker), 128)))
+        assert driver.take_in(worker.content())
         for table in ("files", "photos", "embeddings", "lengths", "pictures"):
             tables = []
             for name in ("worker", "driver"):
@@ -117,7 +115,7 @@ def test_of_a_face_that_was_forgotten_meanwhile_only_the_box_comes_in(
     worker.save([found_in("/photos/0.jpg")])
     with open_state(tmp_path / "driver" / "state.sqlite") as db:
         add_place(db, "photo 0", tuple(found_in("").photo.faces["box"][1].tolist()), "mark")
-    driver.save_encoded(list(shards.read_shard(shards.write_shard(worker), 128)))
+    assert driver.take_in(worker.content())
     kept = driver.load(["photo 0"])["photo 0"].photo
     assert kept.faces["forgotten"].tolist() == [False, True]
     assert kept.embeddings.any(axis=1).tolist() == [True, False]
@@ -125,11 +123,17 @@ def test_of_a_face_that_was_forgotten_meanwhile_only_the_box_comes_in(
     assert count(tmp_path / "driver", "pictures") == 1
 
 
-def test_a_shard_that_lacks_a_length_is_damaged(new_store: Callable[[str], FaceStore]) -> None:
-    worker, found = new_store("worker"), found_in("/photos/0.jpg")
-    worker.save([replace(found, photo=replace(found.photo, lengths=found.photo.lengths[:1]))])
-    with pytest.raises(ValueError, match="its length"):
-        list(shards.read_shard(shards.write_shard(worker), 128))
+@pytest.mark.parametrize("damage", [b"no database", b"", None])
+def test_of_a_damaged_file_nothing_is_stored(
+    new_store: Callable[[str], FaceStore], tmp_path: Path, damage: bytes | None
+) -> None:
+    worker, driver = new_store("worker"), new_store("driver")
+    worker.save([found_in(f"/photos/{number}.jpg", number) for number in range(9)])
+    content = worker.content()
+    torn = content[: len(content) // 2] if damage is None else damage
+    assert not driver.take_in(torn)
+    assert count(tmp_path / "driver", "files") == 0
+    assert driver.take_in(content)
 
 
 def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgetting(
@@ -140,11 +144,10 @@ def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgett
     for path in photos:
         path.touch()
     with pytest.raises(KeyboardInterrupt), shards.open_place(str(shared), out) as place:
-        run = ShardRun(
-            job_in(place.url), PhotoList(tmp_path, list(map(str, photos)), {}), store, 128, GROUP
-        )
+        listed = PhotoList(tmp_path, list(map(str, photos)), {})
+        run = ShardRun(job_in(place.url), listed, store, GROUP)
         shard = run.shard(0)
-        place.put(shard.key(run.job), b"not Parquet")
+        place.put(shard.key(run.job), b"no database")
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt), shards.open_place(str(shared), out) as again:
         assert again.url == place.url and again.has(shard.key(run.job))
@@ -192,7 +195,7 @@ def test_a_run_after_its_shards_has_the_rows_of_a_run_alone(
         shards.open_place(str(tmp_path / "shared"), out) as place,
     ):
         job = replace(job_in(place.url, str(album)), release=source)
-        run = ShardRun(job, list_photos(album), store, release.embedding_size, GROUP)
+        run = ShardRun(job, list_photos(album), store, GROUP)
         shard = run.shard(0)
         sent = pickle.loads(pickle.dumps((job, shard)))
         assert len(run) == 1 and not run.take_in(shard)
@@ -201,7 +204,7 @@ def test_a_run_after_its_shards_has_the_rows_of_a_run_alone(
         assert run.take_in(shard)
         with pytest.raises(FaceOpsError, match=r"has contract .* where the run was started"):
             check_worker(replace(job, release=replace(source, contract_id="other")))
-        again = ShardRun(job, list_photos(album), store, release.embedding_size, GROUP)
+        again = ShardRun(job, list_photos(album), store, GROUP)
         assert len(again) == 0
     for folder in (alone, out):
         summary = identify(album, Gallery.open(gallery_dir), bundle, folder)

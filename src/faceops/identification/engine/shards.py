@@ -1,15 +1,19 @@
-"""Shards of photos whose faces are found by workers on other machines.
+"""Faces found by several machines that share nothing but the photos and one place for results.
 
-The driver cuts what its store does not know into shards (`ShardRun`). A worker gets the files of a
-shard and says where the release is (`ShardJob`), works in a store in memory, and leaves one file
-in the shared place. The driver takes it in, and decides as in any run.
+The driver cuts the photos that its store does not know into shards (`ShardRun`). A worker gets a
+shard and says where the release is (`ShardJob`), works in a store in memory, and leaves that store
+as one file in the shared place (`ShardPlace`). The driver takes it in, and decides as in any run.
+The files are biometric data.
 """
 
 import contextlib
 import hashlib
+import json
 import os
+import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, groupby
@@ -21,22 +25,23 @@ import onnxruntime
 
 import faceops
 from faceops.base.errors import FaceOpsError, printable
-from faceops.base.stores import is_url, shown
+from faceops.base.files import read_json_object, write_file
+from faceops.base.stores import ObjectStore, is_url, shown
 from faceops.base.work import DeviceChoice
 from faceops.faces.find_faces import FaceFinder
 from faceops.identification.engine.extract import GROUP, FaceExtractor, extract_all, new_photos
-from faceops.identification.settings import IdentifySettings
-from faceops.identification.state.face_store import FaceStore
-from faceops.identification.state.presence import PhotoList, SourceFile, source_file
+from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, source_file
+from faceops.identification.state.face_store import IN_MEMORY, FaceStore
 from faceops.identification.state.schema import method_of
-from faceops.identification.state.shards import ShardPlace, read_shard, write_shard
 from faceops.identification.summary import Timer
 from faceops.photos.formats import decoder_id
 from faceops.release.bundle import Bundle
 from faceops.release.release_file import Precision
 
-SHARD_VERSION = 2  # raise it with every change of the file
-_IN_MEMORY = Path(":memory:")  # SQLite's; a worker that is killed leaves no face on its disk
+SHARD_VERSION = 3  # raise it with every change of the file
+PLACE_FILE = "shards.json"  # in the output folder
+_MARK = "run.json"
+_SUFFIX = ".sqlite"
 
 
 def versions() -> str:
@@ -155,13 +160,13 @@ def extract_to_place(job: ShardJob, shard: Shard) -> str:
     settings = job.settings
     bundle, finder = job.release.bundle_and_finder(settings)
     method = method_of(bundle.release, settings.detail)
-    with contextlib.closing(FaceStore(_IN_MEMORY, method, settings.limits)) as store:
+    with contextlib.closing(FaceStore(IN_MEMORY, method, settings.limits)) as store:
         listed = {file.path: file for group in shard.groups for file in group}
         file_of = listed.get if is_url(job.root) else source_file
         extractor = FaceExtractor(bundle, finder, store, settings, Timer(), file_of)
         paths = ([file.path for file in group] for group in shard.groups)
         opened = extract_all(extractor, chain.from_iterable(map(extractor.groups, paths)))
-        place.put(key, write_shard(store))
+        place.put(key, store.content())
     return f"{opened} of {len(shard)} photos opened, device: {bundle.runs_on}"
 
 
@@ -176,11 +181,8 @@ class ShardRun:
         photos: number of photos in all shards.
     """
 
-    def __init__(
-        self, job: ShardJob, listed: PhotoList, store: FaceStore, embedding_size: int, size: int
-    ) -> None:
-        self.job = job
-        self._listed, self._store, self._embedding_size = listed, store, embedding_size
+    def __init__(self, job: ShardJob, listed: PhotoList, store: FaceStore, size: int) -> None:
+        self.job, self._listed, self._store = job, listed, store
         self._place = ShardPlace(job.place)
         new = new_photos(listed, store, job.settings.recheck)
         self.photos = len(new)
@@ -201,17 +203,13 @@ class ShardRun:
     def take_in(self, shard: Shard) -> bool:
         """Store the faces of a shard that is done, and remove its file; return whether it was.
 
-        All or nothing, and again without harm. Of a face that was forgotten in the meantime, only
-        the box is stored. A damaged file is removed.
+        All or nothing, and again without harm. A damaged file is removed.
         """
         key = shard.key(self.job)
         content = self._place.get(key)
         if content is None:
             return False
-        is_taken = False
-        with contextlib.suppress(ValueError):
-            self._store.save_encoded(list(read_shard(content, self._embedding_size)))
-            is_taken = True
+        is_taken = self._store.take_in(content)
         self._place.remove(key)
         return is_taken
 
@@ -229,3 +227,119 @@ def _cut(new: np.ndarray, size: int) -> list[np.ndarray]:
             shards.append(new[start:end])
             start = end
     return shards
+
+
+class ShardPlace:
+    """The folder of one output folder in the place that all machines share.
+
+    The output folder names it while it may hold anything, so that the next run and `faceops people
+    forget` find and clear it. A mark is there while a run is active: without it, workers that
+    outlive a killed run write nothing.
+
+    Raises:
+        FaceOpsError: the place does not answer, or refuses; from every method.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._store = ObjectStore.at(url)
+
+    def is_open(self) -> bool:
+        """Return whether the run is under way, seen from here."""
+        return self._store.exists(_MARK)
+
+    def open(self) -> None:
+        """Leave the mark of a run."""
+        self._store.write(_MARK, b"{}\n")
+
+    def has(self, key: str) -> bool:
+        """Return whether the shard `key` is done and not taken in."""
+        return self._store.exists(key + _SUFFIX)
+
+    def put(self, key: str, content: bytes) -> None:
+        """Leave the file of a shard, atomically, while the run is under way."""
+        if not self.is_open():
+            raise FaceOpsError(f"{shown(self.url)}: its run was ended meanwhile.")
+        self._store.write(key + _SUFFIX, content)
+
+    def get(self, key: str) -> bytes | None:
+        """Return the file of a shard; None if there is none."""
+        try:
+            return self._store.read(key + _SUFFIX)
+        except FileNotFoundError:
+            return None
+
+    def remove(self, key: str) -> None:
+        """Remove the file of a shard, if there is one."""
+        self._store.delete(key + _SUFFIX)
+
+    def clear(self) -> None:
+        """Remove the mark, then everything else."""
+        if not is_url(self.url) and not Path(self.url).is_dir():
+            raise FaceOpsError(
+                f"{self.url}, where an unfinished run may have left faces, is not here: connect "
+                "the disk or share."
+            )
+        self._store.delete(_MARK)
+        for entry in list(self._store.objects()):
+            self._store.delete(entry.name)
+        if not is_url(self.url):
+            Path(self.url).rmdir()
+
+
+@contextmanager
+def open_place(shared: str, out: Path) -> Iterator[ShardPlace]:
+    """Yield the place of `out` in `shared`, with the mark of a run; the caller holds `out`'s lock.
+
+    It is that of an unfinished run, if there was one, else a new one. What that run left elsewhere
+    is removed, and all of it at the end.
+
+    Raises:
+        FaceOpsError: a place is not reachable, or cannot be written.
+    """
+    name = f"{shared.rstrip('/')}/faceops-shards-"
+    url = noted_place(out)
+    if url is not None and not url.startswith(name):
+        remove_shards(out)
+        url = None
+    if url is None:
+        url = name + secrets.token_hex(8)
+        write_file(out / PLACE_FILE, json.dumps({"place": url}) + "\n")
+    place = ShardPlace(url)
+    place.open()
+    yield place
+    remove_shards(out)
+
+
+def noted_place(out: Path) -> str | None:
+    """Return the place in which an unfinished run into `out` may have left shards.
+
+    Raises:
+        FaceOpsError: the note is damaged.
+    """
+    try:
+        return str(read_json_object(out / PLACE_FILE)["place"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError) as error:
+        raise FaceOpsError(
+            f"{out / PLACE_FILE} cannot be read ({error}); remove the folders faceops-shards-* of "
+            "unfinished runs in the shared place, then this file."
+        ) from None
+
+
+def remove_shards(out: Path) -> None:
+    """Remove what an unfinished run into `out` left in the shared place; needs `out`'s lock.
+
+    Raises:
+        FaceOpsError: the place is not reachable, or something stays.
+    """
+    if (url := noted_place(out)) is None:
+        return
+    try:
+        ShardPlace(url).clear()
+    except (FaceOpsError, OSError) as error:
+        raise FaceOpsError(
+            f"{url} cannot be removed: {error} If it is gone for good, remove {out / PLACE_FILE}."
+        ) from None
+    (out / PLACE_FILE).unlink()
