@@ -20,13 +20,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
-from faceops.identification.inputs import DETAIL, source_file
 
 from benchmarks import FACEOPS, timed
 from experiments import parser
 from faceops.base.work import track
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.store import Gallery
+from faceops.identification.inputs import DETAIL, source_file
 from faceops.identification.run import identify
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import FACE, Extraction, FoundPhoto

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from faceops.identification.inputs import IdentifySettings
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -13,6 +12,7 @@ from faceops.base.files import read_json_object, write_json
 from faceops.config.params_file import experiment_file, read_params, write_params
 from faceops.embedding.backbones.build import check_train_params
 from faceops.gallery.store import Gallery
+from faceops.identification.inputs import IdentifySettings
 from faceops.review.training_data import ReviewedImport, import_reviewed, teaching_decisions
 from flows.identify import load_model
 

@@ -22,13 +22,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from faceops.identification.inputs import (
-    DETAIL,
-    IdentifySettings,
-    PhotoList,
-    check_identify_folders,
-    list_photos,
-)
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -52,6 +45,13 @@ from faceops.cli.model_choice import choose_model
 from faceops.gallery.storage import GalleryPlace, gallery_place
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard, shards
+from faceops.identification.inputs import (
+    DETAIL,
+    IdentifySettings,
+    PhotoList,
+    check_identify_folders,
+    list_photos,
+)
 from faceops.identification.latest_run import UnloadedRelease
 from faceops.identification.records.output_folder import (
     FACES_FILE,

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
-from faceops.identification.inputs import IdentifySettings, PhotoList
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
@@ -38,6 +37,7 @@ from faceops.identification.engine.shards import (
     open_place,
     versions,
 )
+from faceops.identification.inputs import IdentifySettings, PhotoList
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.schema import method_of

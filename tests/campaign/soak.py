@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from faceops.identification.inputs import IdentifySettings
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.reasons import Reason
@@ -32,6 +31,7 @@ from faceops.gallery import people
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
 from faceops.identification.summary import Summary
 from faceops.release.bundle import Bundle

@@ -16,11 +16,11 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from faceops.identification.inputs import IdentifySettings, PhotoList
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import shards
+from faceops.identification.inputs import IdentifySettings, PhotoList
 from faceops.identification.run import identify
 from faceops.identification.summary import read_summary
 from faceops.photos.walk import walk_photos

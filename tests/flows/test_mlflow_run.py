@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from faceops.identification.inputs import IdentifySettings
 
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import Gallery
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.records.records import schema
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle

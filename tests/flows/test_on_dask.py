@@ -14,11 +14,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from faceops.identification.inputs import IdentifySettings, PhotoList
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.shards import PLACE_FILE, ShardJob, ShardRun, versions
+from faceops.identification.inputs import IdentifySettings, PhotoList
 from faceops.identification.run import identify
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.schema import method_of

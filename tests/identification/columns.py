@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from faceops.identification.inputs import SourceFile
 
 from faceops.base.reasons import REASONS, Reason
 from faceops.identification.engine.decide import FaceDecisions
 from faceops.identification.engine.ranking import Ranked
+from faceops.identification.inputs import SourceFile
 from faceops.identification.state.photo_block import FACE, Extraction, FoundPhoto, PhotoBlock
 from faceops.identification.unknown.unknown_people import FaceKey, Grouping, open_groups
 from faceops.verification.verifier import sigmoid

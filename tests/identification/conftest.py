@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from faceops.identification.inputs import IdentifySettings
 
 from faceops.gallery.store import Gallery
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
 from faceops.identification.state.photo_block import FACE
 from faceops.identification.summary import Summary

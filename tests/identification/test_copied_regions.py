@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from faceops.identification.inputs import IdentifySettings
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
@@ -14,6 +13,7 @@ from faceops.gallery.store import Gallery
 from faceops.identification.forget.files import forget_in_sidecars
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.forget.traces import mentions
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
 from faceops.identification.sidecars import NamedRegion, withdraw, write_sidecar
 from faceops.identification.summary import TaggedOtherwise, read_summary

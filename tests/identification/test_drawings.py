@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faceops.identification.inputs import IdentifySettings
 from PIL import Image
 
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.files import ForgottenOutput, forget_in_files
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.records.drawings import drawn_path
 from faceops.identification.run import identify
 from faceops.identification.summary import Summary

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faceops.identification.inputs import DETAIL, IdentifySettings, SourceFile, source_file
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
@@ -23,6 +22,7 @@ from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import FaceExtractor, extract_shard
 from faceops.identification.forget.forget import forget_person
+from faceops.identification.inputs import DETAIL, IdentifySettings, SourceFile, source_file
 from faceops.identification.run import identify
 from faceops.identification.state import schema
 from faceops.identification.state.face_store import FaceStore

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faceops.identification.inputs import IdentifySettings
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.detector import Detector
 from faceops.gallery.store import Gallery
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
 from faceops.identification.summary import read_summary
 from faceops.release.bundle import Bundle, Embedded
@@ -28,7 +28,7 @@ from pathlib import Path
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
-from faceops.identification.settings import IdentifySettings
+from faceops.identification.inputs import IdentifySettings
 from faceops.release.bundle import Bundle, Embedded
 import PIL.Image, pyarrow.parquet, pyarrow.json, faiss
 album, gallery, bundle, out = map(Path, sys.argv[1:5])

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from faceops.identification.inputs import IdentifySettings
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import folder_lock
@@ -28,10 +27,10 @@ from faceops.gallery.outputs import remember_output
 from faceops.gallery.people import merge, rename
 from faceops.gallery.storage import crop_path, storage_of
 from faceops.gallery.store import Gallery
-from faceops.identification import latest_run
 from faceops.identification.engine.extract import extract_shard
 from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.forget.traces import mentions, search_traces
+from faceops.identification.inputs import IdentifySettings, PhotoList, list_photos
 from faceops.identification.run import identify
 from faceops.identification.summary import Summary
 from faceops.photos.walk import walk_photos
@@ -277,12 +276,11 @@ def test_absent_folders_are_reported_until_they_are_declared_gone(
 def test_a_run_that_is_walking_does_not_name_the_person(
     named: Named, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow_walk(photos: Path, exclude: Sequence[str]) -> latest_run.PhotoList:
+    def slow_walk(photos: Path, exclude: Sequence[str]) -> PhotoList:
         forget_person(named.gallery, named.person)
         return list_photos(photos, exclude)
 
-    list_photos = latest_run.list_photos
-    monkeypatch.setattr(latest_run, "list_photos", slow_walk)
+    monkeypatch.setattr("faceops.identification.run.list_photos", slow_walk)
     summary = named.run(OTHER)
     assert summary.gallery_people == 5 and named.person not in summary.people
     assert named.person not in named.names()

@@ -4,13 +4,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from faceops.identification.inputs import IdentifySettings
 
 from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.people import rename
 from faceops.gallery.postgres.storage import PostgresStorage
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 from tests.postgres_server import PostgresServer

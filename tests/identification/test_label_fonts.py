@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faceops.identification.inputs import IdentifySettings
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from faceops.base.reasons import DecisionKind
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.records import label_fonts
 from faceops.identification.records.drawings import ShownFace, annotate, drawn_name, label_image
 from faceops.identification.records.label_fonts import OWN, FontFile, lacking, text_runs

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faceops.identification.inputs import IdentifySettings
 
 from faceops.base.files import sha256_file
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
 from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle

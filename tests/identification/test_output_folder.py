@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faceops.identification.inputs import IdentifySettings
 
 from faceops.base import stores
 from faceops.base.errors import FaceOpsError, UsageError
@@ -18,6 +17,7 @@ from faceops.cli import main
 from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person, readmit
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.latest_run import latest_run
 from faceops.identification.records.output_folder import (
     PUBLISHED,

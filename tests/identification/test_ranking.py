@@ -5,13 +5,13 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from faceops.identification.inputs import IDENTIFICATION
 
 from faceops.base.reasons import Reason, reason_code
 from faceops.gallery.store import Gallery
 from faceops.identification.engine import ranking
 from faceops.identification.engine.decide import decide
 from faceops.identification.engine.ranking import AlbumSearch, usable_faces
+from faceops.identification.inputs import IDENTIFICATION
 from faceops.verification.measure_thresholds import measure_normalisation
 from faceops.verification.normalisation import Normalisation, unit
 from faceops.verification.thresholds import NamingLimits, TailPoint

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faceops.identification.inputs import source_file
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.reasons import Reason, reason_code
 from faceops.cli import main
 from faceops.identification import repair
 from faceops.identification.engine.decide import FaceDecisions, NamedBlock
+from faceops.identification.inputs import source_file
 from faceops.identification.records.records import RunOrigin, open_writers
 from faceops.identification.repair import check_output, repair_output
 from faceops.identification.state.face_store import FaceStore

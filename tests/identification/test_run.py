@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from faceops.identification.inputs import IdentifySettings, check_identify_folders
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import folder_lock
 from faceops.base.reasons import Reason
 from faceops.base.work import MAX_DEFAULT_THREADS
 from faceops.gallery.store import Gallery
+from faceops.identification.inputs import IdentifySettings, check_identify_folders
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, list_photos
 
 from faceops.base.errors import FaceOpsError
 from faceops.cli.common import load_release
@@ -26,6 +25,7 @@ from faceops.identification.engine.shards import (
     versions,
 )
 from faceops.identification.forget.files import forget_in_state
+from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, list_photos
 from faceops.identification.run import identify
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import Extraction

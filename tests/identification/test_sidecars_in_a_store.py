@@ -7,7 +7,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from faceops.identification.inputs import IdentifySettings
 
 from faceops.base import stores
 from faceops.base.errors import UsageError
@@ -17,6 +16,7 @@ from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
 from faceops.identification import sidecars
 from faceops.identification.forget.forget import forget_person
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
 from faceops.identification.summary import Summary
 from faceops.photos import xmp

@@ -9,12 +9,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from faceops.identification.inputs import IdentifySettings
 from PIL import Image
 
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
 from faceops.identification import sidecars
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.state.schema import open_state
 from faceops.identification.summary import read_summary
 from faceops.photos import xmp

@@ -6,11 +6,11 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from faceops.identification.inputs import IdentifySettings
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.stores import ObjectStoreError, place
 from faceops.gallery.store import Gallery
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 from tests.identification.conftest import Run, rows_of

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faceops.identification.inputs import IdentifySettings, source_file
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
@@ -32,6 +31,7 @@ from faceops.gallery.journal import Action, Entry, Ignored, Journal
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.storage import storage_of
 from faceops.gallery.store import Gallery
+from faceops.identification.inputs import IdentifySettings, source_file
 from faceops.identification.run import identify
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import FACE, Extraction, FoundPhoto

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faceops.identification.inputs import DETAIL
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.reasons import Reason
 from faceops.faces.find_faces import find_in_photo
 from faceops.gallery.store import Gallery
+from faceops.identification.inputs import DETAIL
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import DEFAULTS

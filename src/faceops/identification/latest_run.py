@@ -8,9 +8,7 @@ import hashlib
 import json
 import os
 import struct
-from array import array
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,17 +17,22 @@ from typing import TYPE_CHECKING
 import faceops
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import folder_lock, sha256_file
-from faceops.base.stores import is_url, split
+from faceops.base.stores import is_url
 from faceops.gallery.names import paths_shown_as
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.storage import GalleryPlace, storage_of
-from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, source_file
+from faceops.identification.inputs import (
+    IdentifySettings,
+    PhotoList,
+    SourceFile,
+    list_photos,
+    source_file,
+)
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder
-from faceops.identification.state.schema import stamp_of
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
-from faceops.photos.walk import SidecarPlaces, is_photo, is_sidecar, mark, photo_paths, walk_objects
+from faceops.photos.walk import SidecarPlaces
 from faceops.release.release_file import RELEASE_FILE, trusted_keys
 
 if TYPE_CHECKING:
@@ -101,42 +104,6 @@ class UnloadedRelease:
     folder: Path
     name: str
     note: str = ""
-
-
-def list_photos(photos_dir: Path, exclude: Sequence[str] = ()) -> PhotoList:
-    """Return the files below `photos_dir`, or just the one photo; `exclude` as of `walk_photos`.
-
-    `photos_dir` may be a path into a store; errors as of `walk_objects`.
-    """
-    if is_url(photos_dir):
-        return _list_objects(photos_dir, exclude)
-    if photos_dir.is_dir():
-        listed = PhotoList(photos_dir.resolve(), [], {})
-        listed.paths.extend(photo_paths(listed.root, exclude, listed.skipped))
-        return listed
-    root = photos_dir.parent.resolve()
-    return PhotoList(root, [os.fspath(root / photos_dir.name)], {}, is_folder=False)
-
-
-def _list_objects(root: Path, exclude: Sequence[str]) -> PhotoList:
-    paths, stamps, skipped = list[str](), list[tuple[int, ...]](), dict[Path, str]()
-    sidecars = 0
-    for folder, entries in walk_objects(root, exclude, skipped):
-        photos = [entry for entry in entries if is_photo(entry.name)]
-        paths += [f"{folder.as_posix()}/{entry.name}" for entry in photos]
-        stamps += map(stamp_of, photos)
-        for entry in entries:
-            if is_sidecar(entry.name):
-                sidecars ^= mark(folder / entry.name, entry.version)
-    is_folder = True
-    if not paths and not skipped:
-        store, name = split(root)
-        if name and (one := store.entry(name)):  # not a folder but a photo
-            is_folder, paths, stamps = False, [root.as_posix()], [stamp_of(one)]
-            root = root.parent
-    order = sorted(range(len(paths)), key=paths.__getitem__)
-    flat = array("q", (number for at in order for number in stamps[at]))
-    return PhotoList(root, [paths[at] for at in order], skipped, is_folder, flat, sidecars)
 
 
 def inputs_digest(

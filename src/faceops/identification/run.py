@@ -25,7 +25,7 @@ from faceops.identification.engine.decide import NamedBlock, NamingRule, name_fa
 from faceops.identification.engine.extract import KNOWN_AT_ONCE, FaceExtractor
 from faceops.identification.engine.ranking import AlbumSearch, usable_faces
 from faceops.identification.engine.verdicts import DecidedFaces, RewrittenPhotos
-from faceops.identification.inputs import IdentifySettings, check_identify_folders
+from faceops.identification.inputs import IdentifySettings, check_identify_folders, list_photos
 from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder, records
 from faceops.identification.report.report import Report
@@ -81,7 +81,7 @@ def identify(
     budget = settings.budget or thresholds.default_budget
     settings = replace(settings, budget=budget, precision=bundle.release.precision)
     threads = settings.threads or default_threads()
-    listed = latest_run.list_photos(photos_dir, settings.exclude)
+    listed = list_photos(photos_dir, settings.exclude)
     root, paths = listed.root, listed.paths
     start, timer = time.monotonic(), Timer()
     method = method_of(bundle.release, settings.detail)

@@ -25,8 +25,8 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
-from faceops.identification.inputs import SourceFile
-from faceops.identification.state import photo_block, presence, schema
+from faceops.identification.inputs import PhotoList, SourceFile
+from faceops.identification.state import photo_block, schema
 from faceops.identification.state.photo_block import (
     FACE,
     NOT_EMBEDDED,
@@ -169,9 +169,9 @@ class FaceStore:
         if root is None:
             return [], False
         listed = set(map(os.fsencode, paths))
-        seen = f"SELECT path FROM files WHERE {presence.BELOW} AND gone_since IS NULL"
+        seen = f"SELECT path FROM files WHERE {schema.BELOW} AND gone_since IS NULL"
         with self._reading() as db:
-            found = [path for (path,) in db.execute(seen, presence.below(root))]
+            found = [path for (path,) in db.execute(seen, schema.below(root))]
         missing = [os.fsdecode(path) for path in found if path not in listed]
         return missing, len(missing) == len(found) > 0
 
@@ -319,11 +319,11 @@ class FaceStore:
             yield Extraction(file.path, file, photo, opened=photo_id in found), pictures[photo_id]
 
     def note_presence(
-        self, root: Path | None, listed: presence.PhotoList, unread: Collection[str]
-    ) -> presence.Presence:
-        """Record which files below `root` are missing; see `presence.note_presence`."""
+        self, root: Path | None, listed: PhotoList, unread: Collection[str]
+    ) -> schema.Presence:
+        """Record which files below `root` are missing; see `schema.note_presence`."""
         with self._writing() as db:
-            return presence.note_presence(db, root, listed, unread, datetime.now(UTC))
+            return schema.note_presence(db, root, listed, unread, datetime.now(UTC))
 
     def drop_old_methods(self) -> None:
         """Drop the faces and embeddings of all but the three methods used last."""

@@ -1,19 +1,23 @@
-"""The SQLite tables of an output folder's state, and transactions on them.
+"""The SQLite tables of an output folder's state: transactions on them, and what is kept how long.
 
 A photo's faces are found once for each finder and embedded once for each contract (see `Method`),
-so that going back to an earlier release needs no embedding.
+so that going back to an earlier release needs no embedding. Data of missing files are dropped after
+`GRACE`, because they are biometric. A share or folder that comes back before costs nothing.
 """
 
 import contextlib
 import hashlib
 import itertools
 import json
+import os
 import secrets
 import sqlite3
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,10 +27,13 @@ from faceops.base.errors import FaceOpsError
 from faceops.faces.detector import Box
 from faceops.faces.find_faces import DETAIL_VERSION
 from faceops.faces.quality import QUALITY_VERSION
+from faceops.identification.inputs import PhotoList
 from faceops.identification.state.photo_block import FACE
 from faceops.release.contract import EMBEDDER, Release
 
+GRACE = timedelta(days=30)
 BUSY_S = 60.0  # how long to wait for another process that writes
+BELOW = "path>? AND path<?"  # SQL: the path lies below the folder whose bounds are `below(folder)`
 IN_LIST = "IN (SELECT value FROM json_each(?))"  # SQL: of a JSON list of any length
 
 
@@ -266,6 +273,93 @@ def remove_mark(db: sqlite3.Connection, mark: str) -> int:
     photos = "SELECT photo_id FROM forgotten_places WHERE mark=?"
     db.execute(f"DELETE FROM photos WHERE photo_id IN ({photos})", (mark,))
     return db.execute("DELETE FROM forgotten_places WHERE mark=?", (mark,)).rowcount
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What happened to the files of the latest run.
+
+    Attributes:
+        vanished: number of missing files.
+        moved: number of missing files whose photo exists under another path.
+        excluded: number of files that are skipped now by a rule.
+        unlisted: folders that could not be listed; files below them count as present.
+        drop_at: when data of the next missing file are dropped; None if no file is missing.
+    """
+
+    vanished: int = 0
+    moved: int = 0
+    excluded: int = 0
+    unlisted: list[str] = field(default_factory=list)
+    drop_at: datetime | None = None
+
+
+def note_presence(
+    db: sqlite3.Connection,
+    root: Path | None,
+    listed: PhotoList,
+    unread: Collection[str],
+    now: datetime,
+) -> Presence:
+    """Note which files below `root` are missing and drop expired ones, inside a transaction.
+
+    `root` was walked; it is None for a single photo: then no file is missing. `listed` was found
+    there; folders among `unread` (not readable files) could not be listed.
+    """
+    db.execute("CREATE TEMP TABLE missing (path BLOB PRIMARY KEY)")
+    present = set(map(os.fsencode, listed.paths))
+    gone = db.execute("SELECT path FROM files WHERE gone_since IS NOT NULL").fetchall()
+    back = [row for row in gone if row[0] in present]
+    db.executemany("UPDATE files SET gone_since=NULL WHERE path=?", back)
+    vanished, moved, excluded = 0, 0, 0
+    unlisted: list[str] = []
+    if root is None:
+        paths = [(os.fsencode(path),) for path in listed.paths]
+        db.executemany("DELETE FROM replaced WHERE path=?", paths)
+    else:
+        db.execute(f"DELETE FROM replaced WHERE {BELOW}", below(root))
+        seen = f"SELECT path FROM files WHERE {BELOW} AND gone_since IS NULL"
+        known = db.execute(seen, below(root)).fetchall()
+        db.executemany("INSERT INTO missing VALUES (?)", (r for r in known if r[0] not in present))
+        unlisted = [
+            folder
+            for folder in unread
+            if os.path.isdir(folder)  # noqa: PTH112  Path.is_dir raises the errors of a bad disk
+            or db.execute(f"SELECT 1 FROM files WHERE {BELOW} LIMIT 1", below(folder)).fetchone()
+        ]
+        for folder in unlisted:
+            db.execute(f"DELETE FROM missing WHERE {BELOW}", below(folder))
+        db.execute(
+            "UPDATE files SET gone_since=? WHERE path IN (SELECT path FROM missing)",
+            (int(now.timestamp()),),
+        )
+        for path in listed.skipped:
+            skip = f"DELETE FROM missing WHERE path=? OR ({BELOW})"
+            excluded += db.execute(skip, (os.fsencode(path), *below(path))).rowcount
+        (vanished,) = db.execute("SELECT count(*) FROM missing").fetchone()
+        # A moved photo keeps its data by its present path.
+        moved = db.execute(
+            "DELETE FROM files WHERE path IN (SELECT path FROM missing) "
+            "AND photo_id IN (SELECT photo_id FROM files WHERE gone_since IS NULL) "
+            "AND photo_id<>''"
+        ).rowcount
+    drop_missing(db, int((now - GRACE).timestamp()))
+    db.execute("DROP TABLE missing")
+    (first,) = db.execute("SELECT min(gone_since) FROM files").fetchone()
+    drop_at = None if first is None else datetime.fromtimestamp(first, UTC) + GRACE
+    return Presence(vanished - moved, moved, excluded, unlisted, drop_at)
+
+
+def drop_missing(db: sqlite3.Connection, gone_before: int = sys.maxsize) -> None:
+    """Drop the data of files missing since `gone_before` seconds after 1970 or longer."""
+    db.execute("DELETE FROM files WHERE gone_since<=?", (gone_before,))
+    db.execute("DELETE FROM photos WHERE photo_id NOT IN (SELECT photo_id FROM files)")
+
+
+def below(folder: str | Path) -> tuple[bytes, bytes]:
+    """Return the bounds between which exactly the paths below `folder` lie."""
+    inside = os.fsencode(folder).rstrip(b"/") + b"/"
+    return inside, inside[:-1] + b"0"  # the byte after the slash
 
 
 _REPAIR = (

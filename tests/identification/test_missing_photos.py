@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faceops.identification.inputs import IdentifySettings
 
 from faceops.base.errors import FaceOpsError
 from faceops.cli.identify import result_lines
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.state.schema import GRACE
 from faceops.identification.summary import read_summary
 from tests.identification.conftest import Run, change_state, count, stored_faces

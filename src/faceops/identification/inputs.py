@@ -1,21 +1,32 @@
-"""The settings of an identification run, and the checks of its folders."""
+"""What an identification run is given: its settings and its photos.
 
+This module imports no NumPy, as a run over an unchanged folder needs it.
+"""
+
+import hashlib
+import os
+import stat
+from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from faceops.base.errors import UsageError, printable
-from faceops.base.stores import is_url
+from faceops.base.stores import Entry, is_url, split
 from faceops.base.work import DeviceChoice
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.records.output_folder import KEEP_RUNS
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Folder, Use, check_folders
 from faceops.photos.formats import PhotoLimits
+from faceops.photos.walk import is_photo, is_sidecar, mark, photo_paths, walk_objects
 from faceops.release.release_file import PrecisionChoice
 
 DETAIL = 1280  # longest side, pixels, at which large photos are searched in tiles
 MAX_DETAIL = 20_000  # pixels
 MAX_THREADS = 256
+_INT64 = 2**63 - 1  # SQLite's largest integer; inodes and odd times may have one bit more
 
 
 @dataclass(frozen=True)
@@ -126,3 +137,112 @@ def check_identify_folders(photos_dir: Path, out: Path, gallery: GalleryPlace) -
     if (folder := storage_of(gallery).folder) is not None:
         folders.append(Folder(folder, GALLERY, Use.WRITE))
     check_folders([*folders, Folder(out, RESULTS, Use.WRITE)])
+
+
+class SourceFile(NamedTuple):
+    """A photo's file as it was when its faces were found.
+
+    Programs can change a file and set its size and modification time back, but not its change time
+    (ctime); another file under the same path has another inode. Moving a file and changing its
+    permissions change the ctime too, and FAT and some network shares give new inodes at each mount:
+    such a file is read again to compare its sha256, but its faces are not searched again.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+def source_file(path: str) -> SourceFile | None:
+    """Return the file at `path` as it is now; None if it is not a regular file."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  there are a million of them
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    modified, changed = status.st_mtime_ns & _INT64, status.st_ctime_ns & _INT64
+    return SourceFile(path, status.st_size, modified, changed, status.st_ino & _INT64)
+
+
+class PhotoList(NamedTuple):
+    """The files of a run, sorted, or the objects in a store.
+
+    Attributes:
+        root: the absolute folder.
+        skipped: the rule of each path that is skipped.
+        is_folder: whether all photos of `root` are listed, and not one alone.
+        stamps: of objects, four numbers each: those of their `SourceFile`.
+        sidecars: the `mark` of all sidecars in a store, combined by xor.
+    """
+
+    root: Path
+    paths: list[str]
+    skipped: dict[Path, str]
+    is_folder: bool = True
+    stamps: "array[int] | None" = None
+    sidecars: int = 0
+
+    def part(self, paths: list[str]) -> "PhotoList":
+        """Return some photos that follow one another."""
+        start = bisect_left(self.paths, paths[0])
+        stamps = self.stamps and self.stamps[4 * start : 4 * (start + len(paths))]
+        return self._replace(paths=paths, skipped={}, stamps=stamps)
+
+    def file(self, path: str) -> SourceFile | None:
+        """Return the file at `path` as it is now, the object as it was listed; None without one."""
+        if self.stamps is None:
+            return source_file(path)
+        at = bisect_left(self.paths, path)
+        if at == len(self.paths) or self.paths[at] != path:
+            return None
+        size, modified, changed, inode = self.stamps[4 * at : 4 * at + 4]
+        return SourceFile(path, size, modified, changed, inode)
+
+
+def list_photos(photos_dir: Path, exclude: Sequence[str] = ()) -> PhotoList:
+    """Return the files below `photos_dir`, or just the one photo; `exclude` as of `walk_photos`.
+
+    `photos_dir` may be a path into a store; errors as of `walk_objects`.
+    """
+    if is_url(photos_dir):
+        return _list_objects(photos_dir, exclude)
+    if photos_dir.is_dir():
+        listed = PhotoList(photos_dir.resolve(), [], {})
+        listed.paths.extend(photo_paths(listed.root, exclude, listed.skipped))
+        return listed
+    root = photos_dir.parent.resolve()
+    return PhotoList(root, [os.fspath(root / photos_dir.name)], {}, is_folder=False)
+
+
+def _list_objects(root: Path, exclude: Sequence[str]) -> PhotoList:
+    paths, stamps, skipped = list[str](), list[tuple[int, ...]](), dict[Path, str]()
+    sidecars = 0
+    for folder, entries in walk_objects(root, exclude, skipped):
+        photos = [entry for entry in entries if is_photo(entry.name)]
+        paths += [f"{folder.as_posix()}/{entry.name}" for entry in photos]
+        stamps += map(_stamp_of, photos)
+        for entry in entries:
+            if is_sidecar(entry.name):
+                sidecars ^= mark(folder / entry.name, entry.version)
+    is_folder = True
+    if not paths and not skipped:
+        store, name = split(root)
+        if name and (one := store.entry(name)):  # not a folder but a photo
+            is_folder, paths, stamps = False, [root.as_posix()], [_stamp_of(one)]
+            root = root.parent
+    order = sorted(range(len(paths)), key=paths.__getitem__)
+    flat = array("q", (number for at in order for number in stamps[at]))
+    return PhotoList(root, [paths[at] for at in order], skipped, is_folder, flat, sidecars)
+
+
+def _stamp_of(entry: Entry) -> tuple[int, int, int, int]:
+    """Return the numbers of the `SourceFile` of an object: its size, and a hash of its version.
+
+    So an object that is stored again with the same content is unchanged.
+    """
+    digest = hashlib.sha256(entry.version.encode()).digest()
+    first, second = (int.from_bytes(digest[at : at + 8], "big") & _INT64 for at in (0, 8))
+    return entry.size, 0, first, second
