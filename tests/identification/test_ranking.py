@@ -11,7 +11,6 @@ from faceops.gallery.store import Gallery
 from faceops.identification.engine import ranking
 from faceops.identification.engine.decide import decide
 from faceops.identification.engine.ranking import AlbumSearch, usable_faces
-from faceops.identification.inputs import IDENTIFICATION
 from faceops.verification.measure_thresholds import measure_normalisation
 from faceops.verification.normalisation import Normalisation, unit
 from faceops.verification.thresholds import NamingLimits, TailPoint
@@ -192,9 +191,9 @@ def test_the_album_is_of_usable_faces_and_each_photo_counts_once() -> None:
     poor.faces["forgotten"][2] = True
     one = photo("c", [0.9], values[None])
     blocks = [block(pair, poor, photo(None)), block(pair, one)]
-    rows, photos = usable_faces(blocks, IDENTIFICATION)
+    rows, photos = usable_faces(blocks)
     assert rows.tolist() == [0, 1, 7] and photos.tolist() == [0, 0, 4]
-    rows, photos = usable_faces([block(poor, photo(None))], IDENTIFICATION)
+    rows, photos = usable_faces([block(poor, photo(None))])
     assert rows.shape == photos.shape == (0,)
 
 

@@ -20,7 +20,7 @@ from faceops.base.files import valid_unicode
 from faceops.base.reasons import Reason
 from faceops.base.work import default_threads, ordered_map, track
 from faceops.faces.detector import best_overlap
-from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
+from faceops.faces.find_faces import Face, find_in_photo
 from faceops.gallery import people_folder
 from faceops.gallery.decisions import SAME_PLACE, Decisions, Place
 from faceops.gallery.faces_file import CONFIRMED, NAMED, GalleryFace
@@ -276,9 +276,13 @@ def _open_candidates(
 ) -> Iterator[_Opened]:
     """Yield the faces that enter the gallery, cut from their photos, and those that do not."""
     taken, finder = _from_albums(gallery), bundle.face_finder(settings.detail)
-    # Several people are often in one photo.
-    look = lru_cache(PHOTOS_KEPT)(partial(_faces_in, finder=finder, settings=settings))
-    open_one = partial(_open, look=look)
+
+    @lru_cache(PHOTOS_KEPT)  # several people are often in one photo
+    def faces_in(path: Path) -> tuple[str, list[Face]]:
+        found = find_in_photo(path, finder, settings.limits)
+        return found.photo.photo_id, found.faces
+
+    open_one = partial(_open, look=faces_in)
     threads = settings.threads or default_threads()
     for person, (passing, refused) in checked.items():
         yield from (_Opened(one, None, reason) for one, reason in refused)
@@ -289,11 +293,6 @@ def _open_candidates(
             free -= opened.face is not None
             if not free:
                 break
-
-
-def _faces_in(path: Path, finder: FaceFinder, settings: IdentifySettings) -> tuple[str, list[Face]]:
-    found = find_in_photo(path, finder, settings.limits)
-    return found.photo.photo_id, found.faces
 
 
 def _open(candidate: _Candidate, look: Callable[[Path], tuple[str, list[Face]]]) -> _Opened:

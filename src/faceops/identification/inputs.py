@@ -30,22 +30,6 @@ _INT64 = 2**63 - 1  # SQLite's largest integer; inodes and odd times may have on
 
 
 @dataclass(frozen=True)
-class FacePolicy:
-    """The minimum size and quality of a face.
-
-    Attributes:
-        min_size: shorter side of its box, pixels.
-        min_quality: overall quality, 0 to 1.
-    """
-
-    min_size: float
-    min_quality: float
-
-
-IDENTIFICATION = FacePolicy(min_size=20, min_quality=0.1)
-
-
-@dataclass(frozen=True)
 class IdentifySettings:
     """How a run finds and names faces, and what it keeps.
 
@@ -69,7 +53,6 @@ class IdentifySettings:
         allow_empty: accept that all photos that an earlier run saw are gone.
         recheck: read every photo and compare its sha256, also where the file looks unchanged.
         threads: number of threads that open photos and find faces; None for one per CPU, at most 8.
-        policy: which faces are good enough to be named.
         limits: which photos are opened.
         exclude: gitignore patterns of files and folders to skip, beside .faceopsignore files.
 
@@ -89,7 +72,6 @@ class IdentifySettings:
     allow_empty: bool = False
     recheck: bool = False
     threads: int | None = None
-    policy: FacePolicy = IDENTIFICATION
     limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen
     exclude: Sequence[str] = ()
 
@@ -114,8 +96,8 @@ class IdentifySettings:
 
     def deciding(self) -> str:
         """Return the settings that decide a run's rows, as text for a digest."""
-        rows = (self.budget, self.annotate, self.xmp, self.detail, self.precision)
-        return str((*rows, self.policy, self.limits))
+        rows = (self.budget, self.annotate, self.xmp, self.detail, self.precision, self.limits)
+        return str(rows)
 
 
 def require_photos(photos_dir: Path) -> None:

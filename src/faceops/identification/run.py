@@ -125,7 +125,7 @@ def identify(
             limit = _FailureLimit(len(paths), settings.max_failed_share, out)
             found = extract_photos(paths, extractor, threads, limit.check)
             rewritten = RewrittenPhotos(decisions, store, gallery.storage.journal())
-            blocks = keep_photos(with_decided(found, rewritten, decided), embeddings)
+            blocks = keep_photos(found, rewritten, decided, embeddings)
             if are_all_gone and not limit.readable:
                 raise FaceOpsError(_all_gone(photos_dir, out))
             if stamp := gallery.stamp:
@@ -146,7 +146,7 @@ def identify(
             made = decisions.made()
             summary.decisions, summary.decisions_digest = len(made), digest_of(made)
             with timer.part("name"):
-                rule = naming_rule(blocks, embeddings.all(), gallery, thresholds, settings, summary)
+                rule = naming_rule(blocks, embeddings.all(), gallery, thresholds, summary)
             named = name_photos(root, blocks, embeddings.rows, decided, bundle.verify, rule, timer)
             report, files = Report(root, budget), latest_run.FolderDigest(settings.xmp, listed)
             before = records.photo_ids_in(out / output_folder.FACES_FILE)
@@ -198,15 +198,6 @@ def identify(
     return summary
 
 
-def with_decided(
-    found: Iterable[PhotoBlock], rewritten: RewrittenPhotos, decided: DecidedFaces
-) -> Iterator[PhotoBlock]:
-    """Yield the photos with the faces drawn by hand; links photos that were rewritten."""
-    for block in found:
-        rewritten.note(block)
-        yield decided.with_drawn(block)
-
-
 def extract_photos(
     paths: Sequence[str],
     extractor: FaceExtractor,
@@ -224,11 +215,21 @@ def extract_photos(
         yield block
 
 
-def keep_photos(found: Iterable[PhotoBlock], embeddings: EmbeddingFile) -> list[PhotoBlock]:
-    """Return the photos `found` without their embeddings, which are added to `embeddings`."""
+def keep_photos(
+    found: Iterable[PhotoBlock],
+    rewritten: RewrittenPhotos,
+    decided: DecidedFaces,
+    embeddings: EmbeddingFile,
+) -> list[PhotoBlock]:
+    """Return the photos `found`, with the faces drawn by hand; links photos that were rewritten.
+
+    Their embeddings are not in memory but in `embeddings`.
+    """
 
     def kept() -> Iterator[PhotoBlock]:
         for block in found:
+            rewritten.note(block)
+            block = decided.with_drawn(block)
             embeddings.append(block.embeddings)
             yield replace(block, embeddings=block.embeddings[:0])
 
@@ -240,7 +241,6 @@ def naming_rule(
     embeddings: np.ndarray,
     gallery: Gallery,
     thresholds: Thresholds,
-    settings: IdentifySettings,
     summary: Summary,
 ) -> NamingRule:
     """Return the rule that keeps the budget of `summary`, which gets the threshold.
@@ -249,10 +249,10 @@ def naming_rule(
     run that are good enough to be compared. `embeddings`, float32 (N, D), are those of all faces in
     order, and may be mapped from a file.
     """
-    rule = NamingRule.for_gallery(thresholds, gallery, summary.budget, settings.policy)
+    rule = NamingRule.for_gallery(thresholds, gallery, summary.budget)
     if thresholds.normalisation is None or not gallery.faces:
         return rule
-    rows, photos = usable_faces(blocks, settings.policy)
+    rows, photos = usable_faces(blocks)
     if not len(rows):
         return rule
     search = AlbumSearch.of_run(thresholds.normalisation, gallery, embeddings[rows], photos)

@@ -254,9 +254,9 @@ def as_recorded(results: Results, bundle: Bundle, decided: DecidedFaces) -> Deci
     gallery = decided.gallery
     photos = joined([decided.with_drawn(block) for block in results.blocks])
     faces, unknown = results.recorded(photos, decided.people)
-    settings, thresholds = results.run.settings(), bundle.release.thresholds
+    thresholds = bundle.release.thresholds
     budget = results.run.summary.budget
-    rule = NamingRule.for_gallery(thresholds, gallery, budget, settings.policy)
+    rule = NamingRule.for_gallery(thresholds, gallery, budget)
     if thresholds.normalisation is not None and gallery.faces:
         search = AlbumSearch.of_no_album(thresholds.normalisation, gallery)
         limit = search.threshold(thresholds, budget)
@@ -284,7 +284,7 @@ def decide_all(
 
     settings = run.settings()
     summary = new_summary(run.photos, gallery, bundle, settings)
-    rule = naming_rule(blocks, matrix, gallery, release.thresholds, settings, summary)
+    rule = naming_rule(blocks, matrix, gallery, release.thresholds, summary)
     named = list(name_photos(run.root, blocks, some, decided, bundle.verify, rule, timer))
     origin = RunOrigin(run.summary.run_id, bundle.name, release.contract_id)
     rows = pa.concat_tables([table_of(origin, block) for block in named])

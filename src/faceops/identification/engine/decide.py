@@ -25,7 +25,6 @@ from faceops.identification.engine.ranking import (
     refusals,
 )
 from faceops.identification.engine.verdicts import NOBODY, UNNAMED, Verdicts
-from faceops.identification.inputs import IDENTIFICATION, FacePolicy
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.verification.album import AlbumThreshold
 from faceops.verification.thresholds import NamingLimits, Thresholds
@@ -120,12 +119,10 @@ class NamingRule:
 
     Attributes:
         limits: on the scores.
-        policy: which faces are good enough to be compared.
         search: ranks the enrolled people by normalised scores; None for a release without them.
     """
 
     limits: NamingLimits
-    policy: FacePolicy = IDENTIFICATION
     search: AlbumSearch | None = None
 
     @property
@@ -134,13 +131,7 @@ class NamingRule:
         return self.limits.probability
 
     @classmethod
-    def for_gallery(
-        cls,
-        thresholds: Thresholds,
-        gallery: Gallery,
-        budget: float,
-        policy: FacePolicy = IDENTIFICATION,
-    ) -> "NamingRule":
+    def for_gallery(cls, thresholds: Thresholds, gallery: Gallery, budget: float) -> "NamingRule":
         """Return the rule that names at most the share `budget` of strangers, by the calibration.
 
         Raises:
@@ -148,7 +139,7 @@ class NamingRule:
         """
         faces = len(gallery.faces)
         threshold = thresholds.for_search(budget, faces) if faces else 1.0
-        return cls(NamingLimits(threshold, thresholds.runner_up_margin), policy)
+        return cls(NamingLimits(threshold, thresholds.runner_up_margin))
 
     def in_album(
         self, search: AlbumSearch, found: AlbumThreshold, default_budget: float
@@ -171,7 +162,7 @@ def name_faces(
     `verdicts`: what people decided about these faces.
     """
     verdicts = verdicts or Verdicts.none(len(photos.faces))
-    refused = refusals(photos, rule.policy)
+    refused = refusals(photos)
     refused[verdicts.ignored] = reason_code(Reason.IGNORED)
     compared = refused < 0
     queries = photos.embeddings[compared]

@@ -21,7 +21,6 @@ import numpy as np
 from faceops.base.nearest import Index, nearest
 from faceops.base.reasons import NO_REASON, Reason, reason_code
 from faceops.gallery.store import Gallery
-from faceops.identification.inputs import FacePolicy
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.verification.album import (
     GALLERY_SAMPLE,
@@ -35,6 +34,8 @@ from faceops.verification.normalisation import Cohort, Normalisation
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verify, sigmoid
 
+# A smaller or poorer face is not compared: shorter side of its box, pixels; quality, 0 to 1.
+MIN_SIZE, MIN_QUALITY = 20, 0.1
 NEAREST = 16  # gallery faces that `rank_people` verifies
 NO_PAIRS = np.zeros((2, 0), np.int64)  # of faces and people
 _CELLS, _MOST_ROWS = 1 << 22, 1024  # scores at a time: 16 MB, and about as much twice beside it
@@ -44,20 +45,20 @@ CANDIDATES, _BY_CODES = 128, 1024
 _NUMBERS = 1 << 22  # of candidates' templates at a time: 16 MB, and about as much twice beside it
 
 
-def refusals(photos: PhotoBlock, policy: FacePolicy) -> np.ndarray:
+def refusals(photos: PhotoBlock) -> np.ndarray:
     """Return why each face is not compared with the gallery, int8 (F,).
 
     A place in `REASONS`; `NO_REASON` for a face that is compared.
     """
     faces = photos.faces
     refused = np.full(len(faces), NO_REASON, np.int8)
-    refused[faces["quality"] < policy.min_quality] = reason_code(Reason.LOW_QUALITY)
-    refused[photos.face_sizes < policy.min_size] = reason_code(Reason.FACE_TOO_SMALL)
+    refused[faces["quality"] < MIN_QUALITY] = reason_code(Reason.LOW_QUALITY)
+    refused[photos.face_sizes < MIN_SIZE] = reason_code(Reason.FACE_TOO_SMALL)
     refused[faces["forgotten"]] = reason_code(Reason.FORGOTTEN)
     return refused
 
 
-def usable_faces(blocks: Iterable[PhotoBlock], policy: FacePolicy) -> tuple[np.ndarray, np.ndarray]:
+def usable_faces(blocks: Iterable[PhotoBlock]) -> tuple[np.ndarray, np.ndarray]:
     """Return which faces are compared, int64 (N,), of all faces of `blocks`, and their photos.
 
     Of copies of a photo the first counts: the same face in another photo would be another person.
@@ -72,7 +73,7 @@ def usable_faces(blocks: Iterable[PhotoBlock], policy: FacePolicy) -> tuple[np.n
                 seen.add(photo_id)
                 is_first[place] = True
         photo = block.photo_of_face
-        usable = np.flatnonzero((refusals(block, policy) < 0) & is_first[photo])
+        usable = np.flatnonzero((refusals(block) < 0) & is_first[photo])
         rows.append(faces + usable)
         codes.append(photos + photo[usable])
         photos += len(block)

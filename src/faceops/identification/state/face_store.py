@@ -27,13 +27,7 @@ from faceops.base.reasons import Reason
 from faceops.faces.detector import Box
 from faceops.identification.inputs import PhotoList, SourceFile
 from faceops.identification.state import photo_block, schema
-from faceops.identification.state.photo_block import (
-    FACE,
-    NOT_EMBEDDED,
-    NOT_MEASURED,
-    Extraction,
-    FoundPhoto,
-)
+from faceops.identification.state.photo_block import FACE, NOT_EMBEDDED, Extraction, FoundPhoto
 from faceops.photos.formats import PhotoLimits, decoder_id
 from faceops.photos.pixels import scaled_side
 
@@ -212,7 +206,7 @@ class FaceStore:
                     turned or 0,
                     faces,
                     embeddings,
-                    NOT_MEASURED if lengths is None else np.frombuffer(lengths, "<f4"),
+                    np.frombuffer(lengths or b"", "<f4"),
                 ),
                 crops,
                 orientation is not None,
@@ -290,6 +284,8 @@ class FaceStore:
 
         Returns whether it could be read; of damaged content nothing is stored.
         """
+        if not content:  # SQLite takes it for a lack of memory
+            return False
         try:
             other = FaceStore(IN_MEMORY, self._method, self._limits, content)
             with contextlib.closing(other):
