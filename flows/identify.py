@@ -111,7 +111,7 @@ def find_faces(
 ) -> int:
     """Find and embed the faces of one shard; retried, as a network share may be back by then."""
     bundle = release.load()
-    new = extract_shard(photos.paths, bundle, out, settings, photos.file)
+    new = extract_shard(photos, bundle, out, settings)
     text = "shard %d: %d photos, %d of them new, device: %s"
     get_run_logger().info(text, number, len(photos.paths), new, bundle.runs_on)
     return new
@@ -269,8 +269,8 @@ def extract_in_threads(
 ) -> None:
     """Store the faces of `photos` in the state of `out`, in shards of `size` photos."""
     futures = [
-        find_faces.submit(number, photos.part(part), release, out, settings)
-        for number, part in enumerate(shards(photos.paths, size), start=1)
+        find_faces.submit(number, part, release, out, settings)
+        for number, part in enumerate(shards(photos, size), start=1)
     ]
     wait(futures)
     failed = [number for number, future in enumerate(futures, start=1) if future.state.is_failed()]

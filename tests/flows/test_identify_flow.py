@@ -81,9 +81,9 @@ def run_flow(
 
 
 def test_shards_are_whole_groups_and_hold_every_photo_once() -> None:
-    paths = [Path(str(number)) for number in range(100)]
-    assert shards(paths, 70) == [paths[:64], paths[64:]]
-    assert shards([], 70) == []
+    photos = PhotoList(Path("/"), [str(number) for number in range(100)], {})
+    assert [part.paths for part in shards(photos, 70)] == [photos.paths[:64], photos.paths[64:]]
+    assert shards(photos.part(0, 0), 70) == []
 
 
 def test_without_a_server_the_flow_names_as_the_command_does(

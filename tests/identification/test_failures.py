@@ -129,7 +129,7 @@ def test_photos_that_fail_keep_their_rows_are_counted_and_tried_again(
     assert run().unchanged
 
 
-@pytest.mark.parametrize("error", [errno.ENOENT, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("error", [errno.ENOENT, errno.EIO])
 def test_a_share_that_vanishes_during_a_run_ends_it_and_keeps_the_results(
     run: Run, error: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,6 @@ from faceops.identification.forget.traces import mentions, search_traces
 from faceops.identification.inputs import IdentifySettings, PhotoList, list_photos
 from faceops.identification.run import identify
 from faceops.identification.summary import Summary
-from faceops.photos.walk import walk_photos
 from faceops.release.bundle import Bundle, Embedded
 from tests.gallery.gallery_files import decide, segment_of
 from tests.identification.conftest import count, stored_faces
@@ -414,7 +413,7 @@ def test_a_shard_that_extracts_during_forgetting_keeps_no_data_of_the_face(
 
     monkeypatch.setattr(Bundle, "embed_with_lengths", embed_slowly)
     settings = IdentifySettings(budget=0.3, detail=0)
-    assert extract_shard(walk_photos(named.album), named.bundle, named.out, settings) > 0
+    assert extract_shard(list_photos(named.album), named.bundle, named.out, settings) > 0
     monkeypatch.undo()
     assert named.run(settings).photos_opened == 0
     assert stored_faces(named.out, forgotten=True) == 4  # in two photos, by two methods

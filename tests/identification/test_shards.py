@@ -186,8 +186,7 @@ def test_a_run_after_its_shards_has_the_rows_of_a_run_alone(
     release, settings = bundle.release, IdentifySettings()
     source = ReleaseSource(load_release, bundle.folder, "", "float32", release.contract_id)
     alone, out = tmp_path / "alone", tmp_path / "out"
-    paths = sorted(path for path in album.rglob("*") if path.is_file())
-    extract_shard(paths, bundle, alone)
+    extract_shard(list_photos(album), bundle, alone)
     out.mkdir()
     method = method_of(release, settings.detail)
     with (

@@ -167,11 +167,10 @@ class PhotoList(NamedTuple):
     stamps: "array[int] | None" = None
     sidecars: int = 0
 
-    def part(self, paths: list[str]) -> "PhotoList":
-        """Return some photos that follow one another."""
-        start = bisect_left(self.paths, paths[0])
-        stamps = self.stamps and self.stamps[4 * start : 4 * (start + len(paths))]
-        return self._replace(paths=paths, skipped={}, stamps=stamps)
+    def part(self, start: int, stop: int) -> "PhotoList":
+        """Return the photos from one place in `paths` to another."""
+        stamps = self.stamps and self.stamps[4 * start : 4 * stop]
+        return self._replace(paths=self.paths[start:stop], skipped={}, stamps=stamps)
 
     def file(self, path: str) -> SourceFile | None:
         """Return the file at `path` as it is now, the object as it was listed; None without one."""

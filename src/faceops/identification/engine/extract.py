@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,6 @@ from faceops.photos import open_photo
 from faceops.photos.formats import format_of
 from faceops.release.bundle import Bundle
 
-AnyPath = TypeVar("AnyPath", str, Path)
 GROUP = 32  # photos that are embedded and stored together
 KNOWN_AT_ONCE = 128 * GROUP  # photos that are looked up in the store together
 
@@ -266,31 +265,29 @@ def _was_misread(path: str, content: bytes | None) -> bool:
     return photo_format is not None and (photo_format.decoder_turns or photo_format.name == "RAW")
 
 
-def shards(paths: Sequence[AnyPath], size: int) -> list[list[AnyPath]]:
-    """Return `paths` in parts of about `size`, whole groups of the engine, in order."""
+def shards(photos: PhotoList, size: int) -> list[PhotoList]:
+    """Return `photos` in parts of about `size`, whole groups of the engine, in order."""
     size = max(GROUP, size - size % GROUP)
-    return [list(paths[start : start + size]) for start in range(0, len(paths), size)]
+    return [photos.part(start, start + size) for start in range(0, len(photos.paths), size)]
 
 
 def extract_shard(
-    paths: Sequence[AnyPath],
+    photos: PhotoList,
     bundle: Bundle,
     out: Path,
     settings: IdentifySettings = IdentifySettings(),  # noqa: B008  frozen
-    file_of: Callable[[str], SourceFile | None] = source_file,
 ) -> int:
-    """Store the faces of `paths` in the state of `out`; return the number of photos opened.
+    """Store the faces of `photos` in the state of `out`; return the number of photos opened.
 
     The run that follows (`identify`) then opens none of them. Shards may be extracted at the same
-    time, in threads or processes; extracting one again does nothing. `file_of`: see
-    `FaceExtractor`.
+    time, in threads or processes; extracting one again does nothing.
     """
     out.mkdir(parents=True, exist_ok=True)
     method = method_of(bundle.release, settings.detail)
     with contextlib.closing(FaceStore(out / STATE_FILE, method, settings.limits)) as store:
         finder = bundle.face_finder(settings.detail)
-        extractor = FaceExtractor(bundle, finder, store, settings, Timer(), file_of)
-        return extract_all(extractor, extractor.groups(list(map(os.fspath, paths))))
+        extractor = FaceExtractor(bundle, finder, store, settings, Timer(), photos.file)
+        return extract_all(extractor, extractor.groups(photos.paths))
 
 
 def extract_all(extractor: FaceExtractor, groups: Iterable[PhotoGroup]) -> int:
