@@ -30,8 +30,8 @@ from faceops.base.work import track
 from faceops.config.params_file import read_params
 from faceops.config.sections import Params
 from faceops.dataset.manifest import ACCEPTED
+from faceops.embedding.backbones.build import load_model, weights_sha256
 from faceops.embedding.embedder import choose_device, embed_crops
-from faceops.embedding.model_file import load_model, weights_sha256
 from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals, scan_pairs
 from faceops.evaluation.protocols.identification import closed_set, open_set
 from faceops.evaluation.protocols.lfw import LfwView1, lfw_view1, read_pairs_list

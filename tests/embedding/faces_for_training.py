@@ -7,8 +7,7 @@ from torch import nn
 from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder, InputStage
 from faceops.embedding.training.augmentation import Augmentation
-from faceops.embedding.training.dataset import FaceDataset
-from faceops.embedding.training.inputs import PixelInputs
+from faceops.embedding.training.inputs import FaceDataset, PixelInputs
 
 
 def coloured_people(

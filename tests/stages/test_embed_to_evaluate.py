@@ -16,10 +16,9 @@ from faceops.base.errors import FaceOpsError
 from faceops.cli import main as faceops
 from faceops.config.params_file import read_params, write_params
 from faceops.config.sections import Params
-from faceops.embedding.backbones.build import build_backbone
+from faceops.embedding.backbones.build import build_backbone, load_model, save_model
 from faceops.embedding.backbones.mobilefacenet import sface_centre
 from faceops.embedding.embedder import embed_crops
-from faceops.embedding.model_file import load_model, save_model
 from faceops.faces.quality import LengthScale
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, read_metadata, read_release

@@ -14,9 +14,9 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.params_file import read_params
+from faceops.embedding.backbones.build import load_model, weights_sha256
 from faceops.embedding.embedder import Embedder
-from faceops.embedding.model_file import load_model, weights_sha256
-from faceops.embedding.training.run_log import MlflowLog
+from faceops.embedding.training.figures import MlflowLog
 from faceops.embedding.training.training_loop import start_model
 from faceops.evaluation.plots import read_history
 from faceops.stages.train import main

@@ -150,7 +150,7 @@ class Train(Section):
         " square_root_all negatives_per_batch of their photos",
     )
     triplet_epochs: int = param(2, "epochs of mined triplets after the warm-up", ge=0)
-    head: str = param("cosface", "classification head, a name in embedding/heads")
+    head: str = param("cosface", "classification head, a name in embedding/losses")
     head_scale: float = param(32.0, "scale s of the head's logits", gt=0)
     head_margin: float = param(
         0.35, "cosface: cosine margin; arcface: radians; softmax: ignored", ge=0, lt=1.5

@@ -30,7 +30,7 @@ CONTRACT_TAG, RELEASE_TAG = "contract_id", "release_sha256"
 SIGNER_TAG = "signed_by"  # sha256 of the public key
 SPLIT_FILE = "build/split/faces.parquet"  # in the repository
 SPLIT_ARTIFACT = "split/faces.parquet"  # in the run of a version
-TRAINED = "build/train"  # in the repository: the model before its export, see `model_file`
+TRAINED = "build/train"  # in the repository: the model before its export
 TRAINED_ARTIFACT = "trained"  # in the run of a version
 
 # Codes of a store that answers: the item does not exist, or the request is invalid.

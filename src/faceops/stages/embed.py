@@ -14,9 +14,9 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path, write_file, write_json
 from faceops.base.work import track, usable_cpus
 from faceops.config.params_file import read_params
+from faceops.embedding.backbones.build import load_model, trained_epochs
 from faceops.embedding.backbones.mobilefacenet import sface_centre
 from faceops.embedding.embedder import Embedder, embed_crops
-from faceops.embedding.model_file import load_model, trained_epochs
 from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Embedded, resumable_embeddings, run_embedder
 from faceops.release.embedder_graph import export_embedder, measure_parity, require_parity

@@ -14,14 +14,12 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file, write_json
 from faceops.config.params_file import read_params
 from faceops.config.sections import Train
-from faceops.embedding.backbones.build import check_train_params
+from faceops.embedding.backbones.build import WEIGHTS, check_train_params, save_model
 from faceops.embedding.embedder import Embedder, choose_device
-from faceops.embedding.model_file import WEIGHTS, save_model
-from faceops.embedding.training.checkpoint import delete_checkpoint, run_key
-from faceops.embedding.training.dataset import FaceDataset
-from faceops.embedding.training.inputs import build_inputs
+from faceops.embedding.training.figures import MlflowLog, write_history
+from faceops.embedding.training.inputs import FaceDataset, build_inputs
 from faceops.embedding.training.processes import Processes, start_processes, started_by_torchrun
-from faceops.embedding.training.run_log import MlflowLog, write_history
+from faceops.embedding.training.state import delete_checkpoint, run_key
 from faceops.embedding.training.training_loop import Trainer, TrainingResult, start_model
 from faceops.registry.store import EXPERIMENT, store_errors, use_tracking
 from faceops.stages import run_stage

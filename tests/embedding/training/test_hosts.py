@@ -21,8 +21,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from faceops.embedding.training.figures import TrainingLog
 from faceops.embedding.training.processes import Processes
-from faceops.embedding.training.training_loop import Trainer, TrainingLog
+from faceops.embedding.training.training_loop import Trainer
 from faceops.stages import run_script
 from tests.embedding.faces_for_training import (
     coloured_people,

@@ -13,8 +13,12 @@ from faceops.base.files import file_lock
 from faceops.embedding.embedder import Embedder, InputStage, embed_crops
 from faceops.embedding.training import inputs as inputs_module
 from faceops.embedding.training.augmentation import Augmentation, augment
-from faceops.embedding.training.dataset import FaceDataset
-from faceops.embedding.training.inputs import FeatureInputs, PixelInputs, cached_features
+from faceops.embedding.training.inputs import (
+    FaceDataset,
+    FeatureInputs,
+    PixelInputs,
+    cached_features,
+)
 from tests.embedding.faces_for_training import coloured_people
 
 CPU = torch.device("cpu")

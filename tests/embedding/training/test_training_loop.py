@@ -14,20 +14,19 @@ import torch.nn.functional as F
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder
-from faceops.embedding.heads import class_centres
-from faceops.embedding.miners import contrastive_loss
-from faceops.embedding.training import checkpoint
-from faceops.embedding.training.checkpoint import (
+from faceops.embedding.losses import class_centres, contrastive_loss
+from faceops.embedding.training import state
+from faceops.embedding.training.batches import Epochs
+from faceops.embedding.training.figures import validation_figures
+from faceops.embedding.training.inputs import FaceDataset, build_inputs
+from faceops.embedding.training.state import (
     FILE,
     Tensors,
+    build_schedule,
     delete_checkpoint,
     load_checkpoint,
     run_key,
 )
-from faceops.embedding.training.dataset import Epochs, FaceDataset
-from faceops.embedding.training.figures import validation_figures
-from faceops.embedding.training.inputs import build_inputs
-from faceops.embedding.training.optimiser import build_schedule
 from faceops.embedding.training.training_loop import (
     Row,
     Trainer,
@@ -373,7 +372,7 @@ def test_what_changes_the_result_is_another_run(monkeypatch: pytest.MonkeyPatch)
     base = run_key(tiny_training(), "data")
     assert run_key(tiny_training(max_minutes=5, checkpoint_minutes=1), "data") == base
     keys = {base, run_key(tiny_training(learning_rate=0.1), "data"), run_key(tiny_training(), "x")}
-    monkeypatch.setattr(checkpoint, "TRAINING_VERSION", 99)
+    monkeypatch.setattr(state, "TRAINING_VERSION", 99)
     keys.add(run_key(tiny_training(), "data"))
     monkeypatch.setattr(torch, "__version__", "0.0")
     keys.add(run_key(tiny_training(), "data"))

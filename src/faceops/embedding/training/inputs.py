@@ -1,11 +1,12 @@
-"""The inputs of a training step: augmented crops, or cached features of a frozen trunk."""
+"""The faces of a split, and what a step sees of them: augmented crops, or features of the trunk."""
 
 import copy
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +18,10 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import file_lock
 from faceops.base.work import ordered_map, track, usable_cpus
 from faceops.config.sections import Train
+from faceops.embedding.backbones.build import weights_sha256
 from faceops.embedding.backbones.mobilefacenet import ConvUnit
 from faceops.embedding.embedder import Embedder, pixels_of
-from faceops.embedding.model_file import weights_sha256
 from faceops.embedding.training.augmentation import Augmentation, augment
-from faceops.embedding.training.dataset import FaceDataset
 
 BATCH = 64  # faces that `embed_plain` embeds at once
 FEATURES_BATCH = 8  # fastest on a CPU
@@ -29,6 +29,67 @@ FEATURES_BATCH_GPU = 32
 # Increase it when a change of the code changes a trunk's features.
 FEATURES_VERSION = 2
 Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class FaceDataset:
+    """The faces of one split, with the person of each.
+
+    crops: uint8 (M, H, W, 3) RGB of all splits, may be memory-mapped.
+    rows: int64 (N,), the row in `crops` of each face of this split.
+    labels: int64 (N,); people with two or more photos are 0 .. people - 1, the others follow.
+    negative_only: bool (N,), faces of people with one photo.
+    confused: pairs of labels below `people`, of people who were taken for each other.
+    """
+
+    crops: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    negative_only: np.ndarray
+    confused: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        crops: np.ndarray,
+        rows: np.ndarray,
+        persons: list[str],
+        negative_only: np.ndarray,
+        confused: Iterable[tuple[str, str]] = (),
+    ) -> "FaceDataset":
+        """Number the `persons` (N names) in alphabetical order, negative-only ones last.
+
+        `confused`: pairs of them with two photos or more.
+        """
+        singles = {name for name, single in zip(persons, negative_only, strict=True) if single}
+        names = sorted(set(persons), key=lambda name: (name in singles, name))
+        number = {name: index for index, name in enumerate(names)}
+        labels = np.array([number[name] for name in persons], dtype=np.int64)
+        pairs = tuple((number[one], number[other]) for one, other in confused)
+        return cls(crops, np.asarray(rows), labels, np.asarray(negative_only, dtype=bool), pairs)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        """Return the crops at `positions`, int64 (B,), as uint8 (B, H, W, 3)."""
+        return self.crops[self.rows[positions]]
+
+    @cached_property
+    def people(self) -> int:
+        """The number of people with two or more photos."""
+        return len(np.unique(self.labels[~self.negative_only]))
+
+    def num_classes(self, settings: Train) -> int:
+        """Return the number of classes of the head: labels below it are classes.
+
+        People with one photo are classes only where the warm-up draws their photos. Such a class
+        teaches nothing about two photos of a person, but what distinguishes its person from
+        others; the more people, the better an embedding generalises to new ones.
+        """
+        if settings.warmup_sampler.endswith("_all"):
+            return int(self.labels.max()) + 1
+        return self.people
 
 
 @dataclass(eq=False)

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,16 +27,21 @@ from torch import Tensor, nn
 from faceops.base.errors import FaceOpsError
 from faceops.base.work import ordered_map, track
 from faceops.config.sections import Train
-from faceops.embedding.backbones.build import build_backbone
+from faceops.embedding.backbones.build import build_backbone, load_model
 from faceops.embedding.backbones.mobilefacenet import load_sface
 from faceops.embedding.embedder import Embedder
-from faceops.embedding.global_mining import MemoryBank
-from faceops.embedding.heads import build_head, class_centres
-from faceops.embedding.miners import MINERS, contrastive_loss, squared_distances, triplet_loss
-from faceops.embedding.model_file import load_model
-from faceops.embedding.training.checkpoint import Tensors, load_checkpoint, save_checkpoint
-from faceops.embedding.training.dataset import Batch, Epochs
+from faceops.embedding.losses import (
+    MINERS,
+    build_head,
+    class_centres,
+    contrastive_loss,
+    squared_distances,
+    triplet_loss,
+)
+from faceops.embedding.training.batches import Batch, Epochs
 from faceops.embedding.training.figures import (
+    Row,
+    TrainingLog,
     batch_figures,
     check_collapse,
     check_gradient,
@@ -45,16 +49,18 @@ from faceops.embedding.training.figures import (
     validation_figures,
 )
 from faceops.embedding.training.inputs import TrainingInputs
-from faceops.embedding.training.optimiser import (
+from faceops.embedding.training.processes import Processes, stop_signals
+from faceops.embedding.training.state import (
+    MemoryBank,
+    Tensors,
     build_average,
     build_optimiser,
     build_schedule,
+    load_checkpoint,
     optimiser_tensors,
     restore_optimiser,
+    save_checkpoint,
 )
-from faceops.embedding.training.processes import Processes, stop_signals
-
-Row = dict[str, Any]  # an epoch of the history: epoch, phase, miner, figures
 
 
 @dataclass
@@ -69,16 +75,6 @@ class TrainingResult:
     def best(self) -> Row:
         """The row of the best epoch; early stopping of the warm-up skips epochs."""
         return next(row for row in self.history if row["epoch"] == self.best_epoch)
-
-
-class TrainingLog:
-    """Where the figures of a run go; this one drops them."""
-
-    def log_step(self, step: int, figures: dict[str, float]) -> None:
-        """Take the figures of a step, counted from 1 over the whole run."""
-
-    def log_epoch(self, row: Row, images_per_second: float) -> None:
-        """Take a row of the history; those before a resumed epoch come again, with speed 0."""
 
 
 def start_model(settings: Train, sface: Path | None) -> Embedder:

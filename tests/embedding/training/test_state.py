@@ -1,11 +1,12 @@
-"""The learning rate over a run, and the moving average of weights."""
+"""The learning rate over a run, the moving average of weights, and the memory bank."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from faceops.embedding.training.optimiser import build_average, build_schedule
+from faceops.embedding.training.state import MemoryBank, build_average, build_schedule
 
 
 def optimiser(peak: float) -> torch.optim.Optimizer:
@@ -49,3 +50,21 @@ def test_running_statistics_are_averaged_and_counts_of_batches_copied() -> None:
     assert average.module.num_batches_tracked == 1
     # The decay of the first update is 1 / 10.
     assert torch.allclose(average.module.running_mean, 0.9 * norm.running_mean)
+
+
+def test_memory_bank_keeps_the_latest_embedding_of_each_face() -> None:
+    draw = torch.Generator().manual_seed(0)
+    first, later = torch.randn(6, 4, generator=draw), torch.randn(2, 4, generator=draw)
+    bank = MemoryBank(6, 4, "cpu")
+    assert bank.stale().tolist() == [0, 1, 2, 3, 4, 5]
+    bank.update(np.arange(6), first)
+    bank.fresh.fill_(False)
+    bank.update(np.array([4, 1]), later.bfloat16().requires_grad_())
+    expected = first.clone()
+    expected[4], expected[1] = later.bfloat16().float()
+    assert torch.equal(bank.embeddings, expected)
+    assert not bank.embeddings.requires_grad
+    other = MemoryBank(6, 4, "cpu")
+    other.load_state_dict({name: value.clone() for name, value in bank.state_dict().items()})
+    assert torch.equal(other.embeddings, expected)
+    assert bank.stale().tolist() == other.stale().tolist() == [0, 2, 3, 5]

@@ -1,78 +1,18 @@
-"""The faces of a split, the samplers that draw batches from them, and the batches of each epoch."""
+"""The batches of each epoch: samplers draw them, global mining adds hard negatives to them."""
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
+from faceops.base.nearest import nearest_of_others
 from faceops.config.sections import Train
-from faceops.embedding.global_mining import global_batches, nearest_negatives, random_negatives
-from faceops.embedding.miners import Triplets
-
-
-@dataclass(frozen=True)
-class FaceDataset:
-    """The faces of one split, with the person of each.
-
-    crops: uint8 (M, H, W, 3) RGB of all splits, may be memory-mapped.
-    rows: int64 (N,), the row in `crops` of each face of this split.
-    labels: int64 (N,); people with two or more photos are 0 .. people - 1, the others follow.
-    negative_only: bool (N,), faces of people with one photo.
-    confused: pairs of labels below `people`, of people who were taken for each other.
-    """
-
-    crops: np.ndarray
-    rows: np.ndarray
-    labels: np.ndarray
-    negative_only: np.ndarray
-    confused: tuple[tuple[int, int], ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        crops: np.ndarray,
-        rows: np.ndarray,
-        persons: list[str],
-        negative_only: np.ndarray,
-        confused: Iterable[tuple[str, str]] = (),
-    ) -> "FaceDataset":
-        """Number the `persons` (N names) in alphabetical order, negative-only ones last.
-
-        `confused`: pairs of them with two photos or more.
-        """
-        singles = {name for name, single in zip(persons, negative_only, strict=True) if single}
-        names = sorted(set(persons), key=lambda name: (name in singles, name))
-        number = {name: index for index, name in enumerate(names)}
-        labels = np.array([number[name] for name in persons], dtype=np.int64)
-        pairs = tuple((number[one], number[other]) for one, other in confused)
-        return cls(crops, np.asarray(rows), labels, np.asarray(negative_only, dtype=bool), pairs)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
-        """Return the crops at `positions`, int64 (B,), as uint8 (B, H, W, 3)."""
-        return self.crops[self.rows[positions]]
-
-    @cached_property
-    def people(self) -> int:
-        """The number of people with two or more photos."""
-        return len(np.unique(self.labels[~self.negative_only]))
-
-    def num_classes(self, settings: Train) -> int:
-        """Return the number of classes of the head: labels below it are classes.
-
-        People with one photo are classes only where the warm-up draws their photos. Such a class
-        teaches nothing about two photos of a person, but what distinguishes its person from
-        others; the more people, the better an embedding generalises to new ones.
-        """
-        if settings.warmup_sampler.endswith("_all"):
-            return int(self.labels.max()) + 1
-        return self.people
+from faceops.embedding.losses import Triplets
+from faceops.embedding.training.inputs import FaceDataset
 
 
 class Sampler(Protocol):
@@ -197,6 +137,104 @@ class Batch:
     positions: np.ndarray
     labels: np.ndarray
     triplets: Triplets | None = None
+
+
+def nearest_negatives(
+    embeddings: np.ndarray, labels: np.ndarray, anchors: np.ndarray, count: int, skip: int = 0
+) -> np.ndarray:
+    """Return for each anchor the `count` nearest faces of other people after the first `skip`.
+
+    The nearest face of another person is often a twin, or the same person under another
+    name: a negative that teaches the wrong thing. The search is exact (see `base.nearest`).
+
+    Args:
+        embeddings: float32 (N, D), L2-normalised.
+        labels: int64 (N,), the person of each row.
+        anchors: int64 (A,), rows.
+
+    Returns:
+        int64 (A, count), rows, the nearest first; -1 where there are no more.
+    """
+    own = embeddings[anchors], labels[anchors]
+    near, _ = nearest_of_others(*own, embeddings, labels, skip + count, "mining negatives")
+    return near[:, skip:]
+
+
+def random_negatives(
+    labels: np.ndarray, anchors: np.ndarray, count: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Return int64 (A, count): for each anchor, rows drawn uniformly from those of other people.
+
+    A row may be drawn twice. Without another person the row is -1.
+
+    `labels`: int64 (N,), the person of each row.
+    """
+    by_person = np.argsort(labels, kind="stable")
+    ordered = labels[by_person]
+    who = labels[anchors][:, None]
+    start = np.searchsorted(ordered, who)
+    own = np.searchsorted(ordered, who, side="right") - start
+    others = len(labels) - own  # (A, 1)
+    place = generator.integers(0, np.maximum(others, 1), size=(len(anchors), count))
+    place += np.where(place >= start, own, 0)  # skip the anchor's own person
+    return np.where(others > 0, by_person[place % max(len(labels), 1)], -1)
+
+
+def global_batches(
+    batches: Iterable[np.ndarray],
+    labels: np.ndarray,
+    negatives: np.ndarray,
+    added: int,
+    generator: np.random.Generator,
+) -> list[tuple[np.ndarray, Triplets]]:
+    """Return an epoch's batches, each with its triplets.
+
+    Every batch gets some of the mined negatives of its faces. Its triplets are all (a, p, n) of
+    two photos of a person from the original batch and a mined negative of a that is now in the
+    batch, whichever face it was added for.
+
+    Args:
+        batches: int64 (B,) each, positions of training faces, P people x K photos.
+        labels: int64 (N,), the person of each training face.
+        negatives: int64 (N, m), the mined negatives of each face, -1 for none.
+        added: the largest number of negatives that a batch gets.
+
+    Returns:
+        Positions, int64 (B + up to `added`,), which begin with the batch's own; and the triplets,
+        three int64 (T,) of places in these positions.
+    """
+    built = []
+    for batch in batches:
+        candidates = negatives[batch]  # (B, m)
+        positions = np.concatenate([batch, _spread(candidates, batch, added, generator)])
+        order = np.argsort(positions)
+        place = np.searchsorted(positions, candidates, sorter=order).clip(max=len(positions) - 1)
+        place = order[place]  # of each candidate, if it is in the batch
+        present = positions[place] == candidates
+        is_negative = np.zeros((len(batch), len(positions)), dtype=bool)
+        is_negative[np.nonzero(present)[0], place[present]] = True
+
+        who = labels[batch]
+        first, second = np.nonzero((who[:, None] == who) & ~np.eye(len(who), dtype=bool))
+        pairs, found = np.nonzero(is_negative[first])
+        places = (first[pairs], second[pairs], found)
+        anchors, positives, others = (torch.from_numpy(part) for part in places)
+        built.append((positions, (anchors, positives, others)))
+    return built
+
+
+def _spread(
+    candidates: np.ndarray, batch: np.ndarray, count: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Return up to `count` of the `candidates` (B, m), none twice and none that is in `batch`.
+
+    First one of each anchor, then a second one of each, and so on.
+    """
+    shuffled = generator.permuted(candidates, axis=1)[generator.permutation(len(candidates))]
+    turns = shuffled.T.ravel()
+    turns = turns[(turns >= 0) & ~np.isin(turns, batch)]
+    _, first = np.unique(turns, return_index=True)
+    return turns[np.sort(first)[:count]]
 
 
 @dataclass(frozen=True)
