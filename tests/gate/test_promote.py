@@ -10,9 +10,15 @@ from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Gate
 from faceops.gate import compare, rules
 from faceops.gate import promote as promoting
-from faceops.gate.photos import data_sha256
-from faceops.gate.promote import RefusedError, gate_and_promote, gate_release, promote
-from faceops.gate.verdict import StoredVerdict, find_stored_verdict
+from faceops.gate.promote import (
+    RefusedError,
+    StoredVerdict,
+    find_stored_verdict,
+    gate_and_promote,
+    gate_release,
+    promote,
+)
+from faceops.gate.trials import data_sha256
 from faceops.registry import published_folder
 from faceops.registry.champion import CHAMPIONS_TAG, rollback
 from faceops.registry.store import Version, champion, find_version
@@ -141,7 +147,7 @@ def test_a_verdict_is_not_reused_for_other_photos_or_rules_or_if_it_is_incomplet
     assert find_stored_verdict(two, one, WIDE, root, photos)
     assert find_stored_verdict(two, one, WIDE, root, "other photos") is None
     with monkeypatch.context() as later:
-        later.setattr("faceops.gate.verdict.VERDICT_VERSION", 99)
+        later.setattr("faceops.gate.promote.VERDICT_VERSION", 99)
         assert find_stored_verdict(two, one, WIDE, root, photos) is None
     assert find_stored_verdict(two, three, WIDE, root, photos) is None
     stricter = WIDE.model_copy(update={"max_tar_loss": 0.1})

@@ -12,11 +12,9 @@ import pytest
 
 from faceops.config.sections import Gate
 from faceops.gate import rules, trials
-from faceops.gate.compare import Comparison, Latency
-from faceops.gate.photos import FrozenPhotos
-from faceops.gate.rules import RULES, RuleResult, gate_rule, no_loss
-from faceops.gate.trials import FaceTable
-from faceops.gate.verdict import Verdict, compare
+from faceops.gate.compare import Comparison, Latency, Verdict
+from faceops.gate.rules import RULES, RuleResult, compare, gate_rule, no_loss
+from faceops.gate.trials import FaceTable, FrozenPhotos
 from faceops.release.evaluate.embed_photos import LabelledPhoto
 from faceops.release.evaluate.measured_model import PeopleSeen
 from faceops.verification.embedded_faces import EmbeddedFaces

@@ -1,10 +1,12 @@
-"""Champion and challenger on the same photos: what the rules of the gate are measured on."""
+"""Champion and challenger on the same photos: what the rules are measured on, and the verdict."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import bdtr
@@ -16,8 +18,7 @@ from faceops.evaluation.protocols.identification import GalleryDraw
 from faceops.evaluation.protocols.slices import read_attributes
 from faceops.faces.quality import measure
 from faceops.gate import trials
-from faceops.gate.photos import FrozenPhotos
-from faceops.gate.trials import FaceTable, ModelFigures
+from faceops.gate.trials import FaceTable, FrozenPhotos, ModelFigures
 from faceops.release.evaluate.embed_photos import LabelledPhoto
 from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen
 from faceops.verification.embedded_faces import CropRows
@@ -245,3 +246,109 @@ def _median_interval(values: np.ndarray) -> tuple[float, float]:
     shares = bdtr(np.arange(len(values) + 1), len(values), 0.5)  # of the binomial distribution
     rank = max(int(shares.searchsorted((1 - CONFIDENCE) / 2)), 1)
     return float(ordered[rank - 1]), float(ordered[-rank])
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """What a rule measured; `reason` is the sentence for a failure, "" in a verdict that passed.
+
+    `rule` is the demand in words. `low` and `high` bound `gain` (challenger minus champion) where
+    the rule is about an interval.
+    """
+
+    name: str
+    rule: str
+    passed: bool
+    champion: float | None = None
+    challenger: float | None = None
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+VERDICT_VERSION = 2  # raise it with the rules: verdicts by other rules are not reused
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the challenger may replace the champion, and why (not)."""
+
+    champion: str
+    challenger: str
+    rules: list[RuleResult]
+    photos_sha256: str
+    data_sha256: str
+    photos: int
+    people: int
+    people_left_out: int
+    known_probes: int
+    stranger_probes: int
+    groups: list[dict[str, Any]]
+    seen: list[str]
+    params: dict[str, Any]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all rules pass."""
+        return all(rule.passed for rule in self.rules)
+
+    @property
+    def reasons(self) -> list[str]:
+        """A sentence for every rule that fails."""
+        return [rule.reason for rule in self.rules if not rule.passed]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        return {
+            "verdict_version": VERDICT_VERSION,
+            "passed": self.passed,
+            "reasons": self.reasons,
+            **asdict(self),
+        }
+
+    def json(self) -> str:
+        """Return the verdict as JSON text."""
+        return json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n"
+
+    def markdown(self) -> str:
+        """Return the verdict as Markdown without headings."""
+        lines = [
+            f"**{'Passed' if self.passed else 'Refused'}**: {self.challenger} against "
+            f"{self.champion}, on {self.photos:,} photos of {self.people:,} people that neither "
+            f"was trained on ({self.known_probes:,} searches for known people, "
+            f"{self.stranger_probes:,} for strangers).",
+            "",
+            *(f"- {reason}" for reason in self.reasons),
+            *([""] if self.reasons else []),
+            "| rule | champion | challenger | difference (interval) | passed |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for rule in self.rules:
+            figures = f"{_number(rule.champion)} | {_number(rule.challenger)} | {_difference(rule)}"
+            passed = "yes" if rule.passed else "**no**"
+            lines.append(f"| {rule.name}: {rule.rule} | {figures} | {passed} |")
+        if self.groups:
+            lines += ["", "| group | people | champion | challenger |", "| --- | --- | --- | --- |"]
+        for group in self.groups:
+            figures = f"{_number(group['champion'])} | {_number(group['challenger'])}"
+            lines.append(f"| {group['group']} | {group['people']} | {figures} |")
+        if self.seen:
+            lines += ["", *(f"{note[0].upper()}{note[1:]}." for note in self.seen)]
+        lines += [
+            "",
+            f"The photos' sha256: `{self.photos_sha256}`; of the whole folder, which "
+            f"gate.photos_sha256 can pin: `{self.data_sha256}`.",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _difference(rule: RuleResult) -> str:
+    if rule.gain is None:
+        return ""
+    gain = f"{rule.gain:+.4f}"
+    return gain if rule.low is None else f"{gain} ({rule.low:+.4f} to {rule.high:+.4f})"

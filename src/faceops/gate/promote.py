@@ -1,27 +1,28 @@
-"""Make a release champion: after it has passed the gate, or for a stated reason."""
+"""Gate a release, record the verdict with its version in MLflow, and make it champion.
 
+A release becomes champion after it has passed the gate, or for a stated reason.
+"""
+
+import hashlib
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import mlflow
+
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import write_file
+from faceops.base.files import sha256_file, write_file
 from faceops.base.stores import is_url, local_copy
 from faceops.config.sections import Gate
-from faceops.gate import verdict as verdicts
-from faceops.gate.compare import Comparison
-from faceops.gate.photos import data_sha256, freeze, touched_by_review
+from faceops.gate.compare import VERDICT_VERSION, Comparison, Verdict
+from faceops.gate.rules import TIME, compare
+from faceops.gate.trials import data_sha256, freeze, touched_by_review
+from faceops.registry import PUBLISHED, published_folder, store
 from faceops.registry import champion as registry
 from faceops.registry.fetch import fetch_artifact, load_fetched, require_loadable
 from faceops.registry.published import calibration_people, load_published
-from faceops.registry.store import (
-    SPLIT_ARTIFACT,
-    SPLIT_FILE,
-    Version,
-    champion,
-    find_version,
-    point_at_store,
-)
+from faceops.registry.store import MODEL, Version, champion, find_version, store_errors
 from faceops.release.bundle import Bundle
 from faceops.release.evaluate.embed_photos import labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen, people_seen
@@ -29,6 +30,11 @@ from faceops.release.evaluate.measured_model import MeasuredModel, PeopleSeen, p
 FOLDER = Path("build/gate")
 DATA = Path("data")
 FACES = Path("build/evaluations")  # shared with `faceops evaluate --data`
+PASSED, REFUSED = "passed", "refused"
+_INCOMPLETE = "being recorded"
+_LONGEST = 4000  # characters: some stores keep 5,000
+# How the reasons of the rule on time begin, here and in earlier versions.
+_TIME_REASONS = (f"{TIME}:", "time a photo:")
 
 
 class RefusedError(FaceOpsError):
@@ -44,9 +50,18 @@ class Promotion:
     message: str
 
 
+@dataclass(frozen=True)
+class StoredVerdict:
+    """A recorded verdict; `reasons` are lines of text."""
+
+    passed: bool
+    reasons: str
+    markdown: str
+
+
 def gate_release(
     challenger: Version, champion: Version | None, root: Path, settings: Gate, threads: int = 1
-) -> verdicts.Verdict:
+) -> Verdict:
     """Measure `challenger` against `champion`, or the published release, and return the verdict.
 
     It is recorded with the version in MLflow and in `root`/build/gate.
@@ -80,8 +95,8 @@ def gate_release(
     complete = settings.model_copy(update={"slices": slices})
     both, seen_of_both = (models[0], models[1]), (seen[0], seen[1])
     comparison = Comparison(both, frozen, complete, seen_of_both, root / FACES, threads)
-    verdict = verdicts.compare(comparison)
-    verdicts.record_verdict(challenger, champion, verdict, settings, root)
+    verdict = compare(comparison)
+    record_verdict(challenger, champion, verdict, settings, root)
     write_file(root / FOLDER / "verdict.json", verdict.json())
     write_file(root / FOLDER / "verdict.md", verdict.markdown())
     return verdict
@@ -113,9 +128,9 @@ def _seen(
         )
         return PeopleSeen(dict.fromkeys(used, "val"), message)
     stored = fetch_artifact(
-        version, SPLIT_ARTIFACT, root / FOLDER / "splits" / str(version.version)
+        version, store.SPLIT_ARTIFACT, root / FOLDER / "splits" / str(version.version)
     )
-    return people_seen(model, people, stored or root / SPLIT_FILE)
+    return people_seen(model, people, stored or root / store.SPLIT_FILE)
 
 
 def _photos_of(root: Path, settings: Gate) -> Path:
@@ -125,19 +140,112 @@ def _photos_of(root: Path, settings: Gate) -> Path:
     return root / settings.data
 
 
+def record_verdict(
+    challenger: Version, champion: Version | None, verdict: Verdict, settings: Gate, root: Path
+) -> None:
+    """Write the verdict to the challenger: artifacts of its run, tags and its description.
+
+    `champion` None is the published release, here and in `find_stored_verdict`.
+
+    It replaces an earlier verdict, in the run only one against the same champion. Interrupted, it
+    leaves no verdict that `find_stored_verdict` returns.
+
+    Raises:
+        StoreError: the store refused it or does not answer.
+    """
+    number, folder = str(challenger.version), _folder(champion)
+    tags = {
+        "gate": _INCOMPLETE,
+        "gate_against": _against(champion),
+        "gate_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "gate_reasons": "\n".join(verdict.reasons)[:_LONGEST],
+        "gate_photos_sha256": verdict.photos_sha256,
+        "gate_data_sha256": verdict.data_sha256,
+        "gate_rules_sha256": rules_sha256(settings, root),
+    }
+    with store_errors(f"recording the verdict on version {number}"):
+        client = mlflow.MlflowClient()
+        for name, value in tags.items():
+            client.set_model_version_tag(MODEL, number, name, value)
+        if challenger.run_id:
+            client.log_text(challenger.run_id, verdict.json(), f"{folder}/verdict.json")
+            client.log_text(challenger.run_id, verdict.markdown(), f"{folder}/verdict.md")
+        before = client.get_model_version(MODEL, number).description or ""
+        client.update_model_version(MODEL, number, store.with_verdict(before, verdict.markdown()))
+        # Last, because it marks the rest as complete.
+        result = PASSED if verdict.passed else REFUSED
+        client.set_model_version_tag(MODEL, number, "gate", result)
+
+
+def find_stored_verdict(
+    challenger: Version, champion: Version | None, settings: Gate, root: Path, data_sha256: str
+) -> StoredVerdict | None:
+    """Return the verdict on the challenger against this champion, by these rules and photos.
+
+    None where there is none, and where it was refused for its time per photo alone: that depends
+    on what else the machine did, so it is measured again.
+
+    `data_sha256`: of the folder of photos as it is now, see `FrozenPhotos`.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    with store_errors(f"reading the verdict on version {challenger.version}"):
+        client = mlflow.MlflowClient()
+        tags = client.get_model_version(MODEL, str(challenger.version)).tags
+        expected = {
+            "gate_against": _against(champion),
+            "gate_data_sha256": data_sha256,
+            "gate_rules_sha256": rules_sha256(settings, root),
+        }
+        result, reasons = tags.get("gate"), tags.get("gate_reasons", "")
+        if result not in (PASSED, REFUSED) or not expected.items() <= tags.items():
+            return None
+        if result == REFUSED and all(r.startswith(_TIME_REASONS) for r in reasons.splitlines()):
+            return None
+        markdown = ""
+        if challenger.run_id:
+            path = f"{_folder(champion)}/verdict.md"
+            files = client.list_artifacts(challenger.run_id, _folder(champion))
+            if path in {file.path for file in files}:
+                markdown = mlflow.artifacts.load_text(f"runs:/{challenger.run_id}/{path}")
+    return StoredVerdict(result == PASSED, reasons, markdown)
+
+
+def rules_sha256(settings: Gate, root: Path) -> str:
+    """Return the sha256 of the version of the rules, the parameters and the CSV that they name.
+
+    Raises:
+        FaceOpsError: the CSV cannot be read.
+    """
+    content = f"{VERDICT_VERSION} {settings.model_dump_json()}"
+    if settings.slices and (root / settings.slices).is_file():
+        content += sha256_file(root / settings.slices)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _against(champion: Version | None) -> str:
+    """Return what the verdict is against: a version's number, or which published release."""
+    return str(champion.version) if champion else published_folder().name
+
+
+def _folder(champion: Version | None) -> str:
+    return f"gate/against_{champion.version if champion else PUBLISHED}"
+
+
 def stored_or_new_verdict(
     challenger: Version, champion: Version | None, root: Path, settings: Gate, threads: int
-) -> verdicts.StoredVerdict:
+) -> StoredVerdict:
     """Return the stored verdict on `challenger`; measure it if none can be reused.
 
     Raises: as `gate_release`.
     """
     photos = data_sha256(_photos_of(root, settings))
-    stored = verdicts.find_stored_verdict(challenger, champion, settings, root, photos)
+    stored = find_stored_verdict(challenger, champion, settings, root, photos)
     if stored is not None:
         return stored
     verdict = gate_release(challenger, champion, root, settings, threads)
-    return verdicts.StoredVerdict(verdict.passed, "\n".join(verdict.reasons), verdict.markdown())
+    return StoredVerdict(verdict.passed, "\n".join(verdict.reasons), verdict.markdown())
 
 
 def promote(
@@ -202,7 +310,7 @@ def gate_and_promote(
 
     Raises: as `gate_release` and `promote`.
     """
-    point_at_store(root)
+    store.point_at_store(root)
     version, current = find_version(str(number)), champion()
     result: dict[str, Any] = {"gate": "", "reasons": [], "verdict": "", "promoted": False}
     if current is not None and current.version == number:

@@ -7,37 +7,18 @@ sentence where it fails. The limits that it reads are fields of the section `gat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from faceops.evaluation.protocols.all_pairs import pair_intervals, scan_pairs
 from faceops.faces.crop_photos import crop_photo
-from faceops.gate.compare import Comparison, measure_latency
+from faceops.gate.compare import Comparison, RuleResult, Verdict, measure_latency
 from faceops.gate.trials import ModelFigures
 from faceops.release.contract import MODEL_FILES
 from faceops.release.evaluate.embed_photos import LabelledPhoto
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.verification.error_rates import percentile_interval
-
-
-@dataclass(frozen=True)
-class RuleResult:
-    """What a rule measured; `reason` is the sentence for a failure, "" in a verdict that passed.
-
-    `rule` is the demand in words. `low` and `high` bound `gain` (challenger minus champion) where
-    the rule is about an interval.
-    """
-
-    name: str
-    rule: str
-    passed: bool
-    champion: float | None = None
-    challenger: float | None = None
-    gain: float | None = None
-    low: float | None = None
-    high: float | None = None
-    reason: str = ""
-
 
 Measure = Callable[[Comparison], RuleResult | None]
 # Of the champion and of the challenger, and the interval of challenger minus champion.
@@ -333,3 +314,47 @@ def _process(model: MeasuredModel, photo: LabelledPhoto) -> None:
 def _megabytes(model: MeasuredModel) -> float:
     assert model.bundle is not None
     return sum((model.bundle.folder / name).stat().st_size for name in MODEL_FILES) / 2**20
+
+
+def _group(name: str, comparison: Comparison, rows: np.ndarray | None = None) -> dict[str, Any]:
+    """Return both models' DIR of the probes `rows` bool (P,), None for all of them."""
+    fpir, weights = comparison.settings.fpir, comparison.unit_weights
+    champion, challenger = (one.dir(weights, fpir, rows) for one in comparison.figures)
+    people = comparison.known_people(rows)
+    return {"group": name, "people": people, "champion": champion, "challenger": challenger}
+
+
+def compare(comparison: Comparison) -> Verdict:
+    """Apply the rules and return the verdict on the challenger.
+
+    Raises:
+        FaceOpsError: too few people have enough photos to compare on, or a file is damaged.
+    """
+    results = apply_rules(comparison, prerequisites=True)
+    seen = [people.message for people in comparison.seen]
+    groups: list[dict[str, Any]] = []
+    known = strangers = 0
+    if all(result.passed for result in results):
+        results += apply_rules(comparison, prerequisites=False)
+        known, strangers = int(comparison.known.sum()), int((~comparison.known).sum())
+        groups = [_group(name, comparison, rows) for name, rows in comparison.groups.probes.items()]
+        groups += [_group(f"source {name}", part) for name, part in comparison.populations.items()]
+        if too_small := comparison.groups.too_small:
+            least, names = comparison.settings.min_slice_people, ", ".join(too_small)
+            seen.append(f"groups of fewer than {least} known people are not compared: {names}")
+    frozen = comparison.frozen
+    return Verdict(
+        champion=comparison.models[0].name,
+        challenger=comparison.models[1].name,
+        rules=results,
+        photos_sha256=frozen.sha256,
+        data_sha256=frozen.data_sha256,
+        photos=len(frozen.photos),
+        people=frozen.people,
+        people_left_out=frozen.left_out,
+        known_probes=known,
+        stranger_probes=strangers,
+        groups=groups,
+        seen=seen,
+        params=comparison.settings.model_dump(mode="json"),
+    )
