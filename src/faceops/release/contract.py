@@ -313,33 +313,29 @@ def _field(number: int, content: str | bytes) -> bytes:
 
 def add_metadata(folder: Path, release: Release) -> Release:
     """Append the metadata to the files in `folder`; return `release` with their new sha256."""
-    names = (EMBEDDER, VERIFIER)
-    weights = {name: _add(folder / name, release, release.weights[name]) for name in names}
+
+    def add(file: str, to: Release, weight: WeightFile) -> WeightFile:
+        content = (folder / file).read_bytes() + metadata_bytes(to, weight)
+        (folder / file).write_bytes(content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        graph_sha256 = weight.graph_sha256 or weight.sha256
+        return weight.model_copy(update={"sha256": sha256, "graph_sha256": graph_sha256})
+
+    weights = {name: add(name, release, release.weights[name]) for name in (EMBEDDER, VERIFIER)}
     int8 = release.int8
     if int8 is not None:
-        weight = _add(folder / int8.file, release.of_precision("int8"), int8.weight)
+        weight = add(int8.file, release.of_precision("int8"), int8.weight)
         int8 = int8.model_copy(update={"weight": weight})
     return release.model_copy(update={"weights": release.weights | weights, "int8": int8})
-
-
-def _add(file: Path, release: Release, weight: WeightFile) -> WeightFile:
-    content = file.read_bytes() + metadata_bytes(release, weight)
-    file.write_bytes(content)
-    sha256 = hashlib.sha256(content).hexdigest()
-    graph_sha256 = weight.graph_sha256 or weight.sha256
-    return weight.model_copy(update={"sha256": sha256, "graph_sha256": graph_sha256})
 
 
 def read_metadata(file: Path) -> dict[str, str]:
     """Return what was appended to an ONNX file, without the prefix of the keys."""
     import onnx
 
-    entries = onnx.load(file, load_external_data=False).metadata_props
-    return {
-        entry.key.removeprefix(_PREFIX): entry.value
-        for entry in entries
-        if entry.key.startswith(_PREFIX)
-    }
+    model = onnx.load(file, load_external_data=False)
+    found = {entry.key: entry.value for entry in model.metadata_props}
+    return {k.removeprefix(_PREFIX): v for k, v in found.items() if k.startswith(_PREFIX)}
 
 
 if __name__ == "__main__":

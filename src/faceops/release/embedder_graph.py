@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -20,6 +21,18 @@ CLIPPED, MOST_CLIPPED = 249.0, 1632.5 / 5440
 _ONE = "one"  # the initialiser of the graphs that compute 1 - slope
 
 
+def constants_of(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+    """Return the initialisers by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Put `nodes` in the place of the nodes of `graph`."""
+    kept = list(nodes)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
 def replace_prelu(model: onnx.ModelProto, *, folded: bool = True) -> onnx.ModelProto:
     """Return a copy of `model` with slope * x + (1 - slope) * relu(x) for each constant PRelu.
 
@@ -32,7 +45,7 @@ def replace_prelu(model: onnx.ModelProto, *, folded: bool = True) -> onnx.ModelP
     """
     changed = deepcopy(model)
     graph = changed.graph
-    slopes = {tensor.name: tensor for tensor in graph.initializer}
+    slopes = constants_of(graph)
     nodes: list[onnx.NodeProto] = []
     if not folded:
         graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), _ONE))
@@ -40,13 +53,11 @@ def replace_prelu(model: onnx.ModelProto, *, folded: bool = True) -> onnx.ModelP
         if node.op_type != "PRelu" or node.input[1] not in slopes:
             nodes.append(node)
             continue
-        value, slope = node.input
-        output = node.output[0]
+        (value, slope), output = node.input, node.output[0]
         rest = f"{output}_rest"
         if folded:
-            constant = numpy_helper.to_array(slopes[slope])
-            one = constant.dtype.type(1)
-            graph.initializer.append(numpy_helper.from_array(one - constant, rest))
+            constant = slopes[slope].dtype.type(1) - slopes[slope]
+            graph.initializer.append(numpy_helper.from_array(constant, rest))
         else:
             nodes.append(helper.make_node("Sub", [_ONE, slope], [rest]))
         nodes += [
@@ -55,8 +66,7 @@ def replace_prelu(model: onnx.ModelProto, *, folded: bool = True) -> onnx.ModelP
             helper.make_node("Mul", [value, slope], [f"{output}_linear"]),
             helper.make_node("Add", [f"{output}_linear", f"{output}_positive"], [output]),
         ]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    replace_nodes(graph, nodes)
     return changed
 
 
@@ -71,7 +81,12 @@ def canonical_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
     clean.ir_version = min(clean.ir_version, IR_VERSION)
     graph = clean.graph
     graph.name = "embedder"
-    names = _short_names(graph)
+    # New names of inner values, numbered in the order in which they are defined.
+    kept = {value.name for value in (*graph.input, *graph.output)} | {""}
+    inner = [tensor.name for tensor in graph.initializer]
+    inner += [name for node in graph.node for name in node.output]
+    inner = [name for name in dict.fromkeys(inner) if name not in kept]
+    names = {name: f"v{number}" for number, name in enumerate(inner)}
     for number, node in enumerate(graph.node):
         node.name = f"{node.op_type.lower()}_{number}"
         node.input[:] = [names.get(name, name) for name in node.input]
@@ -83,15 +98,6 @@ def canonical_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
         part.ClearField("doc_string")
         part.ClearField("metadata_props")
     return clean
-
-
-def _short_names(graph: onnx.GraphProto) -> dict[str, str]:
-    """Return new names of inner values, numbered in the order in which they are defined."""
-    kept = {value.name for value in (*graph.input, *graph.output)} | {""}
-    inner = [tensor.name for tensor in graph.initializer]
-    inner += [name for node in graph.node for name in node.output]
-    inner = [name for name in dict.fromkeys(inner) if name not in kept]
-    return {name: f"v{number}" for number, name in enumerate(inner)}
 
 
 class CropsToEmbeddings(torch.nn.Module):
@@ -215,9 +221,8 @@ def adapt_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
         *_clipped_highlights(graph, "planes", source.name),
     ]
     after = helper.make_node("LpNormalization", [sink.name], ["embeddings"], axis=1, p=2)
-    nodes = [*before, *graph.node, after]
-    del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
-    graph.node.extend(nodes)
+    replace_nodes(graph, [*before, *graph.node, after])
+    del graph.input[:], graph.output[:], graph.value_info[:]
     graph.input.append(
         helper.make_tensor_value_info("crops", TensorProto.UINT8, ["batch", 112, 112, 3])
     )

@@ -160,16 +160,10 @@ def verifier_graph(verifier: Verifier, opset: int) -> onnx.ModelProto:
     initialisers = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in values.items()]
     if isotonic:
         initialisers.append(numpy_helper.from_array(np.array([1], np.int64), "last_axis"))
-    graph = helper.make_graph(
-        nodes,
-        "verifier",
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
-            for name in ("a", "b")
-        ],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["batch"])],
-        initialisers,
-    )
+    describe, kind = helper.make_tensor_value_info, TensorProto.FLOAT
+    inputs = [describe(name, kind, ["batch", size]) for name in ("a", "b")]
+    outputs = [describe("probability", kind, ["batch"])]
+    graph = helper.make_graph(nodes, "verifier", inputs, outputs, initialisers)
     model = helper.make_model(
         graph, producer_name="faceops", opset_imports=[helper.make_opsetid("", opset)]
     )

@@ -15,7 +15,7 @@ from onnxruntime import quantization
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.inference_session import open_session
-from faceops.release.embedder_graph import canonical_onnx
+from faceops.release.embedder_graph import canonical_onnx, constants_of, replace_nodes
 
 _QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "Relu")
 # Marks the graph as preprocessed; otherwise the quantiser warns that it is not.
@@ -72,7 +72,7 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of `model` with constants in place of nodes that only read constants."""
     changed = deepcopy(model)
     graph = changed.graph
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    constants = constants_of(graph)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if not all(name in constants for name in node.input):
@@ -81,8 +81,7 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
         found = ReferenceEvaluator(node).run(None, {name: constants[name] for name in node.input})
         constants |= dict(zip(node.output, found, strict=True))
         graph.initializer.extend(map(numpy_helper.from_array, found, node.output))
-    del graph.node[:]
-    graph.node.extend(nodes)
+    replace_nodes(graph, nodes)
     _remove_unused_constants(graph)
     return changed
 
@@ -97,7 +96,7 @@ def prelu_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     changed = deepcopy(model)
     graph = changed.graph
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    constants = constants_of(graph)
     producers = {name: node for node in graph.node for name in node.output}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
@@ -123,8 +122,7 @@ def prelu_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
         if wanted.intersection(node.output):
             wanted.update(node.input)
             kept.append(node)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
+    replace_nodes(graph, reversed(kept))
     _remove_unused_constants(graph)
     return changed
 
@@ -164,11 +162,10 @@ class _Crops(quantization.CalibrationDataReader):
     """Crops one by one, in order."""
 
     def __init__(self, crops: np.ndarray) -> None:
-        self._remaining = iter(crops)
+        self._batches = ({"crops": crop[None]} for crop in crops)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        crop = next(self._remaining, None)
-        return None if crop is None else {"crops": crop[None]}
+        return next(self._batches, None)
 
 
 def _leading(graph: onnx.GraphProto, convolutions: int) -> list[str]:
@@ -245,7 +242,7 @@ def equalise(model: onnx.ModelProto, crops: np.ndarray) -> onnx.ModelProto:
     graph = changed.graph
     links = find_links(graph)
     largest = _channel_maxima(changed, [value for link in links for value in link.values], crops)
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    constants = constants_of(graph)
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     # Weight and bias by the convolution's output: two convolutions may share one constant.
     values = {n.output[0]: [constants[name].copy() for name in n.input[1:]] for n in convolutions}
@@ -271,19 +268,21 @@ def equalise(model: onnx.ModelProto, crops: np.ndarray) -> onnx.ModelProto:
 def find_links(graph: onnx.GraphProto) -> list[Link]:
     """Return the convolutions whose channels only convolutions read, through Relu and PReLU."""
     outputs = {output.name for output in graph.output}
-    links = (_link(node, graph) for node in _layers(graph))
+    constants = constants_of(graph)
+    links = (_link(node, graph, constants) for node in _layers(graph))
     return [link for link in links if link and not outputs.intersection(link.values)]
 
 
 def _layers(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """Return the convolutions except those that `prelu_as_convolution` wrote."""
-    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants = constants_of(graph)
     return [n for n in graph.node if n.op_type == "Conv" and not _scales_channels(n, constants)]
 
 
-def _link(source: onnx.NodeProto, graph: onnx.GraphProto) -> Link | None:
+def _link(
+    source: onnx.NodeProto, graph: onnx.GraphProto, constants: Mapping[str, np.ndarray]
+) -> Link | None:
     """Follow the channels of `source` to the convolutions that mix them; None if others do."""
-    constants = {tensor.name: tensor for tensor in graph.initializer}
     values: dict[str, list[str]] = {source.output[0]: []}  # operators that read each tensor
     readers = []
     for node in graph.node:  # in the order of execution
@@ -305,10 +304,10 @@ def _link(source: onnx.NodeProto, graph: onnx.GraphProto) -> Link | None:
     return Link(source, readers, [name for name, by in values.items() if by != ["Relu"]])
 
 
-def _scales_channels(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
+def _scales_channels(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
     """Return whether a Conv only scales each channel, as `prelu_as_convolution` writes it."""
     weight = constants.get(node.input[1])
-    return weight is not None and len(node.input) == 2 and list(weight.dims[1:]) == [1, 1, 1]
+    return weight is not None and len(node.input) == 2 and weight.shape[1:] == (1, 1, 1)
 
 
 def _remove_unused_constants(graph: onnx.GraphProto) -> None:
@@ -318,11 +317,11 @@ def _remove_unused_constants(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(kept)
 
 
-def _reads_channels(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
+def _reads_channels(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
     """Return whether a Conv with constant weights is ungrouped or depthwise."""
     weight = constants.get(node.input[1])
     group = next((item.i for item in node.attribute if item.name == "group"), 1)
-    return weight is not None and (group == 1 or (weight.dims[1] == 1 and group == weight.dims[0]))
+    return weight is not None and (group == 1 or (_is_depthwise(weight) and group == len(weight)))
 
 
 def _is_depthwise(weight: np.ndarray) -> bool:

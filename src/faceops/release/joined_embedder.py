@@ -212,8 +212,8 @@ def centre_embeddings(model: onnx.ModelProto, mean: np.ndarray) -> onnx.ModelPro
 
 def centre_of(model: onnx.ModelProto) -> np.ndarray | None:
     """Return the mean embedding (D,) that `model` subtracts; None if it subtracts none."""
-    centres = [tensor for tensor in model.graph.initializer if tensor.name == CENTRE]
-    return numpy_helper.to_array(centres[0]) if centres else None
+    held = (tensor for tensor in model.graph.initializer if tensor.name == CENTRE)
+    return next(map(numpy_helper.to_array, held), None)
 
 
 def with_dlib(network: onnx.ModelProto, share: float) -> onnx.ModelProto:

@@ -13,13 +13,28 @@ from typing import Any
 
 from faceops.base.errors import FaceOpsError, user_error
 from faceops.base.files import read_json_object, write_json
+from faceops.config.params_file import read_params
+from faceops.config.sections import Params
 
 # Threads of torch that wait for each other sleep: where other programs use the CPUs too, spinning
 # took half of the time. It is read when torch is imported, which is after this package.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# What more than one stage reads or writes.
+PARAMS, DATA = Path("params.yaml"), Path("data")
+MANIFEST, INPUTS = Path("build/validate/manifest.parquet"), Path("build/validate/inputs")
+CROPS, CROPPED = Path("build/crop/crops.npy"), Path("build/crop/faces.parquet")
+FACES = Path("build/split/faces.parquet")
+MODEL, CHECKPOINTS = Path("build/train"), Path("build/checkpoints")
+EMBED, BUNDLE = Path("build/embed"), Path("build/export")
+
 # Time and memory of each stage in its last run. Not a DVC output: it differs from run to run.
 COSTS = Path("build/costs")
+
+
+def stage_params() -> Params:
+    """Return what params.yaml says."""
+    return read_params(PARAMS)
 
 
 def read_json(path: Path) -> dict[str, Any]:

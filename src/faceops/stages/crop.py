@@ -1,24 +1,21 @@
 """Stage crop: from accepted photos to one array of aligned faces and its index."""
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow.parquet as pq
 
 from faceops.base.work import usable_cpus
-from faceops.config.params_file import read_params
 from faceops.dataset.manifest import read_manifest
 from faceops.faces.crop_photos import CropSettings, crop_photos, draw_contact_sheet, write_sheet
 from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.photos.formats import PhotoLimits
-from faceops.stages import run_stage
+from faceops.stages import CROPPED, CROPS, DATA, MANIFEST, run_stage, stage_params
 from faceops.weights import weight_path
 
 
 def main() -> None:
     """Read build/validate/manifest.parquet and the photos under data/; write build/crop/."""
-    params = read_params(Path("params.yaml"))
+    params = stage_params()
     limits = PhotoLimits(
         max_pixels=int(params.validate_.max_megapixels * 1e6),
         max_bytes=int(params.validate_.max_megabytes * 1e6),
@@ -32,11 +29,10 @@ def main() -> None:
         params.crop.detector_threshold,
     )
     finder = FaceFinder(detector, LandmarkRefiner(weight_path("onet")))
-    out, data = Path("build/crop"), Path("data")
-    manifest = read_manifest(Path("build/validate/manifest.parquet"))
-    accepted, reasons = crop_photos(manifest, data, out, finder, settings, usable_cpus())
-    crops = np.load(out / "crops.npy", mmap_mode="r")
-    sheet = draw_contact_sheet(pq.read_table(out / "faces.parquet"), crops, data, limits)
+    out, manifest = CROPS.parent, read_manifest(MANIFEST)
+    accepted, reasons = crop_photos(manifest, DATA, out, finder, settings, usable_cpus())
+    crops = np.load(CROPS, mmap_mode="r")
+    sheet = draw_contact_sheet(pq.read_table(CROPPED), crops, DATA, limits)
     write_sheet(sheet, out / "contact_sheet.png")
     rejected = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     print(f"crop: {accepted} faces kept" + (f"; rejected: {rejected}" if rejected else ""))

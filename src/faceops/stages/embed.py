@@ -5,7 +5,6 @@ With `export.centred` the mean embedding of training and validation people is su
 """
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,7 +12,6 @@ import onnx
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import atomic_path, write_file, write_json
 from faceops.base.work import track, usable_cpus
-from faceops.config.params_file import read_params
 from faceops.embedding.backbones.build import load_model, trained_epochs
 from faceops.embedding.backbones.mobilefacenet import sface_centre
 from faceops.embedding.embedder import Embedder, embed_crops
@@ -27,12 +25,9 @@ from faceops.release.joined_embedder import (
     parts_of,
     with_dlib,
 )
-from faceops.stages import run_stage
+from faceops.stages import CHECKPOINTS, CROPS, EMBED, FACES, MODEL, run_stage, stage_params
 from faceops.verification.embedded_faces import evenly_spread, read_columns
 
-MODEL, CROPS, OUT = Path("build/train"), Path("build/crop/crops.npy"), Path("build/embed")
-FACES = Path("build/split/faces.parquet")
-PARTIAL = Path("build/checkpoints")  # DVC removes OUT before each run of the stage
 CENTRE_FACES, BLOCK = 1000, 100  # that the mean embedding is taken of, at most
 
 
@@ -69,7 +64,7 @@ def mean_embedding(network: onnx.ModelProto, crops: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Write build/embed: embedder.onnx, embed.json, and in the order of crops.npy `Embedded`."""
-    params = read_params(Path("params.yaml"))
+    params = stage_params()
     settings = params.export
     model = load_model(MODEL)
     if not CROPS.is_file():
@@ -93,11 +88,11 @@ def main() -> None:
         return run_embedder(session, block, size, usable_cpus())
 
     key = hashlib.sha256(embedder).hexdigest()
-    embedded, partial = resumable_embeddings(embed, size, CROPS, PARTIAL, key)
-    OUT.mkdir(parents=True, exist_ok=True)
-    write_file(OUT / "embedder.onnx", embedder)
+    embedded, partial = resumable_embeddings(embed, size, CROPS, CHECKPOINTS, key)
+    EMBED.mkdir(parents=True, exist_ok=True)
+    write_file(EMBED / "embedder.onnx", embedder)
     for name, array in embedded._asdict().items():
-        with atomic_path(OUT / f"{name}.npy") as temporary, temporary.open("wb") as file:
+        with atomic_path(EMBED / f"{name}.npy") as temporary, temporary.open("wb") as file:
             np.save(file, array)
     figures = {
         "crops": len(crops),
@@ -108,7 +103,7 @@ def main() -> None:
         "max_difference": float(f"{parity.max_difference:.2g}"),
         "min_cosine": round(parity.min_cosine, 6),
     }
-    write_json(OUT / "embed.json", figures)
+    write_json(EMBED / "embed.json", figures)
     partial.unlink(missing_ok=True)
     print(
         f"embed: {len(crops)} crops; torch and ONNX Runtime differ by at most "

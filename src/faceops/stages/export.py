@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.files import atomic_folder, sha256_file
-from faceops.config.params_file import read_params
 from faceops.config.sections import Params, Train
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER, Alignment, WeightFile
@@ -19,15 +18,12 @@ from faceops.release.export import (
     load_network,
     write_bundle,
 )
-from faceops.stages import read_json, run_stage
+from faceops.stages import BUNDLE, EMBED, FACES, INPUTS, read_json, run_stage, stage_params
 from faceops.verification.embedded_faces import evenly_spread, read_rows, read_split
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Verifier, Verify
 from faceops.weights import Weight, read_catalogue, weight_path
 
-OUT = Path("build/export")
-SOURCES, EMBED = Path("build/validate/inputs/sources.json"), Path("build/embed")
-FACES = Path("build/split/faces.parquet")
 THRESHOLDS = Path("build/verify/thresholds.json")
 # Not evaluate and gate: they do not change the release.
 SECTIONS = {"validate", "crop", "split", "train", "verify", "export"}
@@ -35,8 +31,8 @@ SECTIONS = {"validate", "crop", "split", "train", "verify", "export"}
 
 def main() -> None:
     """Write build/export, or nothing if the bundle differs from what it was made of."""
-    params = read_params(Path("params.yaml"))
-    with atomic_folder(OUT) as trial:
+    params = stage_params()
+    with atomic_folder(BUNDLE) as trial:
         export(params, trial)
 
 
@@ -66,7 +62,7 @@ def export(params: Params, folder: Path) -> None:
         catalogue,
         opset=params.export.opset,
         params=recorded_params(params),
-        data=data_seen(FACES, read_json(SOURCES)),
+        data=data_seen(FACES, read_json(INPUTS / "sources.json")),
     )
     if release.weights[EMBEDDER].sha256 != sha256_file(embedder):
         raise FaceOpsError(f"{folder / EMBEDDER} differs from {embedder}; do not release it.")

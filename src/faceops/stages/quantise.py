@@ -11,32 +11,32 @@ import numpy as np
 from faceops.base.figures import rounded, threshold_at
 from faceops.base.files import write_json
 from faceops.base.work import track, usable_cpus
-from faceops.config.params_file import read_params
 from faceops.config.sections import Params, Quantise
 from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Bundle, run_embedder
 from faceops.release.contract import EMBEDDER, Int8, Int8Measured, Release
 from faceops.release.export import Offer, embedder_file, load_network, pair_verifier, write_offer
 from faceops.release.int8_graph import CannotQuantise, quantise_embedder
-from faceops.stages import run_stage
-from faceops.verification.embedded_faces import evenly_spread, photo_sources, read_rows, read_split
+from faceops.stages import BUNDLE, CROPS, EMBED, FACES, MANIFEST, run_stage, stage_params
+from faceops.verification.embedded_faces import (
+    evenly_spread,
+    photo_sources,
+    read_rows,
+    read_split,
+)
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import PairScores, all_pair_scores
 from faceops.verification.thresholds import people_for_far
 from faceops.verification.verifier import reaches, sigmoid
 
 OUT = Path("build/quantise")
-BUNDLE = Path("build/export")
-CROPS, FACES = Path("build/crop/crops.npy"), Path("build/split/faces.parquet")
-EMBEDDINGS = Path("build/embed/embeddings.npy")
-MANIFEST = Path("build/validate/manifest.parquet")
 _BLOCK = 256
 _OF_QUALITY = ("quality_deciles", "quality_version", "length_scale")  # lengths hardly differ
 
 
 def main() -> None:
     """Write build/quantise: the folder int8, see `Offer`, and the metrics quantise.json."""
-    params = read_params(Path("params.yaml"))
+    params = stage_params()
     bundle = Bundle.load(BUNDLE, own=True)
     made_from = bundle.release.contract_id
     rows = evenly_spread(read_split(FACES, "train").rows, params.quantise.calibration_crops)
@@ -79,7 +79,7 @@ def compare_with_float32(
     `release` is that of `bundle` with `embedder` in it.
     """
     val = read_split(FACES, "val")
-    crops, floats = read_rows(CROPS, val.rows), read_rows(EMBEDDINGS, val.rows)
+    crops, floats = read_rows(CROPS, val.rows), read_rows(EMBED / "embeddings.npy", val.rows)
     verifier = pair_verifier(bundle)
     session = open_session(embedder, threads=1)
     size = bundle.release.embedding_size

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.files import atomic_path, write_json
-from faceops.config.params_file import read_params
 from faceops.config.sections import Params
 from faceops.dataset.expectations import check_split, stop_on_hard_failures
 from faceops.dataset.names import name_key, read_people_list
@@ -29,20 +28,13 @@ from faceops.dataset.splits import (
     split_randomly,
     split_table,
 )
-from faceops.stages import run_stage
+from faceops.stages import CROPPED, FACES, INPUTS, run_stage, stage_params
 
-FACES, OUT = Path("build/crop/faces.parquet"), Path("build/split")
-INPUTS = Path("build/validate/inputs")  # copies of files of data/
+OUT = Path("build/split")
 
 
 def _splits(photos: Counter[str], all_params: Params) -> dict[str, str]:
-    """Return person -> split: what the review says, and for the others what the parameters say."""
-    touched = reviewed_splits(photos, read_reviewed(INPUTS / REVIEWED_FILE.name))
-    others = Counter({person: photos[person] for person in photos if person not in touched})
-    return _splits_by_params(others, all_params) | touched
-
-
-def _splits_by_params(photos: Counter[str], all_params: Params) -> dict[str, str]:
+    """Return person -> split, as the parameters say."""
     params, min_photos = all_params.split, all_params.validate_.min_photos
     if params.by == "random":
         return split_randomly(photos, params.val, params.test, params.seed, min_photos)
@@ -59,12 +51,12 @@ def _splits_by_params(photos: Counter[str], all_params: Params) -> dict[str, str
 
 def _read_faces() -> pa.Table:
     try:
-        return pq.read_table(FACES)
+        return pq.read_table(CROPPED)
     except FileNotFoundError:
-        raise FaceOpsError(f"{FACES} does not exist; run the stage crop first.") from None
+        raise FaceOpsError(f"{CROPPED} does not exist; run the stage crop first.") from None
     except (OSError, pa.ArrowException) as error:
         why = first_line(error)
-        raise FaceOpsError(f"{FACES} cannot be read ({why}); run the stage crop again.") from None
+        raise FaceOpsError(f"{CROPPED} cannot be read ({why}); run the stage crop again.") from None
 
 
 def _write_hard_negatives(table: pa.Table) -> None:
@@ -82,17 +74,19 @@ def _write_hard_negatives(table: pa.Table) -> None:
 
 def main() -> None:
     """Read build/crop/faces.parquet; write build/split/."""
-    params = read_params(Path("params.yaml"))
+    params = stage_params()
     rows = accepted_faces(_read_faces())
-    splits = _splits(Counter(row["person"] for row in rows), params)
-    table = split_table(rows, splits, params.validate_.min_photos)
+    photos = Counter(row["person"] for row in rows)
+    touched = reviewed_splits(photos, read_reviewed(INPUTS / REVIEWED_FILE.name))
+    others = Counter({person: photos[person] for person in photos if person not in touched})
+    table = split_table(rows, _splits(others, params) | touched, params.validate_.min_photos)
     results = check_split(table, params.validate_.min_photos, params.validate_.hard)
     figures = split_figures(table)
     report = {**figures, "expectations": {r.name: asdict(r) for r in results}}
     write_json(OUT / "split.json", report)
     for warning in stop_on_hard_failures(results, str(OUT / "split.json")):
         print(warning, file=sys.stderr)
-    with atomic_path(OUT / "faces.parquet") as temporary:
+    with atomic_path(FACES) as temporary:
         pq.write_table(table, temporary)
     _write_hard_negatives(table)
     counts = [f"{s} {f['people']} people, {f['photos']} photos" for s, f in figures.items()]

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file, write_json
-from faceops.config.params_file import read_params
 from faceops.config.sections import Train
 from faceops.embedding.backbones.build import WEIGHTS, check_train_params, save_model
 from faceops.embedding.embedder import Embedder, choose_device
@@ -22,21 +21,16 @@ from faceops.embedding.training.processes import Processes, start_processes, sta
 from faceops.embedding.training.state import delete_checkpoint, run_key
 from faceops.embedding.training.training_loop import Trainer, TrainingResult, start_model
 from faceops.registry.store import EXPERIMENT, store_errors, use_tracking
-from faceops.stages import run_stage
+from faceops.stages import CHECKPOINTS, CROPS, FACES, MODEL, PARAMS, run_stage, stage_params
 from faceops.weights import weight_path
 
-PARAMS = Path("params.yaml")
-CROPS = Path("build/crop/crops.npy")
-FACES = Path("build/split/faces.parquet")
 HARD_NEGATIVES = Path("build/split/hard_negatives.parquet")
-OUT = Path("build/train")
-CHECKPOINTS = Path("build/checkpoints")
 MLFLOW_RUN = "mlflow_run_id"  # a file beside a run's checkpoint
 
 
 def main() -> None:
     """Read build/crop and build/split; write build/train; log to MLflow."""
-    settings = read_params(PARAMS).train
+    settings = stage_params().train
     check_train_params(settings, PARAMS)
     confused = _hard_negatives()
     train, val = _faces_of("train", confused), _faces_of("val")
@@ -120,9 +114,9 @@ def write_result(
     if "val_score" in start:
         summary |= {f"start_{name}": round(start[name], 6) for name in ("val_score", "val_tar")}
         summary |= {name: round(best[name], 6) for name in ("val_auc", "val_score", "val_tar")}
-    save_model(model, OUT, result.best_epoch)
-    write_history(result.history, OUT / "history.csv")
-    write_json(OUT / "train.json", summary)
+    save_model(model, MODEL, result.best_epoch)
+    write_history(result.history, MODEL / "history.csv")
+    write_json(MODEL / "train.json", summary)
 
 
 def _hard_negatives() -> list[tuple[str, str]]:

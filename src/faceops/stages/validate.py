@@ -9,7 +9,6 @@ from pathlib import Path
 from faceops.base.errors import UsageError
 from faceops.base.files import atomic_folder, write_json
 from faceops.base.work import usable_cpus
-from faceops.config.params_file import read_params
 from faceops.dataset.expectations import check_photos, stop_on_hard_failures
 from faceops.dataset.importer import read_sources, write_sources
 from faceops.dataset.manifest import (
@@ -22,9 +21,9 @@ from faceops.dataset.manifest import (
 from faceops.dataset.reviewed import HARD_NEGATIVES_FILE, REVIEWED_FILE
 from faceops.dataset.validate import validate_photos
 from faceops.photos.formats import PhotoLimits
-from faceops.stages import run_stage
+from faceops.stages import DATA, INPUTS, MANIFEST, run_stage, stage_params
 
-DATA, OUT, DOCS = Path("data"), Path("build/validate"), Path("build/data_docs")
+OUT, DOCS = Path("build/validate"), Path("build/data_docs")
 PEOPLE_LISTS = tuple(
     DATA / "protocols/lfw" / name for name in ("peopleDevTrain.txt", "peopleDevTest.txt")
 )
@@ -32,7 +31,7 @@ PEOPLE_LISTS = tuple(
 
 def main() -> None:
     """Read the photos below data/photos; write build/validate/ and build/data_docs/."""
-    all_params = read_params(Path("params.yaml"))
+    all_params = stage_params()
     params = all_params.validate_
     copy_inputs(all_params.evaluate.slices)
     limits = PhotoLimits(
@@ -54,7 +53,7 @@ def main() -> None:
         "formats": dict(Counter(row["format"] for row in rows if row["format"])),
         "expectations": {result.name: asdict(result) for result in results},
     }
-    write_manifest(manifest_table(rows), OUT / "manifest.parquet")
+    write_manifest(manifest_table(rows), MANIFEST)
     write_quarantine_list(rejected, OUT / "quarantine.csv")
     write_json(OUT / "validation.json", report)
     details = f"{OUT / 'validation.json'} and the pages in {DOCS / 'validations'}"
@@ -81,7 +80,7 @@ def copy_inputs(slices: str) -> None:
         if not Path(slices).is_file():
             raise UsageError(f"evaluate.slices = {slices} does not exist; name a CSV file.")
         files.append(Path(slices))
-    with atomic_folder(OUT / "inputs") as folder:
+    with atomic_folder(INPUTS) as folder:
         write_sources(folder, read_sources(DATA))
         for path in files:
             shutil.copyfile(path, folder / path.name)

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from faceops import stages
 from faceops.base.figures import rounded
 from faceops.base.files import write_json
-from faceops.config.params_file import read_params
 from faceops.faces.quality import QUALITY_VERSION, LengthScale
-from faceops.stages import read_json, run_stage
 from faceops.verification.embedded_faces import (
     at_most,
     photo_sources,
@@ -25,32 +24,28 @@ from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Part
 
 OUT = Path("build/verify")
-SOURCES = Path("build/validate/inputs/sources.json")
-CROPPED, FACES = Path("build/crop/faces.parquet"), Path("build/split/faces.parquet")
-MANIFEST = Path("build/validate/manifest.parquet")
-EMBEDDINGS, EMBED = Path("build/embed/embeddings.npy"), Path("build/embed/embed.json")
-LENGTHS = Path("build/embed/lengths.npy")
 
 
 def main() -> None:
     """Write build/verify: verifier.json, thresholds.json and the metrics verify.json."""
-    params = read_params(Path("params.yaml")).verify
-    train = at_most(read_split(FACES, "train"), params.faces, params.seed)
-    val = read_split(FACES, "val")
-    embeddings = read_rows(EMBEDDINGS, val.rows)
-    fit = fit_verifier(
-        read_rows(EMBEDDINGS, train.rows), train.persons, embeddings, val.persons, params
-    )
-    parts = tuple(Part(*part) for part in read_json(EMBED)["parts"])
+    params = stages.stage_params().verify
+    train = at_most(read_split(stages.FACES, "train"), params.faces, params.seed)
+    val = read_split(stages.FACES, "val")
+    stored = stages.EMBED / "embeddings.npy"
+    train_embeddings, embeddings = (read_rows(stored, one.rows) for one in (train, val))
+    fit = fit_verifier(train_embeddings, train.persons, embeddings, val.persons, params)
+    parts = tuple(Part(*part) for part in stages.read_json(stages.EMBED / "embed.json")["parts"])
     verifier = replace(fit.verifier, parts=parts)
-    source = " and ".join(sorted(read_json(SOURCES))) or "data/photos"
+    source = " and ".join(sorted(stages.read_json(stages.INPUTS / "sources.json"))) or "data/photos"
     data = f"{len(np.unique(val.persons)):,} validation people of {source}"
     thresholds = measure_thresholds(
         embeddings, val.persons, verifier, fit.scores, params, data,
-        photo_sources(MANIFEST, val.paths),
+        photo_sources(stages.MANIFEST, val.paths),
     )  # fmt: skip
     thresholds = with_quality(
-        thresholds, quality_of_photos(CROPPED, val.paths), read_rows(LENGTHS, val.rows)
+        thresholds,
+        quality_of_photos(stages.CROPPED, val.paths),
+        read_rows(stages.EMBED / "lengths.npy", val.rows),
     )
     verifier.save(OUT / "verifier.json")
     write_json(OUT / "thresholds.json", thresholds.model_dump(mode="json"))
@@ -101,4 +96,4 @@ def quality_of_photos(cropped: Path, photos: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    stages.run_stage(main)
