@@ -17,7 +17,7 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Metric, Param
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import sha256_file
+from faceops.base.files import read_json_object, sha256_file
 from faceops.config.params_file import read_params
 from faceops.registry import store
 from faceops.registry.champion import FIRST, Event, champions, note_champion
@@ -257,7 +257,7 @@ def record_stages(root: Path, parent: str, runs: Sequence[StageRun]) -> None:
 
 def dvc_stages(root: Path) -> list[str]:
     """Return the stages of dvc.yaml, in its order."""
-    return list(yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+    return list(yaml.safe_load((root / "dvc.yaml").read_text("utf-8"))["stages"])
 
 
 def stage_metrics(root: Path, stage: str) -> dict[str, float]:
@@ -273,7 +273,7 @@ def stage_metrics(root: Path, stage: str) -> dict[str, float]:
         raise FaceOpsError(f"{path} is missing; run `dvc repro` first.")
     return {
         metric_name(key): float(value)
-        for key, value in flatten(json.loads(path.read_text(encoding="utf-8")), stage)
+        for key, value in flatten(json.loads(path.read_text("utf-8")), stage)
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
 
@@ -295,7 +295,7 @@ def metric_name(name: str) -> str:
 def _params_of_run(root: Path) -> dict[str, Any]:
     """Return the parameters, by section, that the last pipeline run was made with."""
     now = read_params(root / "params.yaml").model_dump(mode="json", by_alias=True)
-    exported = json.loads((root / "build/export/release.json").read_text(encoding="utf-8"))
+    exported = read_json_object(root / "build/export" / RELEASE_FILE)
     for section, values in exported["params"].items():
         if now.get(section) != values:
             raise FaceOpsError(
@@ -308,7 +308,7 @@ def _params_of_run(root: Path) -> dict[str, Any]:
 def _data_hash(root: Path) -> str:
     """Return DVC's hash of the data/ that the last pipeline run validated, "" before any run."""
     path = root / "dvc.lock"
-    lock = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    lock = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else {}
     deps = lock.get("stages", {}).get("validate", {}).get("deps", [])
     return next((str(dep["md5"]) for dep in deps if dep["path"] == "data"), "")
 
