@@ -1,8 +1,7 @@
-"""The alias moves once: after kills, races and manual moves there is one champion and a log."""
+"""The alias moves once: interrupted, raced or moved by hand, one champion is left and a log."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -28,26 +27,6 @@ from faceops.registry.register import give_alias
 from faceops.registry.store import Version, champion, find_version, versions
 
 Registry = dict[int, Version]
-KILLED = """
-import os, signal, sys, mlflow
-from faceops.registry.champion import move_champion, rollback
-from faceops.registry.store import point_at_store
-from faceops.registry.store import champion, find_version
-from pathlib import Path
-
-point_at_store(Path.cwd())
-move = mlflow.MlflowClient.set_registered_model_alias
-
-def killed(*arguments):
-    move(*arguments)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-mlflow.MlflowClient.set_registered_model_alias = killed
-if sys.argv[1] == "promote":
-    move_champion(find_version("4"), champion(), "promoted", "it passed")
-else:
-    rollback()
-"""
 
 
 def aliases() -> dict[str, list[int]]:
@@ -59,10 +38,18 @@ def aliases() -> dict[str, list[int]]:
     return found
 
 
-def kill(what: str) -> None:
-    """Run a promotion or a rollback that is killed right after the alias has moved."""
-    done = subprocess.run([sys.executable, "-c", KILLED, what], check=False)
-    assert done.returncode == -9
+def interrupted(move: Callable[[], object]) -> None:
+    """Run a promotion or a rollback that ends right after the alias has moved."""
+    set_alias = mlflow.MlflowClient.set_registered_model_alias
+
+    def last(*arguments: str) -> None:
+        set_alias(*arguments)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", last)
+        with pytest.raises(KeyboardInterrupt):
+            move()
 
 
 @pytest.mark.parametrize(
@@ -120,19 +107,19 @@ def test_a_promotion_moves_the_alias_ends_the_challenge_and_says_why(registry: R
     assert [event.version for event in champions()] == [1, 4]
 
 
-def test_a_killed_promotion_leaves_one_champion_and_rollback_finds_the_one_before(
+def test_an_interrupted_promotion_leaves_one_champion_and_rollback_finds_the_one_before(
     registry: Registry,
 ) -> None:
-    kill("promote")
+    interrupted(lambda: move_champion(registry[4], registry[1], PROMOTED, "it passed"))
     assert aliases()["champion"] == [4]
     assert rollback()[0].version == 1
     assert [event.how for event in champions()] == ["first", "promoted", "rolled back"]
 
 
-def test_a_killed_rollback_is_completed_not_done_twice(registry: Registry) -> None:
+def test_an_interrupted_rollback_is_completed_not_done_twice(registry: Registry) -> None:
     move_champion(registry[2], registry[1], PROMOTED, "")
     move_champion(registry[4], champion(), PROMOTED, "")
-    kill("rollback")
+    interrupted(rollback)
     assert aliases()["champion"] == [2]
     assert rollback()[0].version == 2
     assert aliases()["champion"] == [2]
@@ -149,8 +136,6 @@ def test_a_champion_that_changed_in_between_is_not_overwritten(registry: Registr
 def test_two_machines_that_move_at_once_leave_one_champion_and_one_is_refused(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mlflow
-
     move = mlflow.MlflowClient.set_registered_model_alias
 
     def late(client: mlflow.MlflowClient, name: str, alias: str, version: str) -> None:
@@ -168,8 +153,6 @@ def test_two_machines_that_move_at_once_leave_one_champion_and_one_is_refused(
 def test_a_move_that_another_machine_adds_to_the_log_is_kept_and_logged_once(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mlflow
-
     move = mlflow.MlflowClient.set_registered_model_alias
 
     def seen(client: mlflow.MlflowClient, name: str, alias: str, version: str) -> None:

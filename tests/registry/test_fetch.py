@@ -3,8 +3,7 @@
 import json
 import os
 import resource
-import subprocess
-import sys
+import shutil
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError, StoreError, UsageError
 from faceops.registry.fetch import FetchedRelease, find_release, load_fetched
-from faceops.registry.store import Version
+from faceops.registry.store import Version, store_cache
 from faceops.release.bundle import Bundle
 
 CHAMPION = "models:/faceops@champion"
@@ -22,25 +21,6 @@ Registry = dict[int, Version]
 
 def load(found: FetchedRelease) -> Bundle:
     return Bundle.load(found.folder, name=found.name, note=found.note)
-
-
-def in_another_process(largest_file: int = resource.RLIM_INFINITY) -> str:
-    """Return folder and note of the champion, or the error; files are of that size at most."""
-    code = (
-        "from faceops.base.errors import FaceOpsError\n"
-        "from faceops.registry.fetch import find_release\n"
-        f"try: found = find_release({CHAMPION!r}); print(found.folder, found.note, sep='\\n')\n"
-        "except FaceOpsError as error: print(error)"
-    )
-    limits = (largest_file, resource.RLIM_INFINITY)
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
 
 
 @pytest.fixture
@@ -71,22 +51,18 @@ def test_an_alias_is_resolved_to_its_version(registry: Registry) -> None:
 
 
 def test_without_a_store_that_answers_the_last_good_bundle_is_used_and_noted(
-    registry: Registry, store_folder: Path
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database = store_folder / "mlflow.db"
     known = find_release(CHAMPION)
-    database.rename(store_folder / "away.db")
-    database.write_bytes(b"this is not a database" * 100)
-    try:  # in another process: this one has the file open
-        folder, note = in_another_process().split("\n", 1)
-    finally:
-        (store_folder / "away.db").replace(database)
-    assert folder == str(known.folder)
-    assert (
-        "models:/faceops@champion is taken from the cache: version 1, its last known target" in note
-    )
-    assert "file is not a database" in note
-    assert find_release(CHAMPION).note == ""
+    damaged = f"sqlite:///{tmp_path}/mlflow.db"
+    (tmp_path / "mlflow.db").write_bytes(b"this is not a database" * 100)
+    cache = store_cache(damaged)
+    shutil.copytree(known.folder.parent, cache)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", damaged)
+    found = find_release(CHAMPION)
+    assert found.folder == cache / known.folder.name
+    taken = "models:/faceops@champion is taken from the cache: version 1, its last known target"
+    assert taken in found.note and "file is not a database" in found.note
 
 
 def test_without_a_store_and_without_a_cache_there_is_one_sentence_soon(
@@ -146,8 +122,12 @@ def test_a_release_that_was_tampered_with_in_the_store_is_refused(
 
 def test_a_full_disk_is_reported_and_leaves_no_file(registry: Registry, tmp_path: Path) -> None:
     """A limit on the size of files, since a disk cannot be filled here."""
-    output = in_another_process(largest_file=2**20)
-    assert "fetching version 1 of faceops into" in output
-    assert "File too large" in output
+    limit, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, most))
+    try:
+        with pytest.raises(FaceOpsError, match=r"fetching version 1 of faceops into.*File too lar"):
+            find_release(CHAMPION)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
     assert not list((tmp_path / "cache").rglob("*.onnx"))
     assert find_release(CHAMPION).name == "models:/faceops/1"
