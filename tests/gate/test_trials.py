@@ -128,7 +128,7 @@ def test_each_gallerys_probes_are_an_album_and_people_without_a_face_are_no_part
     for name, known in (("album", adapting().normalisation), ("earlier", None)):
         thresholds = adapting().model_copy(update={"normalisation": known})
         model = SimpleNamespace(verifier=ALBUM_VERIFIER, thresholds=thresholds)
-        draws = draws_of(person, rows)
+        draws = draws_of(person, rows)[:3]
         found = search(FaceTable(model, own, rows), draws, person)  # type: ignore[arg-type]
         known_probe = np.concatenate([draw.known for draw in draws])
         assert (found.score[missing[np.concatenate([d.probes for d in draws])]] == NO_FACE).all()

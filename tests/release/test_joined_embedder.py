@@ -53,6 +53,7 @@ def test_cosines_are_averaged_by_the_shares(sface: onnx.ModelProto, files: list[
     expected = (1 - share) * one @ one.T + share * other @ other.T
     np.testing.assert_allclose(found @ found.T, expected, atol=1e-5)
     assert serialise(joined) == serialise(with_dlib(sface, share))
+    assert with_dlib(sface, 0) is sface
     raw = raw_embedding(joined)
     assert raw == raw_embedding(sface) is not None
     session = open_session(serialise(joined) + raw_output(raw), 1)
@@ -70,10 +71,6 @@ def test_the_mean_embedding_is_subtracted(sface: onnx.ModelProto) -> None:
     assert centre_of(sface) is None
     np.testing.assert_array_equal(centre_of(with_dlib(centred, 0.3)), mean)
     assert raw_embedding(with_dlib(centred, 0.3)) == raw_embedding(sface)
-
-
-def test_a_share_of_0_is_the_network_itself(sface: onnx.ModelProto) -> None:
-    assert with_dlib(sface, 0) is sface
 
 
 def test_the_graph_holds_the_published_bytes_which_fold_to_floats(files: list[bytes]) -> None:
