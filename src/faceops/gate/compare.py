@@ -300,12 +300,8 @@ class Verdict:
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it, ready for JSON."""
-        return {
-            "verdict_version": VERDICT_VERSION,
-            "passed": self.passed,
-            "reasons": self.reasons,
-            **asdict(self),
-        }
+        stated = {"verdict_version": VERDICT_VERSION, "passed": self.passed}
+        return stated | {"reasons": self.reasons} | asdict(self)
 
     def json(self) -> str:
         """Return the verdict as JSON text."""
@@ -325,7 +321,9 @@ class Verdict:
             "| --- | --- | --- | --- | --- |",
         ]
         for rule in self.rules:
-            figures = f"{_number(rule.champion)} | {_number(rule.challenger)} | {_difference(rule)}"
+            gain = "" if rule.gain is None else f"{rule.gain:+.4f}"
+            gain += "" if rule.low is None else f" ({rule.low:+.4f} to {rule.high:+.4f})"
+            figures = f"{_number(rule.champion)} | {_number(rule.challenger)} | {gain}"
             passed = "yes" if rule.passed else "**no**"
             lines.append(f"| {rule.name}: {rule.rule} | {figures} | {passed} |")
         if self.groups:
@@ -345,10 +343,3 @@ class Verdict:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-def _difference(rule: RuleResult) -> str:
-    if rule.gain is None:
-        return ""
-    gain = f"{rule.gain:+.4f}"
-    return gain if rule.low is None else f"{gain} ({rule.low:+.4f} to {rule.high:+.4f})"

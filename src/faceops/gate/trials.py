@@ -267,17 +267,17 @@ class ModelFigures:
     def dir(self, weight: np.ndarray, fpir: float, rows: np.ndarray | None = None) -> float:
         """Return DIR at FPIR, of the probes `rows` bool (P,) where given; NaN without any."""
         hits, all_known = self._weighed(weight, fpir)
-        return _share(hits, all_known, slice(None) if rows is None else rows)
+        return _share(hits, all_known, rows)
 
     def strangers_named(self, weight: np.ndarray) -> float:
         """Return the share of strangers' probes that the release names at its own threshold."""
         each = weight[self._person] * ~self._known
-        return _share(each * self._named, each, slice(None))
+        return _share(each * self._named, each)
 
     def correctly_identified_share(self, weight: np.ndarray) -> float:
         """Return the share of known people's probes that get their name at its own threshold."""
         each = weight[self._person] * self._known
-        return _share(each * (self._named & self._right), each, slice(None))
+        return _share(each * (self._named & self._right), each)
 
     def worst(
         self, weight: np.ndarray, fpir: float, groups: Mapping[str, np.ndarray]
@@ -297,9 +297,10 @@ class ModelFigures:
         return (self._score > self.threshold(weight, fpir)) * all_known, all_known
 
 
-def _share(part: np.ndarray, whole: np.ndarray, rows: np.ndarray | slice) -> float:
-    total = float(whole[rows].sum())
-    return float(part[rows].sum()) / total if total else float("nan")
+def _share(part: np.ndarray, whole: np.ndarray, rows: np.ndarray | None = None) -> float:
+    chosen = slice(None) if rows is None else rows
+    total = float(whole[chosen].sum())
+    return float(part[chosen].sum()) / total if total else float("nan")
 
 
 def resampled_weights(

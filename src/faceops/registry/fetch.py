@@ -6,6 +6,7 @@ last is used, and the result says so.
 
 import contextlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -34,11 +35,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Address:
-    """A parsed address; one of `alias` and `version` is empty."""
+    """A parsed address: `name`, `mark` ("@" before an alias, "/" before a version), `which`."""
 
     name: str
-    alias: str
-    version: str
+    mark: str
+    which: str
 
     @classmethod
     def parse(cls, uri: str) -> "Address":
@@ -47,21 +48,20 @@ class Address:
         Raises:
             UsageError: `uri` is neither.
         """
-        alias = "@" in uri
-        name, separator, which = uri.removeprefix("models:/").partition("@" if alias else "/")
-        if not uri.startswith("models:/") or not separator or not name or not which:
+        found = re.fullmatch("models:/([^@/]+)([@/])(.+)", uri)
+        if found is None:
             raise UsageError(
                 f"{uri!r} names no release; write models:/{store.MODEL}@{store.CHAMPION},"
                 f" models:/{store.MODEL}/VERSION or published, or give --bundle DIR."
             )
-        return cls(name, which if alias else "", "" if alias else which)
+        return cls(*found.groups())
 
     def __str__(self) -> str:
-        return f"models:/{self.name}" + (f"@{self.alias}" if self.alias else f"/{self.version}")
+        return f"models:/{self.name}{self.mark}{self.which}"
 
     def note(self, cache: Path) -> Path:
         """Return the file in `cache` with the version that the address named last."""
-        return cache / f"last-{self.name}-{self.alias or self.version}.json"
+        return cache / f"last-{self.name}-{self.which}.json"
 
 
 @dataclass(frozen=True)
@@ -186,23 +186,23 @@ def fetch_artifact(version: Version, artifact: str, folder: Path) -> Path | None
 def _find_in_store(address: Address, cache: Path, refetch: bool) -> FetchedRelease:
     with store.short_timeout(), store_errors(f"finding {address}"):
         client = mlflow.MlflowClient()
-        if address.alias:
+        if address.mark == "@":
             found = client.search_registered_models(f"name = '{address.name}'")
             if not found:
                 raise NoReleaseError(
                     f"{address}: no release is registered under {address.name}; run `faceops"
                     " release register` after `dvc repro`."
                 )
-            if address.alias not in found[0].aliases:
+            if address.which not in found[0].aliases:
                 advice = f"models:/{address.name}/VERSION names a release"
-                if address.alias == store.CHAMPION:
+                if address.which == store.CHAMPION:
                     advice = "`faceops release rollback` restores the last champion"
                 raise NoReleaseError(
-                    f"{address}: no version has the alias {address.alias}; {advice}."
+                    f"{address}: no version has the alias {address.which}; {advice}."
                 )
-            entry = client.get_model_version_by_alias(address.name, address.alias)
+            entry = client.get_model_version_by_alias(address.name, address.which)
         else:
-            entry = client.get_model_version(address.name, address.version)
+            entry = client.get_model_version(address.name, address.which)
     version, expected = int(entry.version), entry.tags.get(store.RELEASE_TAG, "")
     target = cache / f"{address.name}-{version}-{entry.creation_timestamp}"
     if refetch or not _is_registered(target, expected):

@@ -136,7 +136,10 @@ def write_report(
     """
     model, figures = result.model, result.figures
     rows = read_history(history) if history is not None and history.exists() else []
-    chosen = None if verify is None else _read(verify)
+    try:
+        chosen = None if verify is None else read_json_object(verify)
+    except (OSError, ValueError) as error:
+        raise FaceOpsError(f"{verify} cannot be read ({error}); run the verify stage.") from None
     pictures = folder / PICTURES
     try:
         pictures.mkdir(parents=True, exist_ok=True)
@@ -170,13 +173,6 @@ def _draw_faces(
         if similarity_map is not None:
             write_sheet(similarity_map, pictures / MAP)
     return pairs
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return read_json_object(path)
-    except (OSError, ValueError) as error:
-        raise FaceOpsError(f"{path} cannot be read ({error}); run the verify stage.") from None
 
 
 def model_card(release: Release, figures: dict[str, Any], catalogue: dict[str, Weight]) -> str:
