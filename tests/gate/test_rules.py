@@ -21,7 +21,7 @@ from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.verifier import Verifier
 
 PEOPLE, PHOTOS, SIZE = 60, 6, 48
-GATE = Gate(fpir=0.1, far=0.01, resamples=200, min_slice_people=8)
+GATE = Gate(fpir=0.1, far=0.01, resamples=100, min_slice_people=8)
 VERIFIER = Verifier(np.full(SIZE, -6, np.float32), 6.0, "distance")
 PERSON = np.repeat(np.arange(PEOPLE), PHOTOS)
 FROZEN = FrozenPhotos(
