@@ -46,11 +46,11 @@ def test_no_bytes_of_the_person_are_left_in_the_tables_of_the_server(
     storage: PostgresStorage,
     bundle: Bundle,
     album: Path,
-    tmp_path: Path,
+    out: Path,
     postgres_server: PostgresServer,
 ) -> None:
     schema = f"faceops_{storage._address.gallery}"
-    identify(album, Gallery.open(storage), bundle, tmp_path / "out", IdentifySettings(budget=0.3))
+    identify(album, Gallery.open(storage), bundle, out, IdentifySettings(budget=0.3))
     person, other = Gallery.open(storage).people[:2]
     rename(storage, person, "Zzyzx Quux")
     gallery = Gallery.open(storage)

@@ -14,7 +14,6 @@ from faceops.base import stores
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.stores import ObjectStore, ObjectStoreError, place
 from faceops.cli import main
-from faceops.gallery.enrol import enrol
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person, readmit
 from faceops.identification.inputs import IdentifySettings
@@ -239,10 +238,9 @@ def test_wrong_places_are_refused(s3: S3, tmp_path: Path) -> None:
 def test_the_command_copies_results_and_forgetting_cleans_the_copy(
     s3: S3,
     album: Path,
-    synthetic_set: Path,
+    own_gallery: Path,
     sface_bundle: Path,
-    bundle: Bundle,
-    tmp_path: Path,
+    out: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -250,8 +248,7 @@ def test_the_command_copies_results_and_forgetting_cleans_the_copy(
     files.mkdir("archive")
     files.mkdir("results")
     files.put(f"{album}/", "archive/2019/", recursive=True)
-    gallery, out = tmp_path / "gallery", tmp_path / "state"
-    enrol(synthetic_set / "enrol", gallery, bundle)
+    gallery = own_gallery
     command = ["identify", "s3://archive/2019", "--out", "s3://results/2019", "--state", str(out)]
     command += ["--gallery", str(gallery), "--bundle", str(sface_bundle)]
     assert main(command) == 0
