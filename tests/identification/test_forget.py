@@ -10,10 +10,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
@@ -35,7 +34,7 @@ from faceops.identification.run import identify
 from faceops.identification.summary import Summary
 from faceops.release.bundle import Bundle, Embedded
 from tests.gallery.gallery_files import decide, segment_of
-from tests.identification.conftest import count, stored_faces
+from tests.identification.conftest import count, rows_of, stored_faces
 
 LENIENT = IdentifySettings(budget=0.3)
 OTHER = IdentifySettings(budget=0.31)  # decides all faces again
@@ -98,11 +97,6 @@ def named(template: tuple[Path, Named]) -> Named:
     shutil.rmtree(named.out.parent, ignore_errors=True)
     shutil.copytree(saved, named.out.parent, symlinks=True)
     return named
-
-
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(folder / "faces.parquet").to_pylist()
-    return rows
 
 
 def names_in(out: Path) -> set[str | None]:

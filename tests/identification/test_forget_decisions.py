@@ -85,14 +85,6 @@ def test_links_of_photos_go_with_the_last_decision_about_them(gallery: Path) -> 
     assert storage_of(gallery).journal().entries() == []
 
 
-def test_people_who_were_merged_are_forgotten_as_one(gallery: Path) -> None:
-    photo = decide(gallery, Action.CONFIRM, "Ben").photo_id
-    merge(gallery, "Ben", "Ann Lee")
-    assert forget_person(gallery, "Ben").gallery_faces == 3
-    assert Decisions.load(gallery).places(photo) == []
-    assert_gone(gallery, "Ben", "Ann Lee")
-
-
 def test_who_is_only_in_the_journal_is_forgotten_by_any_name(gallery: Path) -> None:
     decide(gallery, Action.CONFIRM, "Eve")
     rename(gallery, "Eve", "Eva")

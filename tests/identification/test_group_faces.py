@@ -118,17 +118,6 @@ def test_a_large_person_is_found_whole_and_groups_are_numbered_by_their_first_fa
     assert group.tolist() == [firsts.index(one) for one in person]
 
 
-def test_a_new_face_joins_two_groups_to_one() -> None:
-    angles = np.array([0, 0.1, 0.9, 1.0, 0.5])  # each group to the other: 0.61 to 0.69 to 0.54
-    rows = np.zeros((5, 32), np.float32)
-    rows[:, 0], rows[:, 1] = np.cos(angles), np.sin(angles)
-    two = [0, 0, 1, 1]
-    apart = group_faces(rows, np.arange(5), DISTANCE.probability, 0.5, np.array([*two, ALONE]))
-    assert apart.tolist() == [*two, ALONE]
-    joined = group_faces(rows, np.arange(5), DISTANCE.probability, 0.5, np.array([*two, NEW]))
-    assert joined.tolist() == [0] * 5
-
-
 def test_an_index_finds_the_links_of_an_exact_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nearest, "usable_cpus", lambda: 1)  # threads of a busy machine only wait
     rows, _ = people(300, 4, 0.05, seed=7, size=128)
@@ -141,13 +130,6 @@ def test_an_index_finds_the_links_of_an_exact_search(monkeypatch: pytest.MonkeyP
     assert set(map(tuple, found[:, near].T.tolist())) <= pairs
     assert near.sum() > 0.98 * len(pairs) > 500
     assert np.array_equal(found, linked_pairs(rows, queries, 0.625, exact_pairs=0))
-
-
-def test_two_faces_of_one_photo_are_two_people() -> None:
-    rows = unit(np.ones((3, 32)) + 0.01 * draw.normal(size=(3, 32)))
-    group = group_faces(rows, np.array([7, 7, 8]), DISTANCE.probability, 0.5)
-    assert sorted(group.tolist()) == [-1, 0, 0]
-    assert group[0] != group[1]
 
 
 @pytest.mark.parametrize(

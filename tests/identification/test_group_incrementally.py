@@ -14,7 +14,6 @@ import pytest
 
 from faceops.identification.unknown.unknown_people import (
     find_unknown_people,
-    forget_numbers,
 )
 from faceops.verification.verifier import Verifier
 
@@ -145,13 +144,6 @@ def test_other_embeddings_are_grouped_anew_and_keep_their_numbers(
     assert group(moved, named=KNOWN) == {"unknown-002": {"b1", "b2"}}
     assert group(ALBUM, named=KNOWN, turn=5) == FOUND
     assert stored(tmp_path, "sum(embedding & 65535)") != before
-
-
-def test_a_forgotten_face_leaves_no_row(group: Group, tmp_path: Path) -> None:
-    group(ALBUM, named=KNOWN)
-    forget_numbers(tmp_path / "state", [("a1", 0), ("b2", 1)])
-    assert stored(tmp_path) == 4
-    assert stored(tmp_path, "group_concat(photo_id, '')").count("a1") == 0
 
 
 def test_numbers_of_earlier_versions_are_kept(group: Group, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from PIL import Image
 from faceops.identification.sidecars import NamedRegion, write_sidecar
 from faceops.photos import xmp
 from faceops.photos.open_photo import open_photo
-from faceops.photos.pixels import ORIENTATION, UNDO_ORIENTATION, upright
+from faceops.photos.pixels import ORIENTATION, upright
 from faceops.photos.xmp import XmpDocument
+from tests.tagged_photos import STORE
 
 SIZE = (96, 64)  # of the upright photo
 FACE = (12.0, 8.0, 24.0, 16.0)  # a white box on black in the upright photo
@@ -24,7 +25,6 @@ SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".heic", ".avif")
 IN_CONTAINER = (".heic", ".avif")  # irot and imir; EXIF's orientation does not count
 RESOLUTION_UNIT = 0x0128  # as long as the orientation in EXIF; becomes one in the file's bytes
 ROTATION = {1: None, 3: 180, 6: 270, 8: 90}  # irot as exiftool reads it; others have imir too
-STORE = UNDO_ORIENTATION | {6: UNDO_ORIENTATION[8], 8: UNDO_ORIENTATION[6]}
 
 
 class Case(NamedTuple):

@@ -250,12 +250,13 @@ def test_forgetting_reports_the_name_in_entries_of_others(sidecar: Path, entry: 
     done = forget_ada(sidecar.parent)
     assert done.found == [] and done.entries >= 1
     assert done.elsewhere == [f"{sidecar}: the name, in entries of other programs"]
-    sidecar.write_text(content + " " * 10_000_000, "utf-8")
+
+
+def test_forgetting_reports_large_sidecars(sidecar: Path) -> None:
+    sidecar.write_text(DIGIKAM + " " * 10_000_000, "utf-8")
     (line,) = forget_ada(sidecar.parent).elsewhere
     assert line.startswith(f"{sidecar}: not searched for entries of other programs (it has more")
-
-
-def test_forgetting_reports_a_large_sidecar_that_faceops_wrote_into(sidecar: Path) -> None:
+    sidecar.unlink()
     write_sidecar(sidecar, [ADA], SIZE, 1)
     sidecar.write_text(sidecar.read_text("utf-8") + " " * 10_000_000, "utf-8")
     (line,) = forget_ada(sidecar.parent).found

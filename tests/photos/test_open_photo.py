@@ -76,7 +76,7 @@ def test_exif_orientation_is_undone(
     assert np.abs(photo.pixels.astype(int) - gradient()).mean() <= difference
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", [1, 3, 6])
 def test_a_jpeg_is_decoded_at_a_part_of_its_size(orientation: int, tmp_path: Path) -> None:
     rows, columns = np.mgrid[0:600, 0:1000]
     upright = np.stack([rows / 3, columns / 5, (rows + columns) / 8], axis=2).astype(np.uint8)
