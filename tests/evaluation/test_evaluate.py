@@ -11,7 +11,6 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.evaluation.evaluate import (
     CURVES,
-    deviate,
     evaluate_embeddings,
     measure_populations,
     write_curves,
@@ -132,8 +131,3 @@ def test_a_file_that_is_not_a_history_is_refused(tmp_path: Path, text: bytes) ->
     (tmp_path / "history.csv").write_bytes(text)
     with pytest.raises(FaceOpsError, match=r"history\.csv is not a training history"):
         read_history(tmp_path / "history.csv")
-
-
-def test_normal_deviates() -> None:
-    rates = np.array([0.0013499, 0.5, 0.9772499])
-    np.testing.assert_allclose(deviate(rates), [-3, 0, 2], atol=1e-4)

@@ -1,14 +1,12 @@
 """Intervals over people, and the false positive identification rate as of every gallery."""
 
 from itertools import combinations
-from math import comb
 
 import numpy as np
 import pytest
 
 from faceops.verification.error_rates import (
     GRID,
-    chance_named,
     count_strangers,
     impostor_comparisons,
     pairs_interval,
@@ -55,15 +53,6 @@ def test_a_gallery_larger_than_the_people_is_an_error() -> None:
     for gallery in (0, 40):
         with pytest.raises(ValueError, match="1 to 39"):
             count_strangers(*people(4, 40, 1), VERIFIER, draws=1).rates(gallery)
-
-
-def test_chance_named_equals_the_binomials() -> None:
-    for others in (1, 5, 12):
-        for exceeding in range(others + 1):
-            for gallery in range(1, others + 1):
-                wanted = 1 - comb(others - exceeding, gallery) / comb(others, gallery)
-                found = chance_named(np.array([exceeding]), others, gallery)[0]
-                assert found == pytest.approx(wanted, abs=1e-12)
 
 
 @pytest.mark.parametrize("gallery", [1, 5, 11])

@@ -2,7 +2,8 @@
 
 Each is fitted to a table of scores in which genuine pairs together weigh as much as impostor
 pairs, so probabilities hold where half of the pairs are genuine. The method with the lowest
-cross-validated log loss over people is chosen.
+cross-validated log loss over people is chosen. `Reliability` shows how good probabilities are:
+predicted against observed share of genuine pairs, by bin of probability.
 """
 
 from dataclasses import dataclass

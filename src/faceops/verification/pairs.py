@@ -1,6 +1,7 @@
 """Pairs of photos: genuine (of one person) and impostor (of two people), and their scores.
 
-The false accept rate is the share of impostor pairs that reach a threshold.
+The false accept rate is the share of impostor pairs that reach a threshold. A score table counts
+millions of pairs by score in little memory.
 """
 
 import math
