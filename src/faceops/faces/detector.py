@@ -281,35 +281,6 @@ def non_maximum_suppression(
     return np.array(kept, dtype=np.int64)
 
 
-def box_overlap(one: Box, other: Box) -> float:
-    """Return the intersection over union of two boxes, 0 to 1."""
-    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    shared = max(wide, 0.0) * max(high, 0.0)
-    union = one[2] * one[3] + other[2] * other[3] - shared
-    return shared / union if union > 0 else 0.0
-
-
-def best_overlap(box: Box, boxes: Iterable[Box], least: float) -> int | None:
-    """Return which of `boxes` overlaps `box` most, None if none does by at least `least`."""
-    overlap, negative = max(
-        ((box_overlap(box, other), -place) for place, other in enumerate(boxes)), default=(0.0, 0)
-    )
-    return -negative if overlap >= least else None
-
-
-def best_pairs(pairs: Iterable[tuple[float, int, int]]) -> dict[int, int]:
-    """Return which second each first gets, the best pairs first, where each is in one pair only.
-
-    `pairs` are how good a pair is, higher being better, its first and its second.
-    """
-    given: dict[int, int] = {}
-    for _, first, second in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:])):
-        if first not in given and second not in given.values():
-            given[first] = second
-    return given
-
-
 _REFINED_SIDE = 48  # the net's input, pixels
 _REFINED_SHARE = 0.95  # side of the square that the net sees, of the box's longer side
 
@@ -353,3 +324,32 @@ class LandmarkRefiner:
             points = row.reshape(2, 5).T * side + (left, top)
             refined.append(replace(detection, landmarks=points.astype(np.float32)))
         return refined
+
+
+def box_overlap(one: Box, other: Box) -> float:
+    """Return the intersection over union of two boxes, 0 to 1."""
+    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    shared = max(wide, 0.0) * max(high, 0.0)
+    union = one[2] * one[3] + other[2] * other[3] - shared
+    return shared / union if union > 0 else 0.0
+
+
+def best_overlap(box: Box, boxes: Iterable[Box], least: float) -> int | None:
+    """Return which of `boxes` overlaps `box` most, None if none does by at least `least`."""
+    overlap, negative = max(
+        ((box_overlap(box, other), -place) for place, other in enumerate(boxes)), default=(0.0, 0)
+    )
+    return -negative if overlap >= least else None
+
+
+def best_pairs(pairs: Iterable[tuple[float, int, int]]) -> dict[int, int]:
+    """Return which second each first gets, the best pairs first, where each is in one pair only.
+
+    `pairs` are how good a pair is, higher being better, its first and its second.
+    """
+    given: dict[int, int] = {}
+    for _, first, second in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:])):
+        if first not in given and second not in given.values():
+            given[first] = second
+    return given
