@@ -3,13 +3,14 @@
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
 from faceops.faces.align import TEMPLATE, align
-from faceops.faces.crop_photos import box_crop, choose_face
+from faceops.faces.crop_photos import CropSettings, box_crop, choose_face
 from faceops.faces.detector import Detection, Detector, LandmarkRefiner
 from faceops.faces.find_faces import (
     MAX_SEGMENTS,
@@ -93,14 +94,15 @@ def at(x: float, y: float, side: float, score: float = 0.9) -> Face:
 
 
 def test_policies_choose_as_they_say() -> None:
+    def choose(policy: Literal["largest", "most_central", "skip"], *faces: Face) -> Face | None:
+        return choose_face(faces, (200, 200), CropSettings(several_faces=policy, min_face=10))
+
     central, largest, speck = at(90, 90, 30), at(0, 0, 60), at(150, 150, 5)
-    faces = [largest, central, speck]
-    assert choose_face(faces, 200, 200, "largest", 10) is largest
-    assert choose_face(faces, 200, 200, "most_central", 10) is central
-    assert choose_face(faces, 200, 200, "skip", 10) is None
-    assert choose_face([largest, speck], 200, 200, "skip", 10) is largest  # specks do not count
-    assert choose_face([speck], 200, 200, "largest", 10) is None
-    assert choose_face([], 200, 200, "largest", 10) is None
+    assert choose("largest", largest, central, speck) is largest
+    assert choose("most_central", largest, central, speck) is central
+    assert choose("skip", largest, central, speck) is None
+    assert choose("skip", largest, speck) is largest  # specks do not count
+    assert choose("largest", speck) is choose("largest") is None
 
 
 def test_a_box_crop_shows_what_it_names() -> None:

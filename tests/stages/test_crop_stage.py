@@ -119,8 +119,8 @@ def test_training_and_identification_get_the_same_bytes(
         if row["crop"] < 0:
             continue
         pixels = open_photo(data / row["path"]).pixels
-        height, width = pixels.shape[:2]
-        face = choose_face(finder.find(pixels), width, height, "most_central", 24)
+        size = pixels.shape[1], pixels.shape[0]
+        face = choose_face(finder.find(pixels), size, CropSettings())
         assert face is not None
         assert np.array_equal(face.crop, crops[row["crop"]])
 

@@ -24,31 +24,41 @@ from faceops.faces.quality import Quality, measure
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import Photo, PhotoError, open_photo
 
-Policy = Literal["largest", "most_central", "skip"]
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How photos become crops; the fields are those of params.yaml's section `crop`."""
+
+    mode: Literal["aligned", "box", "center"] = "aligned"
+    # Of a photo with several faces: the largest box, the most central one, or none at all
+    several_faces: Literal["largest", "most_central", "skip"] = "most_central"
+    min_face: float = 24  # pixels; smaller faces are people in the background and ignored
+    min_quality: float = 0.0
+    box_margin: float = 0.2
+    center_ratio: float = 0.5
+    limits: PhotoLimits = field(default_factory=PhotoLimits)
 
 
 def choose_face(
-    faces: Sequence[Face], width: int, height: int, policy: Policy, min_face: float
+    faces: Sequence[Face], size: tuple[int, int], settings: CropSettings
 ) -> Face | None:
-    """Return the face that `policy` chooses, or None where it cannot.
+    """Return the face that `settings` choose in a photo of one person, or None where they cannot.
 
-    Faces smaller than `min_face` are people in the background and ignored. Of equally good faces
-    the one with the better detector score is chosen.
+    Of equally good faces the one with the better detector score is chosen.
 
     Args:
-        faces: of one photo, best score first.
-        width, height: of the photo in pixels.
-        policy: `largest` box, `most_central` box, or `skip` photos that have several faces.
+        faces: of the photo, best score first.
+        size: width and height of the photo in pixels.
     """
-    large = [face for face in faces if face.detection.size >= min_face]
-    if not large or (policy == "skip" and len(large) > 1):
+    large = [face for face in faces if face.detection.size >= settings.min_face]
+    if not large or (settings.several_faces == "skip" and len(large) > 1):
         return None
 
     def distance_from_centre(face: Face) -> float:
         x, y, w, h = face.detection.box
-        return (x + w / 2 - width / 2) ** 2 + (y + h / 2 - height / 2) ** 2
+        return (x + w / 2 - size[0] / 2) ** 2 + (y + h / 2 - size[1] / 2) ** 2
 
-    if policy == "most_central":
+    if settings.several_faces == "most_central":
         return min(large, key=distance_from_centre)
     return max(large, key=lambda face: face.detection.box[2] * face.detection.box[3])
 
@@ -63,19 +73,6 @@ def box_crop(pixels: np.ndarray, box: Box, margin: float) -> np.ndarray:
     x, y, width, height = box
     side = max(width, height) * (1 + 2 * margin)
     return square_crop(pixels, x + (width - side) / 2, y + (height - side) / 2, side, 112)
-
-
-@dataclass(frozen=True)
-class CropSettings:
-    """How photos become crops; the fields are those of params.yaml's section `crop`."""
-
-    mode: Literal["aligned", "box", "center"] = "aligned"
-    several_faces: Policy = "most_central"
-    min_face: float = 24
-    min_quality: float = 0.0
-    box_margin: float = 0.2
-    center_ratio: float = 0.5
-    limits: PhotoLimits = field(default_factory=PhotoLimits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +110,11 @@ def crop_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> Croppe
 
 def _crop_face(path: Path, finder: FaceFinder, settings: CropSettings) -> CroppedPhoto:
     found = find_in_photo(path, finder, settings.limits)
-    faces, (width, height) = found.faces, found.photo.size
-    face = choose_face(faces, width, height, settings.several_faces, settings.min_face)
+    face = choose_face(found.faces, found.photo.size, settings)
     if face is None:
-        if not faces:
+        if not found.faces:
             return CroppedPhoto(reason=Reason.NO_FACE)
-        small = all(each.detection.size < settings.min_face for each in faces)
+        small = all(each.detection.size < settings.min_face for each in found.faces)
         return CroppedPhoto(reason=Reason.FACE_TOO_SMALL if small else Reason.SEVERAL_FACES)
     crop = face.crop
     if settings.mode == "box":

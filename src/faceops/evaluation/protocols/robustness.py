@@ -205,19 +205,16 @@ def embed_altered(paths: Sequence[str], photos: PhotoEmbedder) -> AlteredFaces:
         found[row] = [crop is not None for crop in crops]
         if kept:
             embedded.append(photos.embed(np.stack(kept)))
-    size = embedded[0].shape[1] if embedded else 1
-    result = np.zeros((*found.shape, size), np.float32)
-    if embedded:
-        result[found] = np.concatenate(embedded)
+    vectors = np.concatenate(embedded) if embedded else np.zeros((0, 1), np.float32)
+    result = np.zeros((*found.shape, vectors.shape[1]), np.float32)
+    result[found] = vectors
     return AlteredFaces(tuple(ALTERATIONS), result.transpose(1, 0, 2), found.T)
 
 
 def alter_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> list[np.ndarray | None]:
     """Return the crop uint8 (112, 112, 3) of the photo's face under each alteration, or None."""
     pixels = open_photo(path, settings.limits).pixels
-    height, width = pixels.shape[:2]
-    policy = settings.several_faces
-    face = choose_face(finder.find(pixels), width, height, policy, settings.min_face)
+    face = choose_face(finder.find(pixels), (pixels.shape[1], pixels.shape[0]), settings)
     if face is None:
         raise FaceOpsError(
             f"{path} shows no usable face, though one was found in it before; it was changed: "
