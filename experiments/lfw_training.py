@@ -29,7 +29,7 @@ from faceops.base.files import atomic_path, sha256_file
 from faceops.base.work import track
 from faceops.config.params_file import read_params
 from faceops.config.sections import Params
-from faceops.dataset.manifest import ACCEPTED
+from faceops.dataset.data_folder import ACCEPTED
 from faceops.embedding.backbones.build import load_model, weights_sha256
 from faceops.embedding.embedder import choose_device, embed_crops
 from faceops.evaluation.protocols.all_pairs import PairScan, pair_intervals, scan_pairs

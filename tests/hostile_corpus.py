@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from faceops.base.reasons import Reason
-from faceops.dataset.synthetic.encode import png_chunk, png_header
+from faceops.dataset.synthetic.people import png_chunk, png_header
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.pixels import ORIENTATION
 

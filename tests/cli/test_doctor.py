@@ -9,7 +9,7 @@ import pytest
 
 from faceops.cli import main
 from faceops.cli.data import SHARE
-from faceops.dataset.manifest import manifest_table
+from faceops.dataset.data_folder import manifest_table
 from faceops.dataset.validate import validate_photos
 from faceops.evaluation.label_doctor import diagnose
 from faceops.faces.crop_photos import CropSettings, crop_photos

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.dataset import archives
-from faceops.dataset.archives import is_archive, source_folder, unpack, without_credentials
+from faceops.dataset import importer
+from faceops.dataset.importer import is_archive, source_folder, unpack, without_credentials
 
 FILE = tarfile.REGTYPE
 Write = Callable[..., Path]
@@ -93,14 +93,14 @@ def test_bytes_and_entries_are_limited(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = write(tmp_path / "a", ("1", bytes(5000)), ("2", bytes(5000)))
-    monkeypatch.setattr(archives, "MAX_BYTES", 9999)
+    monkeypatch.setattr(importer, "MAX_BYTES", 9999)
     with pytest.raises(FaceOpsError, match="or 9,999 bytes"):
         unpack(archive, tmp_path / "out")
-    monkeypatch.setattr(archives, "MAX_BYTES", 10_000)
-    monkeypatch.setattr(archives, "MAX_ENTRIES", 1)
+    monkeypatch.setattr(importer, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(importer, "MAX_ENTRIES", 1)
     with pytest.raises(FaceOpsError, match="limit of 1 entries"):
         unpack(archive, tmp_path / "out")
-    monkeypatch.setattr(archives, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(importer, "MAX_ENTRIES", 2)
     assert unpack(archive, tmp_path / "out").is_dir()
 
 

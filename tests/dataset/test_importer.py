@@ -8,7 +8,8 @@ import pytest
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import file_lock
-from faceops.dataset.importer import SYNTHETIC, import_photos, write_sources
+from faceops.dataset.data_folder import SYNTHETIC, write_sources
+from faceops.dataset.importer import import_photos
 from tests.dataset.test_sources import imported, touch
 
 

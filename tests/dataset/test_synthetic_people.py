@@ -15,8 +15,6 @@ import yaml
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.dataset.synthetic.encode import png, stored_zlib
-from faceops.dataset.synthetic.generator import load_generator, photo_latent
 from faceops.dataset.synthetic.make import (
     TERMS,
     _truth_rows,
@@ -25,7 +23,14 @@ from faceops.dataset.synthetic.make import (
     make_synthetic,
     portraits,
 )
-from faceops.dataset.synthetic.people import SyntheticSettings, invented_name
+from faceops.dataset.synthetic.people import (
+    SyntheticSettings,
+    invented_name,
+    load_generator,
+    photo_latent,
+    png,
+    stored_zlib,
+)
 from faceops.dataset.synthetic.scenes import plan_scene
 from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.photos.open_photo import PhotoError, open_photo

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError, StoreError
-from faceops.dataset.reviewed import PERSON, read_reviewed
+from faceops.dataset.data_folder import PERSON, read_reviewed
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.journal import Action, Entry, Ignored
 from faceops.gallery.storage import storage_of

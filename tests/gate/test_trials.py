@@ -13,7 +13,7 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
-from faceops.dataset.reviewed import (
+from faceops.dataset.data_folder import (
     PERSON,
     REVIEWED_FILE,
     STRANGER,

@@ -20,9 +20,14 @@ from PIL import Image
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.cli import main
-from faceops.dataset.importer import SYNTHETIC, read_imported, write_sources
-from faceops.dataset.manifest import ACCEPTED
-from faceops.dataset.reviewed import read_hard_negatives, read_reviewed
+from faceops.dataset.data_folder import (
+    ACCEPTED,
+    SYNTHETIC,
+    read_hard_negatives,
+    read_imported,
+    read_reviewed,
+    write_sources,
+)
 from faceops.dataset.validate import validate_photos
 from faceops.faces.crop_photos import CropSettings, crop_photo
 from faceops.faces.detector import Box

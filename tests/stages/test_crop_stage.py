@@ -12,9 +12,9 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
-from faceops.dataset.manifest import SCHEMA as MANIFEST_SCHEMA
-from faceops.dataset.manifest import write_manifest
-from faceops.dataset.synthetic.generator import load_generator
+from faceops.dataset.data_folder import SCHEMA as MANIFEST_SCHEMA
+from faceops.dataset.data_folder import write_manifest
+from faceops.dataset.synthetic.people import load_generator
 from faceops.faces.crop_photos import (
     SCHEMA,
     CropSettings,

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.dataset.expectations import check_split, stop_on_hard_failures
-from faceops.dataset.reviewed import (
+from faceops.dataset.data_folder import (
     PERSON,
     STRANGER,
     ReviewedFace,
     write_hard_negatives,
     write_reviewed,
 )
+from faceops.dataset.expectations import check_split, stop_on_hard_failures
 from faceops.dataset.splits import SCHEMA
 from faceops.stages.split import main
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.config.sections import Validate
-from faceops.dataset.manifest import read_manifest
+from faceops.dataset.data_folder import read_manifest
 from faceops.dataset.synthetic.make import make_synthetic
 from faceops.dataset.synthetic.people import SyntheticSettings
 from faceops.dataset.validate import validate_photos

@@ -283,7 +283,7 @@ def _doctor_lines(out: Path, found: "list[Suspicion]", figures: dict[str, Any]) 
 
 def _confirm(args: argparse.Namespace) -> int:
     from faceops.base.files import file_lock
-    from faceops.dataset.manifest import QUARANTINE_FILE, add_to_quarantine
+    from faceops.dataset.data_folder import QUARANTINE_FILE, add_to_quarantine
     from faceops.evaluation.label_doctor.findings import confirmed_photos, read_verdicts
 
     common.require_folder(args.data, "name the data folder by --data")

@@ -13,7 +13,7 @@ import pyarrow as pa
 from faceops.base.errors import FaceOpsError
 from faceops.base.reasons import Reason
 from faceops.config.sections import Validate
-from faceops.dataset.manifest import ACCEPTED, REJECTED
+from faceops.dataset.data_folder import ACCEPTED, REJECTED
 from faceops.dataset.names import name_key
 
 if TYPE_CHECKING:

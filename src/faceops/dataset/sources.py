@@ -237,7 +237,7 @@ def list_mnist(root: Path) -> list[SourcePhoto]:
     Raises:
         FaceOpsError: a file that is missing or broken, or counts that differ.
     """
-    from faceops.dataset.synthetic.encode import png
+    from faceops.dataset.synthetic.people import png
 
     photos = []
     for part in ("train", "t10k"):
@@ -293,7 +293,7 @@ def read_idx(path: Path, ndim: int) -> "np.ndarray":
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-REVIEWED = "reviewed"  # the source of faces that people decided, see `faceops.dataset.reviewed`
+REVIEWED = "reviewed"  # the source of faces that people decided, see `faceops.dataset.data_folder`
 SOURCES = {
     "tree": Source(
         "<person>/<photo>.jpg: a folder per person, photos in it or below it",

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from faceops.base.errors import FaceOpsError
-from faceops.dataset.manifest import ACCEPTED
+from faceops.dataset.data_folder import ACCEPTED, PERSON, STRANGER, ReviewedFace
 from faceops.dataset.names import name_key
 
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -157,3 +157,13 @@ def split_figures(table: pa.Table) -> dict[str, dict[str, int]]:
             "photos": len(rows),
         }
     return figures
+
+
+def reviewed_splits(people: Iterable[str], faces: Iterable[ReviewedFace]) -> dict[str, str]:
+    """Return those of `people` (folders) whom the review touched -> split.
+
+    Confirmed people are for training, whatever other photos they have; strangers for validation.
+    """
+    kinds = {name_key(face.person): face.kind for face in faces}
+    of_kind = {PERSON: TRAIN, STRANGER: VAL}
+    return {person: of_kind[kinds[key]] for person in people if (key := name_key(person)) in kinds}

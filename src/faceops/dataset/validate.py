@@ -22,8 +22,15 @@ from faceops.base.files import sha256_file
 from faceops.base.nearest import near_codes
 from faceops.base.reasons import Reason
 from faceops.base.work import track
-from faceops.dataset.importer import SYNTHETIC, read_imported, read_sources
-from faceops.dataset.manifest import ACCEPTED, QUARANTINE_FILE, REJECTED, read_quarantine
+from faceops.dataset.data_folder import (
+    ACCEPTED,
+    QUARANTINE_FILE,
+    REJECTED,
+    SYNTHETIC,
+    read_imported,
+    read_quarantine,
+    read_sources,
+)
 from faceops.dataset.names import is_well_formed, name_key
 from faceops.photos.formats import FORMATS, PhotoLimits
 from faceops.photos.open_photo import PhotoError, PhotoShortageError, open_photo

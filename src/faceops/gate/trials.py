@@ -16,9 +16,8 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.base.work import track
-from faceops.dataset.importer import read_imported
+from faceops.dataset.data_folder import REVIEWED_FILE, read_imported, read_reviewed
 from faceops.dataset.names import name_key
-from faceops.dataset.reviewed import REVIEWED_FILE, read_reviewed
 from faceops.dataset.validate import HashedPhoto, find_duplicates
 from faceops.evaluation.protocols import identification
 from faceops.evaluation.protocols.album_scores import search_album

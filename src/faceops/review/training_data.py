@@ -18,18 +18,20 @@ import numpy as np
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import file_lock, write_file
 from faceops.base.work import ordered_map, track
-from faceops.dataset.importer import SYNTHETIC, read_sources, write_sources
-from faceops.dataset.names import folder_name, name_key
-from faceops.dataset.reviewed import (
+from faceops.dataset.data_folder import (
     HARD_NEGATIVES_FILE,
     PERSON,
     REVIEWED_FILE,
     STRANGER,
+    SYNTHETIC,
     ReviewedFace,
     read_reviewed,
+    read_sources,
     write_hard_negatives,
     write_reviewed,
+    write_sources,
 )
+from faceops.dataset.names import folder_name, name_key
 from faceops.dataset.sources import REVIEWED
 from faceops.faces.detector import Box
 from faceops.gallery.decisions import Decisions, Place

@@ -11,18 +11,18 @@ import pyarrow.parquet as pq
 from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.files import atomic_path, write_json
 from faceops.config.sections import Params
-from faceops.dataset.expectations import check_split, stop_on_hard_failures
-from faceops.dataset.names import name_key, read_people_list
-from faceops.dataset.reviewed import (
+from faceops.dataset.data_folder import (
     HARD_NEGATIVES_FILE,
     REVIEWED_FILE,
     read_hard_negatives,
     read_reviewed,
-    reviewed_splits,
 )
+from faceops.dataset.expectations import check_split, stop_on_hard_failures
+from faceops.dataset.names import name_key, read_people_list
 from faceops.dataset.splits import (
     TRAIN,
     accepted_faces,
+    reviewed_splits,
     split_by_lists,
     split_figures,
     split_randomly,

@@ -9,16 +9,18 @@ from pathlib import Path
 from faceops.base.errors import UsageError
 from faceops.base.files import atomic_folder, write_json
 from faceops.base.work import usable_cpus
-from faceops.dataset.expectations import check_photos, stop_on_hard_failures
-from faceops.dataset.importer import read_sources, write_sources
-from faceops.dataset.manifest import (
+from faceops.dataset.data_folder import (
     ACCEPTED,
+    HARD_NEGATIVES_FILE,
     REJECTED,
+    REVIEWED_FILE,
     manifest_table,
+    read_sources,
     write_manifest,
     write_quarantine_list,
+    write_sources,
 )
-from faceops.dataset.reviewed import HARD_NEGATIVES_FILE, REVIEWED_FILE
+from faceops.dataset.expectations import check_photos, stop_on_hard_failures
 from faceops.dataset.validate import validate_photos
 from faceops.photos.formats import PhotoLimits
 from faceops.stages import DATA, INPUTS, MANIFEST, run_stage, stage_params

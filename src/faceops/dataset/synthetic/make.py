@@ -12,17 +12,22 @@ from PIL import Image
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_csv, write_file
 from faceops.base.work import track
-from faceops.dataset.importer import SYNTHETIC, read_sources, write_sources
-from faceops.dataset.synthetic.encode import jpeg, png, png_chunk, png_header, stored_zlib
-from faceops.dataset.synthetic.generator import (
+from faceops.dataset.data_folder import SYNTHETIC, read_sources, write_sources
+from faceops.dataset.synthetic.people import (
     BATCH,
     GALLERY,
     TRAINING,
     Draw,
+    SyntheticSettings,
+    invented_name,
+    jpeg,
     load_generator,
     photo_latent,
+    png,
+    png_chunk,
+    png_header,
+    stored_zlib,
 )
-from faceops.dataset.synthetic.people import SyntheticSettings, invented_name
 from faceops.dataset.synthetic.scenes import Scene, draw_scene, plan_portrait, plan_scene
 from faceops.photos.pixels import ORIENTATION, UNDO_ORIENTATION
 

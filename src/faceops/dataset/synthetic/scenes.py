@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from faceops.dataset.synthetic.generator import GALLERY, STRANGERS, brightened, turned
+from faceops.dataset.synthetic.people import GALLERY, STRANGERS, brightened, turned
 
 Size = tuple[int, int]
 Colour = tuple[int, int, int]

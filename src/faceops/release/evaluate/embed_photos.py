@@ -19,7 +19,7 @@ from faceops.base.errors import FaceOpsError, UsageError, printable
 from faceops.base.files import folder_lock, sha256_file, write_csv
 from faceops.base.reasons import Reason
 from faceops.base.work import ordered_map, track
-from faceops.dataset.manifest import QUARANTINE_FILE, read_quarantine
+from faceops.dataset.data_folder import QUARANTINE_FILE, read_quarantine
 from faceops.dataset.names import is_well_formed, name_key
 from faceops.dataset.validate import HashedPhoto, find_duplicates
 from faceops.faces.align import CROP_SIZE

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.dataset.manifest import (
+from faceops.dataset.data_folder import (
     SCHEMA,
     add_to_quarantine,
     manifest_table,
