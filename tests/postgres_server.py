@@ -63,7 +63,7 @@ class PostgresServer:
 
     def close(self) -> None:
         """Stop it for good."""
-        self.stop()
+        self._control("-m", "immediate", "stop")
         shutil.rmtree(self._socket)
 
     def _control(self, *arguments: str) -> None:

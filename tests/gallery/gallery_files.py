@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from faceops.base.errors import InUseError
 from faceops.faces.detector import Box
@@ -30,6 +31,8 @@ from faceops.gallery.store import Gallery, encode_crop, locked_gallery
 
 CONTRACT = "c" * 64
 SIZE = 8  # values of an embedding
+# For tests by `place` of what does not depend on the storage.
+FOLDER = pytest.mark.parametrize("place", ["folder"], indirect=True)
 BOX: Box = (10.0, 10.0, 40.0, 50.0)  # of a face that is decided about
 
 

@@ -14,7 +14,7 @@ from faceops.gallery.people import merge, rename, split
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 from tests.gallery import gallery_files
-from tests.gallery.gallery_files import make_gallery
+from tests.gallery.gallery_files import FOLDER, make_gallery
 
 PEOPLE = [("Ann", 1), ("Ben", 2), ("Ben", 3)]
 BOX_THERE = (12.0, 9.0, 40.0, 50.0)  # of another detector
@@ -91,6 +91,7 @@ def test_contradicting_sides_are_listed_and_the_later_one_holds(
     assert (again.new, again.conflicts) == (0, [])
 
 
+@FOLDER
 def test_reviewers_who_decided_differently_are_found(both: tuple[GalleryPlace, Path]) -> None:
     here, _ = both
     decide(here, Action.CONFIRM, "Ann", photo=1, by="eva")
@@ -121,6 +122,7 @@ def test_the_gallery_follows_what_another_machine_did_to_its_people(
     assert done.changes == ["Ben is not Anna any longer: 2 faces are Ben's again"]
 
 
+@FOLDER
 def test_faces_that_the_other_machine_did_not_have_are_split_off_too(
     both: tuple[GalleryPlace, Path],
 ) -> None:
@@ -133,6 +135,7 @@ def test_faces_that_the_other_machine_did_not_have_are_split_off_too(
     assert split(here, "Ann") == ("Ben", 2)
 
 
+@FOLDER
 def test_people_who_were_merged_both_ways_are_one_by_the_later_merge(
     both: tuple[GalleryPlace, Path],
 ) -> None:
@@ -148,6 +151,7 @@ def test_people_who_were_merged_both_ways_are_one_by_the_later_merge(
     assert split(here, "Ann", "Ben") == ("Ben", 3)  # the earlier merge holds again
 
 
+@FOLDER
 def test_a_name_that_somebody_else_has_here_is_reported(both: tuple[GalleryPlace, Path]) -> None:
     here, there = both
     rename(there, "Ann", "Cy")
@@ -160,6 +164,7 @@ def test_a_name_that_somebody_else_has_here_is_reported(both: tuple[GalleryPlace
     assert names(here) == ["Ann", "Cy", "Cy"]
 
 
+@FOLDER
 def test_a_wrong_line_is_named_and_nothing_is_imported(both: tuple[GalleryPlace, Path]) -> None:
     here, there = both
     (named,) = journal(there).append([Entry(Action.NAME, person="p", detail="A")])

@@ -15,7 +15,7 @@ from faceops.gallery.similarity import show
 from faceops.gallery.storage import GalleryPlace, crop_path, storage_of
 from faceops.gallery.store import Gallery, portraits
 from faceops.identification.engine.verdicts import DecidedFaces
-from tests.gallery.gallery_files import CONTRACT, SIZE, decide, make_face
+from tests.gallery.gallery_files import CONTRACT, FOLDER, SIZE, decide, make_face
 
 
 def face(person: str, number: int, direction: int, tilt: float = 0.0) -> GalleryFace:
@@ -99,6 +99,7 @@ def test_a_merge_can_be_undone_with_its_decisions(gallery: GalleryPlace) -> None
     assert split(gallery, "Ann Lee", "ben") == ("Benjamin", 1)
 
 
+@FOLDER
 def test_one_of_several_merged_people_is_split_off(gallery: GalleryPlace) -> None:
     Gallery.open(gallery).with_faces([face("Cy", 8, 2), face("Di", 9, 2)]).save()
     merge(gallery, "Di", "Cy")
@@ -152,6 +153,7 @@ def test_the_gallery_follows_the_journal_after_a_kill(
     assert name_at(gallery, of_ben) in expected
 
 
+@FOLDER
 def test_two_people_can_have_one_displayed_name(gallery: GalleryPlace) -> None:
     with pytest.raises(FaceOpsError, match="rename --another-person Ben 'Ann Lee'"):
         rename(gallery, "Ben", "Ann Lee")
@@ -164,6 +166,7 @@ def test_two_people_can_have_one_displayed_name(gallery: GalleryPlace) -> None:
     assert Decisions.load(gallery).shown_name("Bo") == "Bo"
 
 
+@FOLDER
 def test_a_freed_name_is_another_person(gallery: GalleryPlace) -> None:
     of_ben = confirmed(gallery, "Ben")
     rename(gallery, "Ben", "Bo")
@@ -175,6 +178,7 @@ def test_a_freed_name_is_another_person(gallery: GalleryPlace) -> None:
     assert places_of(gallery) == {"Ann": ["1", "2", "3"], "Ben": ["8"], "Bo": ["3", "4"]}
 
 
+@FOLDER
 def test_a_merge_is_not_undone_while_another_person_has_the_name(gallery: GalleryPlace) -> None:
     merge(gallery, "Ben", "Ann Lee")
     unalias(gallery, "Ben")
@@ -186,6 +190,7 @@ def test_a_merge_is_not_undone_while_another_person_has_the_name(gallery: Galler
     assert split(gallery, "Ann Lee", "Ben") == ("Ben", 1)
 
 
+@FOLDER
 def test_people_of_the_journal_only_can_be_renamed_and_merged(gallery: GalleryPlace) -> None:
     photo = confirmed(gallery, "Eve")
     assert rename(gallery, "eve", "Eva") == ("Eva", 0)
@@ -193,6 +198,7 @@ def test_people_of_the_journal_only_can_be_renamed_and_merged(gallery: GalleryPl
     assert name_at(gallery, photo) == "Ben"
 
 
+@FOLDER
 @pytest.mark.parametrize(
     ("call", "names", "kind", "sentence"),
     [
@@ -218,6 +224,7 @@ def test_a_refused_change_is_one_sentence_and_changes_nothing(
     assert storage_of(gallery).stamp() == before
 
 
+@FOLDER
 def test_a_face_that_is_more_like_somebody_else_is_shown_first(gallery: GalleryPlace) -> None:
     person, faces = show(Gallery.open(gallery), "ANN-LEE")
     assert person == "Ann Lee"
