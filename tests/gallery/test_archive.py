@@ -78,14 +78,6 @@ def test_equal_galleries_give_equal_archives_and_come_back_with_all_files(
     assert "is not empty; import into a new folder." in capsys.readouterr().err
 
 
-def test_an_imported_gallery_is_whole_whatever_happens_to_its_files(
-    archive: Path, tmp_path: Path
-) -> None:
-    imported = import_gallery(archive, tmp_path / "new")
-    rename(tmp_path / "new", "Ann Lee", "Ann")
-    assert imported.embeddings.shape == (3, 8)
-
-
 def test_a_damaged_gallery_is_not_exported_over_the_archive(archive: Path, tmp_path: Path) -> None:
     before = archive.read_bytes()
     gallery = Gallery.open(tmp_path / "g")

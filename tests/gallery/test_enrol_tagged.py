@@ -22,7 +22,7 @@ from faceops.gallery.store import Gallery
 from faceops.gallery.tags import list_album, read_tagged
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.xmp import Area, XmpDocument, stored_area
-from faceops.release.bundle import Bundle, Embedded
+from faceops.release.bundle import Bundle
 from tests.gallery.gallery_files import make_gallery
 from tests.tagged_photos import FORMATS, STYLES, lightroom, microsoft, save
 
@@ -223,25 +223,6 @@ def test_photos_that_give_no_face_are_replaced_by_further_ones_and_the_best_are_
     report = enrol_tagged(album, album.parent / "other", bundle)
     (face,) = Gallery.open(album.parent / "other").faces
     assert face.photo == "c.jpg" and report.photos_opened == 3
-
-
-def test_a_killed_enrolment_continues(
-    album: Path, couples: list[Image.Image], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number, couple in enumerate(couples[:3]):
-        save(couple, album / f"{number}.jpg", lightroom([("Ada", ADA), ("Ben", BEN)], SIZE))
-    embed, left = Bundle.embed_with_lengths, [0, 0]
-
-    def interrupted(self: Bundle, crops: np.ndarray) -> Embedded:
-        left.pop()  # raises at the third photo
-        return embed(self, crops)
-
-    monkeypatch.setattr(Bundle, "embed_with_lengths", interrupted)
-    with pytest.raises(IndexError):
-        enrol_album(album, bundle)
-    monkeypatch.undo()
-    report = enrol_album(album, bundle)
-    assert report.enrolled == 6 and report.photos_opened <= 2  # of three
 
 
 def test_a_face_unlike_the_persons_others_needs_trust(
