@@ -286,9 +286,9 @@ class _Enrolment:
                 self._skip(photos[place], person, Reason.NO_AGREEMENT, note)
             photos = [photo for place, photo in enumerate(photos) if place not in strange]
             embeddings = [rows for place, rows in enumerate(embeddings) if place not in strange]
-        chosen = similarity.choose_faces(
-            embeddings, known, self._bundle.verify, self._threshold_for
-        )
+        thresholds = self._bundle.release.thresholds
+        threshold_for = partial(thresholds.for_search, thresholds.default_budget)
+        chosen = similarity.choose_faces(embeddings, known, self._bundle.verify, threshold_for)
         found = list(zip(photos, embeddings, chosen, strict=True))
         if len(found) > (room := self._room_for(person)):  # the best of them, each with one face
             found.sort(key=lambda row: -row[0].faces[0].quality.overall)
@@ -319,10 +319,6 @@ class _Enrolment:
             return replace(photo, faces=(), reason=Reason.REFUSED_BY_PERSON, note=note)
         faces = tuple(photo.faces[face] for face in kept)
         return replace(photo, faces=faces, embeddings=photo.embeddings[kept])
-
-    def _threshold_for(self, count: int) -> float:
-        thresholds = self._bundle.release.thresholds
-        return thresholds.for_search(thresholds.default_budget, count)
 
     def _others_than(self, person: str, photos: Sequence[np.ndarray]) -> np.ndarray:
         """Return the described faces, float32 (M, E), of other people, at least the nearest."""

@@ -164,6 +164,7 @@ class FolderStorage(GalleryStorage):
             if lack := shortage(error):
                 raise lack from None
             what = f"{path} is damaged ({first_line(error)})"
+        repair = f"run `faceops gallery repair --gallery {self.path}`."
         try:
             found = parse(self._copy_of(path))
         except DAMAGED:
@@ -172,19 +173,15 @@ class FolderStorage(GalleryStorage):
                 raise DamageError(
                     f"{self.path} was changed since it was read; run the command again."
                 ) from None
-            advice = f"run `faceops gallery repair --gallery {self.path}`"
             if path.name == GALLERY_FILE and self._is_early():
-                raise DamageError(f"{what}; the faces are in {FACES_FILE}: {advice}.") from None
+                raise DamageError(f"{what}; the faces are in {FACES_FILE}: {repair}") from None
             raise DamageError(
                 f"{what}; it has no whole copy: names and embeddings are lost, crops and photos "
                 "are not; import an archive of `faceops gallery export`, or enrol into a new "
                 "folder."
             ) from None
         if damage is None:
-            raise DamageError(
-                f"{what}; nothing is lost, its copy is whole: "
-                f"run `faceops gallery repair --gallery {self.path}`."
-            )
+            raise DamageError(f"{what}; nothing is lost, its copy is whole: {repair}")
         damage.append(what)
         return found
 
@@ -252,11 +249,8 @@ class FolderStorage(GalleryStorage):
         with suppress(UsageError, DamageError):  # a new gallery, or one that is repaired
             saved = self._manifest()[1]
         names, counts = np.unique(faces.stored, return_counts=True)
-        kept = {
-            segment: count
-            for segment, count in zip(names.tolist(), counts.tolist(), strict=True)
-            if saved.get(segment) == count
-        }
+        counted = dict(zip(names.tolist(), counts.tolist(), strict=True))
+        kept = dict(counted.items() & saved.items())
         if len(kept) < len(names):  # small segments are joined, so that they do not accumulate
             kept = {segment: n for segment, n in kept.items() if n > SEGMENT_FACES // 2}
         stored = faces.stored.copy()
