@@ -24,7 +24,7 @@ HEAVY = (
 
 NAMING = (  # modules that naming people imports
     *("faceops.identification.run", "faceops.gallery.enrol", "faceops.review.album"),
-    *("faceops.release.bundle", "faceops.serving.pyfunc", "faceops.cli"),
+    *("faceops.release.bundle", "faceops.serving", "faceops.cli"),
 )
 
 

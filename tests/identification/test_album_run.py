@@ -19,7 +19,7 @@ from faceops.identification.run import identify, naming_rule
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.identification.summary import AlbumEstimate, promise, read_summary
 from faceops.release.bundle import Bundle
-from faceops.serving.service import PhotoService, RequestParams
+from faceops.serving import PhotoService, RequestParams
 from faceops.verification.album import FEWEST_PEOPLE, measure_album, threshold_in
 from faceops.verification.verifier import sigmoid
 from tests.identification import simulated_album as sim

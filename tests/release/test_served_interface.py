@@ -11,7 +11,7 @@ from faceops.release.served_interface import (
     input_example,
     signature,
 )
-from faceops.serving.service import NAME
+from faceops.serving import NAME
 
 
 def test_the_example_photo_shows_one_face_and_is_small(bundle: Bundle) -> None:

@@ -19,9 +19,8 @@ from faceops.identification.inputs import DETAIL
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import DEFAULTS
-from faceops.serving.pyfunc import PhotoModel
-from faceops.serving.request_error import RequestError
-from faceops.serving.service import PhotoService, RequestParams
+from faceops.serving import PhotoService, RequestParams
+from faceops.serving.pyfunc import PhotoModel, RequestError
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
 from tests.serving.posted import posted
 

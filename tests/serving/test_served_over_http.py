@@ -19,7 +19,7 @@ import pytest
 
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import example_photo
-from faceops.serving.service import LIMITS, PhotoService, RequestParams
+from faceops.serving import LIMITS, PhotoService, RequestParams
 from tests.serving.posted import posted
 
 pytestmark = pytest.mark.slow

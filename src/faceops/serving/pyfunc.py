@@ -11,15 +11,38 @@ import os
 from pathlib import Path
 from typing import Any
 
-from faceops.base.errors import FaceOpsError, user_error
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
+
+from faceops.base.errors import FaceOpsError, UsageError, user_error
 from faceops.gallery.storage import gallery_place, storage_of
 from faceops.release.bundle import Bundle
 from faceops.release.contract import read_release
 from faceops.release.release_file import precision_for
 from faceops.release.served_interface import IMAGE
-from faceops.serving.service import PhotoService, RequestParams
+from faceops.serving import PhotoService, RequestParams
 
 GALLERY = "FACEOPS_GALLERY"  # environment variable
+
+
+class RequestError(MlflowException):
+    """HTTP 400 for a `UsageError`: the request is wrong; 503 for another: the server is.
+
+    MLflow puts the posted data before an error's message. A photo must not appear in an answer or
+    a log, so the answer holds only the sentence.
+    """
+
+    def __init__(self, error: FaceOpsError) -> None:
+        wrong = isinstance(error, UsageError)
+        super().__init__(
+            str(error), error_code=INVALID_PARAMETER_VALUE if wrong else TEMPORARILY_UNAVAILABLE
+        )
+        self._sentence = str(error)
+
+    def serialize_as_json(self) -> str:
+        """Return the body of the HTTP answer."""
+        self.message = self._sentence
+        return super().serialize_as_json()
 
 
 class PhotoModel:
@@ -39,7 +62,7 @@ class PhotoModel:
             params: `answer`, `budget` and `detail`; see `RequestParams`.
 
         Raises:
-            mlflow.MlflowException: the request is wrong, the gallery cannot be used, or memory or
+            RequestError: the request is wrong, the gallery cannot be used, or memory or
                 the like is short.
         """
         try:
@@ -47,8 +70,6 @@ class PhotoModel:
         except Exception as error:
             if (reported := user_error(error)) is None:
                 raise
-            from faceops.serving.request_error import RequestError
-
             raise RequestError(reported) from None
 
 
