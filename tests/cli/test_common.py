@@ -92,7 +92,7 @@ def test_without_mlflow_what_is_no_address_is_wrong_usage(monkeypatch: pytest.Mo
     ("package", "module", "command", "extra"),
     [
         ("torch", "faceops.embedding.backbones.build", ["params", "show"], "rebuild"),
-        ("starlette", "faceops.review.security", ["review", "--out", "found"], "review"),
+        ("starlette", "faceops.review.server", ["review", "--out", "found"], "review"),
     ],
 )
 def test_a_command_that_lacks_the_package_of_an_extra_names_the_extra(

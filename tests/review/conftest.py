@@ -18,8 +18,8 @@ from faceops.identification.run import identify
 from faceops.registry.published import load_published
 from faceops.release.bundle import Bundle
 from faceops.review.album import Album
-from faceops.review.security import Access
-from faceops.review.server import Server, create_app, listen
+from faceops.review.pages import create_app
+from faceops.review.server import Access, Server, listen
 from tests.conftest import copy_album
 
 

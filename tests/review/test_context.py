@@ -19,11 +19,10 @@ from faceops.photos.photo_header import read_header
 from faceops.registry.published import load_published
 from faceops.release.bundle import Bundle
 from faceops.review.album import Album
-from faceops.review.context import Links, with_hints
 from faceops.review.decided import DecidedAlbum
-from faceops.review.piles import groups, pile_rows, piles
+from faceops.review.piles import Links, groups, pile_rows, piles, with_hints
 from tests.review.test_album import rows_of
-from tests.review.test_piles import BUDGET, album
+from tests.review.test_piles import album
 
 NOON = datetime(2026, 5, 1, 12)
 BELOW, AMBIGUOUS = Reason.BELOW_THRESHOLD, Reason.AMBIGUOUS
@@ -37,7 +36,7 @@ def hinted(some: DecidedAlbum, seconds: dict[int, float]) -> tuple[list[int], di
     def taken(photo: int) -> datetime | None:
         return NOON + timedelta(seconds=seconds[photo]) if photo in seconds else None
 
-    rows, notes = with_hints(some, pile_rows(some, BUDGET, "Ada"), taken)
+    rows, notes = with_hints(some, pile_rows(some, "Ada"), taken)
     return rows.tolist(), notes
 
 
@@ -68,7 +67,7 @@ def test_a_face_beside_its_person_comes_last_in_pile_and_pictures() -> None:
     photos = replace(some.photos, starts=np.array([0, 1, 1, 3]))  # the last two are in one photo
     some = replace(some, photos=photos)
     assert hinted(some, {}) == ([0, 1], {1: "Ada is named on another face of this photo."})
-    assert piles(some, BUDGET)[0].keys == [some.key(0), some.key(1)]
+    assert piles(some)[0].keys == [some.key(0), some.key(1)]
 
 
 @pytest.fixture
@@ -141,7 +140,7 @@ def test_times_in_photos_order_a_pile_and_change_no_record(hostile: Path, tmp_pa
         named = {row["person"]: row["photo_path"] for row in rows}
         person = next(pile.person for pile in unsure if pile.person in named)
         before, count = page.pile(person), len(page.groups())
-    last = next(face for face in reversed(before) if face.decision == "unknown")
+    last = next(face for face in reversed(before) if not face.person)
     for path, seconds in ((last.photo_path, 0), (named[person], 12)):
         take_at(tmp_path / "photos" / path, NOON + timedelta(seconds=seconds))
     assert read_header(tmp_path / "photos" / last.photo_path).taken == NOON

@@ -14,7 +14,6 @@ from faceops.identification.engine.decide import NamingRule
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.release.bundle import Bundle
 from faceops.review.decided import DecidedAlbum
-from faceops.review.faces import near_limit
 from faceops.review.piles import groups, person_rows, pile_rows, piles, to_confirm
 from faceops.verification.thresholds import NamingLimits
 from tests.identification.made_up_run import named_block
@@ -46,7 +45,9 @@ def album(
     rule = NamingRule(NamingLimits(0.9, 1.0))
     gallery = Gallery(Path("gallery"), "c" * 64, 4)
     unknown = np.zeros(count, np.int64)
-    return DecidedAlbum(made.photos, paths, made.decisions, PEOPLE, PEOPLE, unknown, gallery, rule)
+    return DecidedAlbum(
+        made.photos, paths, made.decisions, PEOPLE, PEOPLE, unknown, gallery, rule, BUDGET
+    )
 
 
 NAN = float("nan")
@@ -73,7 +74,7 @@ BELOW, AMBIGUOUS = Reason.BELOW_THRESHOLD, Reason.AMBIGUOUS
 def test_faces_are_asked_about_where_a_person_is_plausible(
     face: tuple[int, Reason | None, int, float, float], asked: bool
 ) -> None:
-    assert to_confirm(album(face), BUDGET).tolist() == ([0] if asked else [])
+    assert to_confirm(album(face)).tolist() == ([0] if asked else [])
 
 
 def test_the_likeliest_comes_first_and_the_largest_pile() -> None:
@@ -83,16 +84,16 @@ def test_the_likeliest_comes_first_and_the_largest_pile() -> None:
         (UNKNOWN, BELOW, 0, 0.8, 0.03),
         (UNKNOWN, AMBIGUOUS, 0, 0.95, 0.001),
     )
-    assert pile_rows(some, BUDGET, "Ada").tolist() == [3, 2, 0]
-    assert [(pile.person, pile.faces) for pile in piles(some, BUDGET)] == [("Ada", 3), ("Ben", 1)]
-    assert piles(some, BUDGET)[1].keys == [some.key(1)]
-    assert pile_rows(some, BUDGET, "Nobody").tolist() == []
+    assert pile_rows(some, "Ada").tolist() == [3, 2, 0]
+    assert [(pile.person, pile.faces) for pile in piles(some)] == [("Ada", 3), ("Ben", 1)]
+    assert piles(some)[1].keys == [some.key(1)]
+    assert pile_rows(some, "Nobody").tolist() == []
 
 
 def test_copies_of_a_photo_and_forgotten_faces_are_not_asked_about() -> None:
     face = (UNKNOWN, BELOW, 0, 0.9, 0.05)
-    assert to_confirm(album(face, face, copies=True), BUDGET).tolist() == [0]
-    assert to_confirm(album(face, face, forgotten=(0,)), BUDGET).tolist() == [1]
+    assert to_confirm(album(face, face, copies=True)).tolist() == [0]
+    assert to_confirm(album(face, face, forgotten=(0,))).tolist() == [1]
 
 
 def test_a_person_shows_the_least_sure_face_first_and_confirmed_ones_last() -> None:
@@ -103,7 +104,7 @@ def test_a_person_shows_the_least_sure_face_first_and_confirmed_ones_last() -> N
         (IDENTIFIED, None, 1, 0.95, 0.004),
     )
     assert person_rows(some, "Ada").tolist() == [2, 1, 0]
-    assert near_limit(some, BUDGET).tolist() == [False, True, True, True]
+    assert some.is_near_limit.tolist() == [False, True, True, True]
 
 
 def test_a_group_is_perhaps_the_person_of_half_of_its_faces_with_their_median_chance(

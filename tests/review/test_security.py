@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from faceops.base.errors import UsageError
-from faceops.review import security, server
-from faceops.review.security import Access, read_password
+from faceops.review import server
+from faceops.review.server import Access, read_password
 from tests.review.conftest import Served, serve
 
 PASSWORD = "correct horse battery"
@@ -174,7 +174,7 @@ def status_of(served: Served, header: str, body: bytes) -> int:
 
 
 def test_bodies_that_are_too_large_or_no_json_are_refused(served: Served) -> None:
-    size = security.MAX_BODY + 1
+    size = server.MAX_BODY + 1
     assert status_of(served, f"Content-Length: {size}", b"{") == 413
     chunk = f"{size:x}\r\n".encode() + b"x" * size
     assert status_of(served, "Transfer-Encoding: chunked", chunk) == 413
@@ -185,7 +185,7 @@ def test_bodies_that_are_too_large_or_no_json_are_refused(served: Served) -> Non
 def test_a_body_that_does_not_end_is_refused(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(security, "BODY_S", 0.3)
+    monkeypatch.setattr(server, "REQUEST_S", 0.3)
     begun = time.monotonic()
     assert status_of(served, "Content-Length: 100", b"{") == 408
     assert time.monotonic() - begun < 5

@@ -45,8 +45,8 @@ from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import Bundle
 from faceops.review import training_data
-from faceops.review.known_photos import MAX_SIDE, cut_face
 from faceops.review.training_data import (
+    MAX_SIDE,
     NO_FACE,
     NO_PHOTO,
     NOT_EMBEDDED,
@@ -54,6 +54,7 @@ from faceops.review.training_data import (
     UNDECIDED,
     UNNAMED,
     ReviewedImport,
+    cut_face,
     import_reviewed,
     teaching_decisions,
 )

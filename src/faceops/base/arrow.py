@@ -50,17 +50,25 @@ def take_rows(columns: Any, rows: np.ndarray) -> Any:
     return columns.take(plain_array(rows.astype(np.int64), pa.int64()))
 
 
-def numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Return a column of numbers without nulls, bool as 0 and 1.
+def numbers(column: pa.Array | pa.ChunkedArray, missing: float | None = None) -> np.ndarray:
+    """Return a column of numbers, bool as 0 and 1, and `missing` for null.
 
-    Raises: BufferError for a column with nulls.
+    Raises: BufferError for a column with nulls and no `missing`.
     """
     if not len(column):
         return np.zeros(0, np.int64)
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_boolean(array.type):
         array = pc.cast(array, pa.uint8())
+    if missing is not None:
+        filling = plain_array(np.array([missing], np.float64), pa.float64())[0]
+        array = pc.coalesce(array, filling.cast(array.type))
     return np.from_dlpack(array)
+
+
+def places_in(column: pa.ChunkedArray, values: Sequence[str]) -> np.ndarray:
+    """Return the place of each text in `values`, int64 (N,), -1 for others and for null."""
+    return numbers(pc.index_in(column, text_array(values)), -1).astype(np.int64)
 
 
 def _bits(valid: np.ndarray) -> pa.Buffer | None:

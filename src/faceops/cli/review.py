@@ -60,8 +60,8 @@ def _review(args: argparse.Namespace) -> int:
     """
     from faceops.gallery.store import Gallery
     from faceops.review.album import Album
-    from faceops.review.security import Access, is_loopback, read_password
-    from faceops.review.server import Server, create_app, listen
+    from faceops.review.pages import create_app
+    from faceops.review.server import Access, Server, is_loopback, listen, read_password
 
     password = read_password(args.password_file) if args.password_file else ""
     if not (password or is_loopback(args.host)):

@@ -19,11 +19,10 @@ from faceops.gallery.similarity import Agreement
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.unknown.unknown_people import is_unknown_name, unknown_number
-from faceops.review import doctor as doctors
 from faceops.review import piles as lists
 from faceops.review.decided import SURE, DecidedAlbum
 from faceops.review.faces import FaceKey
-from faceops.review.live import Change, as_batch
+from faceops.review.live import Change
 from faceops.review.views import AlbumViews
 
 T = TypeVar("T")
@@ -65,8 +64,7 @@ class Album(AlbumViews):
         with self._live.lock:
             if listed:
                 self._require(person)
-            person_id, entries = self._naming(person)
-            return self._decide(entries + self._about(keys, Action.CONFIRM, person_id), keys)
+            return self._decide_who(keys, Action.CONFIRM, person)
 
     def doubt(self, keys: Sequence[FaceKey], person: str) -> str:
         """Return a question if a new `person` would get faces very likely of another one, or "".
@@ -90,8 +88,7 @@ class Album(AlbumViews):
         """Decide that these faces do not show `person`."""
         with self._live.lock:
             self._require(person)
-            person_id, entries = self._naming(person)
-            return self._decide(entries + self._about(keys, Action.REFUSE, person_id), keys)
+            return self._decide_who(keys, Action.REFUSE, person)
 
     def ignore(self, keys: Sequence[FaceKey], kind: str = Ignored.STRANGER) -> str:
         """Decide that nobody is to be asked about these faces; `kind` is an `Ignored`."""
@@ -104,14 +101,13 @@ class Album(AlbumViews):
         """Decide that the box, x, y, width, height in upright pixels, shows `person`."""
         with self._live.lock:
             width, height = self._album.photos.sizes[self._album.photo_at(photo_id)].tolist()
-            x, y, w, h = map(float, box)
+            x, y, w, h = box
             if min(w, h) < SMALLEST_BOX:
                 raise UsageError("the box is too small; draw it again.")
             if not (0 <= x < x + w <= width and 0 <= y < y + h <= height):
                 raise UsageError("the box lies outside the photo; draw it again.")
             person_id, entries = self._naming(person)
-            size = (width, height)
-            drawn = Entry(Action.DRAW, photo_id, (x, y, w, h), size, person=person_id)
+            drawn = Entry(Action.DRAW, photo_id, (x, y, w, h), (width, height), person_id)
             return self._write([*entries, drawn], {photo_id}, draws=True)
 
     def undo(self, batch: str) -> str:
@@ -125,7 +121,7 @@ class Album(AlbumViews):
             photos = {one.photo_id for one in about if one.photo_id}
             entries = [Entry(Action.UNDO, detail=one.id) for one in undone]
             if any(one.action in (Action.NAME, Action.SHOW, Action.MERGE) for one in about):
-                batch, entries = as_batch(entries, self.by)
+                batch, entries = self._as_batch(entries)
                 self._change_people(lambda: self._decide_people(entries))
                 return batch
             draws = any(one.action == Action.DRAW for one in about)
@@ -141,10 +137,7 @@ class Album(AlbumViews):
             embeddings = album.photos.embeddings[[album.row(key) for key in keys]]
             if not trust and (question := self._disagreement(embeddings, name, album.gallery)):
                 return Outcome(question=question)
-            person_id, entries = self._naming(person)
-            detail = TRUSTED if trust else ""
-            entries += self._about(keys, Action.CONFIRM, person_id, detail)
-            return Outcome(self._decide(entries, keys))
+            return Outcome(self._decide_who(keys, Action.CONFIRM, person, TRUSTED if trust else ""))
 
     def merge_groups(self, one: str, other: str, faces: int | None = None) -> str:
         """Merge two unknown people under the number of `one`; `faces`: see `_keys_of`."""
@@ -225,7 +218,7 @@ class Album(AlbumViews):
     def drop_enrolled(self, crop_id: str) -> str:
         """Decide that an enrolled face does not show its person, which removes it."""
         with self._live.lock:
-            face = doctors.enrolled_face(self._album.gallery, crop_id)
+            face = self._enrolled(crop_id)
             person_id, entries = self._naming(face.person)
             refused = Entry(Action.REFUSE, face.photo_id, face.box, person=person_id)
             return self._write([*entries, refused], {face.photo_id})
@@ -245,16 +238,21 @@ class Album(AlbumViews):
         entries = []
         for key in dict.fromkeys(keys):
             row = self._album.row(key)
-            photo = int(self._album.photo[row])
             x, y, w, h = photos.faces["box"][row].tolist()
-            width, height = photos.sizes[photo].tolist()
-            photo_id = photos.photo_ids[photo] or ""
-            size = (width, height)
-            entries.append(Entry(action, photo_id, (x, y, w, h), size, person, detail))
+            width, height = photos.sizes[self._album.photo[row]].tolist()
+            place = key.partition(".")[0], (x, y, w, h), (width, height)
+            entries.append(Entry(action, *place, person, detail))
         return entries
 
+    def _decide_who(
+        self, keys: Collection[FaceKey], action: Action, person: str, detail: str = ""
+    ) -> str:
+        """Write that the faces show a person, or do not."""
+        person_id, entries = self._naming(person)
+        return self._decide(entries + self._about(keys, action, person_id, detail), keys)
+
     def _decide(
-        self, entries: list[Entry], keys: Sequence[FaceKey], change: Change | None = None
+        self, entries: list[Entry], keys: Collection[FaceKey], change: Change | None = None
     ) -> str:
         return self._write(entries, {key.partition(".")[0] for key in keys}, change=change)
 
@@ -265,9 +263,20 @@ class Album(AlbumViews):
         draws: bool = False,
         change: Change | None = None,
     ) -> str:
-        batch, made = as_batch(entries, self.by)
+        batch, made = self._as_batch(entries)
         self._live.write(made, photo_ids, draws, change)
         return batch
+
+    def _as_batch(self, entries: Sequence[Entry]) -> tuple[str, list[Entry]]:
+        """Return the id of a new batch, and the entries in it, by who decides.
+
+        Entries that name a person have no batch: they stay when the batch is undone.
+        """
+        batch = new_batch()
+        return batch, [
+            replace(entry, by=self.by, batch="" if entry.action == Action.NAME else batch)
+            for entry in entries
+        ]
 
     def _decide_people(self, entries: Sequence[Entry]) -> None:
         with locked_people(self._live.place) as people:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from faceops.base.errors import UsageError, printable
-from faceops.base.reasons import UNKNOWN, Reason, reason_code
+from faceops.base.reasons import IDENTIFIED, UNKNOWN, Reason, reason_code
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE, Decisions
 from faceops.gallery.store import Gallery
@@ -21,6 +21,7 @@ from faceops.identification.engine.ranking import AlbumSearch
 from faceops.identification.engine.verdicts import NOBODY, DecidedFaces
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.records.records import RunOrigin, table_of
+from faceops.identification.report.report import NEAR_THE_LIMIT
 from faceops.identification.run import name_photos, naming_rule
 from faceops.identification.state.photo_block import PhotoBlock, joined
 from faceops.identification.summary import Timer, new_summary
@@ -118,7 +119,7 @@ class DecidedAlbum:
         faces: the decisions.
         people, shown: see `DecidedFaces`; `faces` holds indices of them.
         unknown: int64 (F,), the number of each face's unknown person, 0 for none.
-        gallery, rule: by which the faces were decided.
+        gallery, rule, budget: by which the faces were decided.
         rows: the records that the next run will write, without its run_id; None before the whole
             album was decided once.
     """
@@ -131,6 +132,7 @@ class DecidedAlbum:
     unknown: np.ndarray
     gallery: Gallery
     rule: NamingRule
+    budget: float
     rows: pa.Table | None = None
 
     @cached_property
@@ -143,8 +145,7 @@ class DecidedAlbum:
         """bool (F,): not forgotten, and in the first of the files with the same bytes."""
         first = np.zeros(len(self.photos), bool)
         first[list(self.photo_places.values())] = True
-        shown: np.ndarray = first[self.photo] & ~self.photos.faces["forgotten"]
-        return shown
+        return np.logical_and(first[self.photo], ~self.photos.faces["forgotten"])
 
     @cached_property
     def is_confirmed(self) -> np.ndarray:
@@ -154,9 +155,19 @@ class DecidedAlbum:
 
     @cached_property
     def is_unknown(self) -> np.ndarray:
-        """bool (F,): the face is of an unknown person."""
-        unknown: np.ndarray = np.isin(self.faces.reason, _UNKNOWN)
-        return unknown
+        """bool (F,): the face is shown, without a name, as that of somebody unknown."""
+        return self.is_shown & np.isin(self.faces.reason, _UNKNOWN)
+
+    @cached_property
+    def is_named(self) -> np.ndarray:
+        """bool (F,): the face is shown with the name of its best person."""
+        return self.is_shown & (self.faces.kind == IDENTIFIED) & (self.faces.best >= 0)
+
+    @cached_property
+    def is_near_limit(self) -> np.ndarray:
+        """bool (F,): named by a score so near the threshold that the face should be checked."""
+        is_near = self.faces.stranger_share >= NEAR_THE_LIMIT * self.budget
+        return self.is_named & ~self.is_confirmed & is_near
 
     @cached_property
     def chances(self) -> Chances:
@@ -264,8 +275,8 @@ def as_recorded(results: Results, bundle: Bundle, decided: DecidedFaces) -> Deci
     nameless = np.flatnonzero((faces.kind == UNKNOWN) & (faces.reason >= 0))
     found = name_faces(photos, gallery, bundle.verify, rule)
     faces = faces.with_rows(nameless, {"best": found.best[nameless]})
-    people, shown = list(decided.people), list(decided.shown)
-    return DecidedAlbum(photos, results.texts, faces, people, shown, unknown, gallery, rule)
+    people, shown, texts = list(decided.people), list(decided.shown), results.texts
+    return DecidedAlbum(photos, texts, faces, people, shown, unknown, gallery, rule, budget)
 
 
 def decide_all(
@@ -275,17 +286,15 @@ def decide_all(
     run, release, timer = results.run, bundle.release, Timer()
     decided = DecidedFaces(decisions, gallery)
     blocks = [decided.with_drawn(block) for block in results.blocks]
-    matrix = np.concatenate(
-        [np.zeros((0, release.embedding_size), np.float32), *(one.embeddings for one in blocks)]
-    )
+    photos = joined(blocks)
+    matrix = photos.embeddings
+    summary = new_summary(run.photos, gallery, bundle, run.settings())
+    rule = naming_rule(blocks, matrix, gallery, release.thresholds, summary)
 
-    def some(start: int, stop: int) -> np.ndarray:
+    def rows_of(start: int, stop: int) -> np.ndarray:
         return matrix[start:stop]
 
-    settings = run.settings()
-    summary = new_summary(run.photos, gallery, bundle, settings)
-    rule = naming_rule(blocks, matrix, gallery, release.thresholds, summary)
-    named = list(name_photos(run.root, blocks, some, decided, bundle.verify, rule, timer))
+    named = list(name_photos(run.root, blocks, rows_of, decided, bundle.verify, rule, timer))
     origin = RunOrigin(run.summary.run_id, bundle.name, release.contract_id)
     rows = pa.concat_tables([table_of(origin, block) for block in named])
     groups = find_unknown_people(
@@ -299,9 +308,18 @@ def decide_all(
     members = np.flatnonzero(np.isin(faces.reason, _UNKNOWN))
     for person in groups.people:
         unknown[members[person.rows]] = person.number
-    people, shown = list(decided.people), list(decided.shown)
-    photos = joined(blocks)
-    return DecidedAlbum(photos, results.texts, faces, people, shown, unknown, gallery, rule, rows)
+    return DecidedAlbum(
+        photos,
+        results.texts,
+        faces,
+        list(decided.people),
+        list(decided.shown),
+        unknown,
+        gallery,
+        rule,
+        run.summary.budget,
+        rows,
+    )
 
 
 def decide_again(

@@ -1,21 +1,22 @@
-"""Faces as the page shows them, each with the people whom it may show."""
+"""Faces as the page shows them: the people whom each may show, and why it has its name."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from faceops.base.nearest import nearest
-from faceops.base.reasons import IDENTIFIED, KINDS, REASONS
+from faceops.base.reasons import IDENTIFIED, REASONS, Reason
 from faceops.gallery.decisions import Decisions, Place
 from faceops.identification.engine.verdicts import NOBODY, DecidedFaces
-from faceops.identification.report.report import NEAR_THE_LIMIT
 from faceops.identification.unknown.unknown_people import unknown_name
 from faceops.release.bundle import Bundle
 from faceops.review.decided import DecidedAlbum, in_words
 from faceops.verification.verifier import sigmoid
 
 CANDIDATES = 9  # one for each digit key
+NEAREST = 6  # enrolled faces that are shown
 _COMPARED = 200  # nearest gallery faces of a release without normalised scores
 
 FaceKey = str  # "<photo_id>.<place in the photo>", the same as long as an album is open
@@ -50,14 +51,11 @@ class ReviewedFace:
         key: see `FaceKey`.
         photo_path: below the photos' folder, as text.
         box: x, y, width, height in pixels of the upright photo.
-        size: width and height of the upright photo, pixels.
-        quality: 0 to 1; 0 for a box drawn by hand.
-        decision, reason: as in the records.
+        reason: as in the records.
         person: the name that is shown, "" for none.
         candidates: up to nine, the likeliest first.
         unknown: such as "unknown-007", "" if it belongs to no unknown person.
-        sure: probability of its person, or of its first candidate, 0 to 1; 1 if it was confirmed.
-        odd: it should be checked, see `near_limit`.
+        odd: it should be checked, see `DecidedAlbum.is_near_limit`.
         note: a hint from the context of the face, a sentence or "".
     """
 
@@ -65,23 +63,86 @@ class ReviewedFace:
     photo_id: str
     photo_path: str
     box: tuple[float, float, float, float]
-    size: tuple[int, int]
-    quality: float
-    decision: str
     reason: str
     person: str
     candidates: list[Candidate]
     unknown: str
-    sure: float
     odd: bool
     note: str = ""
 
 
-def near_limit(album: DecidedAlbum, budget: float) -> np.ndarray:
-    """Return which faces are named so near the threshold that they should be checked, bool (F,)."""
-    named = (album.faces.kind == IDENTIFIED) & ~album.is_confirmed
-    near: np.ndarray = named & (album.faces.stranger_share >= NEAR_THE_LIMIT * budget)
-    return near
+@dataclass(frozen=True)
+class NearEnrolled:
+    """An enrolled face that is compared with a face.
+
+    Attributes:
+        crop_id: of its picture.
+        photo: path of its photo below the folder that it was enrolled from.
+        probability: 0 to 1, that both faces are one person.
+    """
+
+    crop_id: str
+    photo: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why a face has its name, or is most like a person.
+
+    Attributes:
+        person, shown: name in the gallery and name to show, "" if the face is like nobody.
+        decided_by: who confirmed the face ("somebody" if not stated), "" if its score decided.
+        chance, words: that the face shows the person, see `Candidate`.
+        nearest: the person's enrolled faces nearest to the face, the nearest first, without itself.
+        runner_up: the next person, None if nobody else is enrolled.
+        sentence: all of that in words, and who would have the highest score if the first of
+            `nearest` were not enrolled.
+    """
+
+    person: str = ""
+    shown: str = ""
+    decided_by: str = ""
+    chance: float = 0.0
+    words: str = ""
+    nearest: list[NearEnrolled] = field(default_factory=list)
+    runner_up: Candidate | None = None
+    sentence: str = ""
+
+
+def percent(share: float) -> str:
+    """Return a probability as a whole percentage, never 100."""
+    return f"{min(99, int(share * 100))}\N{NO-BREAK SPACE}%"
+
+
+def face_json(face: ReviewedFace, person: str = "") -> dict[str, Any]:
+    """Return a face for the script; `person`: whom the page asks about, "" for nobody."""
+    named = next((one for one in face.candidates if one.shown == face.person), None)
+    about = next((one for one in face.candidates if one.person == person), named)
+    settled = face.reason == Reason.CONFIRMED
+    if settled:
+        words = "confirmed"
+    elif about:
+        words = f"{about.words}, {percent(about.chance)}"
+    elif face.reason and face.reason != Reason.BELOW_THRESHOLD:
+        words = face.reason.replace("_", " ")
+    else:
+        words = face.unknown or "not known"
+    return {
+        "key": face.key,
+        "photo": face.photo_id,
+        "path": face.photo_path,
+        "picture": f"/picture/face/{face.key}",
+        "box": face.box,
+        "words": words,
+        "person": named.person if named else face.person,
+        "shown": face.person,
+        "unknown": face.unknown,
+        "settled": settled,
+        "odd": face.odd,
+        "note": face.note,
+        "candidates": [vars(candidate) for candidate in face.candidates],
+    }
 
 
 def scores_of(
@@ -135,39 +196,28 @@ def refused_people(album: DecidedAlbum, decisions: Decisions, rows: np.ndarray) 
 
 
 def reviewed_faces(
-    album: DecidedAlbum,
-    bundle: Bundle,
-    rows: np.ndarray,
-    refused: Sequence[Collection[str]],
-    budget: float,
+    album: DecidedAlbum, bundle: Bundle, rows: np.ndarray, refused: Sequence[Collection[str]]
 ) -> list[ReviewedFace]:
     """Return the faces `rows`, int64 (N,); `refused`: see `refused_people`."""
     photos, faces = album.photos, album.faces
-    odd = near_limit(album, budget)
     candidates = _candidates(album, bundle, rows, refused)
     found = []
     for row, own in zip(rows.tolist(), candidates, strict=True):
-        photo = int(album.photo[row])
-        width, height = photos.sizes[photo].tolist()
-        x, y, w, h = photos.faces["box"][row].tolist()
+        photo, number = int(album.photo[row]), int(album.unknown[row])
+        x, y, width, height = photos.faces["box"][row].tolist()
         person = int(faces.best[row]) if faces.kind[row] == IDENTIFIED else NOBODY
-        reason, probability = int(faces.reason[row]), float(np.nan_to_num(faces.probability[row]))
-        number = int(album.unknown[row])
+        reason = int(faces.reason[row])
         found.append(
             ReviewedFace(
                 key=album.key(row),
                 photo_id=photos.photo_ids[photo] or "",
                 photo_path=album.texts[photo],
-                box=(x, y, w, h),
-                size=(width, height),
-                quality=round(float(photos.faces["quality"][row]), 4),
-                decision=str(KINDS[faces.kind[row]]),
+                box=(x, y, width, height),
                 reason="" if reason < 0 else str(REASONS[reason]),
                 person="" if person < 0 else album.shown[person],
                 candidates=own,
                 unknown=unknown_name(number) if number else "",
-                sure=1.0 if album.is_confirmed[row] else probability,
-                odd=bool(odd[row]),
+                odd=bool(album.is_near_limit[row]),
             )
         )
     return found
@@ -181,14 +231,13 @@ def _candidates(
     if not people or not len(rows):
         return [[] for _ in rows]
     probabilities, shares = scores_of(album, bundle, embeddings)
-    most = min(CANDIDATES, len(people))
     is_refused = np.zeros((len(rows), len(people)), bool)
     for face, gone in enumerate(refused):
         if gone:
             is_refused[face] = [name in gone for name in people]
     counted = np.where(is_refused, 0, probabilities), np.where(is_refused, 1, shares)
     chances = _chances(album, *counted)
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :most]
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :CANDIDATES]
     shown = dict(zip(album.people, album.shown, strict=True))
     found = []
     for face, best in enumerate(order.tolist()):
@@ -197,8 +246,8 @@ def _candidates(
                 people[person],
                 shown.get(people[person], people[person]),
                 round(float(probabilities[face, person]), 6),
-                round(float(chances[face, person]), 6),
-                in_words(float(chances[face, person])),
+                round(chance := float(chances[face, person]), 6),
+                in_words(chance),
                 bool(is_refused[face, person]),
             )
             for person in (best if embeddings[face].any() else ())
@@ -218,3 +267,71 @@ def _chances(album: DecidedAlbum, probabilities: np.ndarray, shares: np.ndarray)
     odds = probabilities / np.maximum(1 - probabilities, 1e-7)
     part = odds / np.maximum(odds.sum(axis=1, keepdims=True), 1e-9)
     return np.where(np.isnan(best)[:, None], probabilities, best[:, None] * part)
+
+
+def why(
+    album: DecidedAlbum, bundle: Bundle, row: int, candidates: list[Candidate], decided_by: str
+) -> Why:
+    """Return why the face `row` has its name.
+
+    Args:
+        candidates: the people whom it may show, the likeliest first.
+        decided_by: see `Why`.
+    """
+    faces, gallery = album.faces, album.gallery
+    best = int(faces.best[row])
+    if best < 0:
+        return Why(decided_by=decided_by, sentence="The face is not compared with anybody.")
+    person, shown = album.people[best], album.shown[best]
+    own = next((one for one in candidates if one.person == person), None)
+    others = [one for one in candidates if one.person != person]
+    runner_up = others[0] if others else None
+    chance, words = (own.chance, own.words) if own else (0.0, "unlikely")
+    result = f"{words} {shown}" if not decided_by else f"{shown}, as {decided_by} confirmed"
+    parts = [f"{result[:1].upper()}{result[1:]}."]
+    if runner_up is not None:
+        parts.append(f"The next is {runner_up.shown} ({runner_up.words}).")
+    near, without = list[NearEnrolled](), ""
+    if best < len(gallery.people):
+        near, without = _nearest_enrolled(album, bundle, row, best)
+    if near:
+        then = f"{shown} all the same" if without == shown else f"most like {without or 'nobody'}"
+        parts.append(f"Without the nearest enrolled face it would be {then}.")
+    return Why(person, shown, decided_by, chance, words, near, runner_up, " ".join(parts))
+
+
+def _nearest_enrolled(
+    album: DecidedAlbum, bundle: Bundle, row: int, person: int
+) -> tuple[list[NearEnrolled], str]:
+    """Return the enrolled faces of a person that are nearest to a face of another photo.
+
+    And the shown name of the best person if the first of them were not enrolled, "" for nobody.
+    """
+    gallery = album.gallery
+    own = np.flatnonzero(gallery.person_rows == person)
+    photo_id = album.photos.photo_ids[int(album.photo[row])]
+    others = own[[gallery.faces[at].photo_id != photo_id for at in own.tolist()]]
+    if not len(others):
+        return [], ""
+    pairs = _probabilities(album, bundle, row, gallery.embeddings[others])
+    order = np.argsort(-pairs, kind="stable")[:NEAREST]
+    faces = zip(gallery.faces.take(others[order]), pairs[order].tolist(), strict=True)
+    near = [NearEnrolled(face.crop_id, face.photo, round(pair, 6)) for face, pair in faces]
+    scores = scores_of(album, bundle, album.photos.embeddings[[row]])[0][0].copy()
+    scores[person] = -1.0
+    rest = gallery.embeddings[own[own != others[order[0]]]]
+    if len(rest):
+        if (search := album.rule.search) is not None:
+            rest = search.album.cohort.normalisation.templates(rest, np.zeros(len(rest), int))
+        scores[person] = _probabilities(album, bundle, row, rest).max()
+    best = int(scores.argmax())
+    return near, album.shown[best] if scores[best] > 0 else ""
+
+
+def _probabilities(album: DecidedAlbum, bundle: Bundle, row: int, others: np.ndarray) -> np.ndarray:
+    """Return the probability (N,) of a face with each of the embeddings `others` (N, D)."""
+    face, search = album.photos.embeddings[[row]], album.rule.search
+    if search is None:
+        return bundle.verify(np.repeat(face, len(others), axis=0), others)
+    cohort = search.album.cohort
+    return sigmoid(cohort.verifier.logit_matrix(cohort.describe(face), cohort.describe(others))[0])

@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ from faceops.base.errors import InUseError, user_error
 from faceops.base.files import folder_lock
 from faceops.base.work import progress_to
 from faceops.gallery.decisions import Decisions, digest_of
-from faceops.gallery.journal import Action, Entry, new_batch
+from faceops.gallery.journal import Action, Entry
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery
 from faceops.identification.admit import expected_gallery
@@ -46,8 +46,6 @@ class Status:
         state: "idle", "deciding", "publishing" or "waiting" (for another process).
         text: a sentence for the page.
         progress: of publishing, 0 to 1.
-        version: see `LiveAlbum`.
-        run_id: of the results.
         unpublished: number of batches of decisions that are not in the results yet.
         error: a sentence about the latest failure, "" if there is none.
     """
@@ -55,8 +53,6 @@ class Status:
     state: str
     text: str
     progress: float
-    version: int
-    run_id: str
     unpublished: int
     error: str
 
@@ -169,9 +165,8 @@ class LiveAlbum:
                 state, text = "publishing", f"the results are written, {100 * progress:.0f} %"
             if self._waits:
                 state, text = "waiting", _WAITING
-            run_id = self.results.run.summary.run_id
             error = self._unseen or self._error
-            return Status(state, text, progress, self.version, run_id, unpublished, error)
+            return Status(state, text, progress, unpublished, error)
 
     def write(
         self,
@@ -370,18 +365,6 @@ def _published(summary: Summary, decisions: Decisions) -> set[str]:
 
 def _message(error: Exception) -> str:
     return str(user_error(error) or f"{type(error).__name__}: {error}")
-
-
-def as_batch(entries: Sequence[Entry], by: str) -> tuple[str, list[Entry]]:
-    """Return the id of a new batch, and the entries as decisions of `by` in this batch.
-
-    Entries that name a person have no batch: they stay when the batch is undone.
-    """
-    batch = new_batch()
-    return batch, [
-        replace(entry, by=by, batch="" if entry.action == Action.NAME else batch)
-        for entry in entries
-    ]
 
 
 def _summary_stamp(out: Path) -> tuple[int, int, int] | None:

@@ -1,4 +1,4 @@
-"""The responses of the server: pages, JSON for their script, and pictures."""
+"""The addresses of the server and their responses: pages, JSON for their script, pictures."""
 
 import hashlib
 import re
@@ -10,16 +10,21 @@ from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
-from faceops.base.errors import UsageError, counted, user_error
-from faceops.base.reasons import Reason
+from faceops.base.errors import FaceOpsError, UsageError, counted, user_error
 from faceops.review.album import Album
-from faceops.review.faces import ReviewedFace
+from faceops.review.faces import face_json, percent
 from faceops.review.piles import Group, PersonCard, Pile, person_rows
 from faceops.review.requests import KEY, SHA256, UNKNOWN, parse
+from faceops.review.server import Access, Guard
 
 T = TypeVar("T")
 
@@ -40,11 +45,6 @@ _PAGES = (  # address, name, and key in "left" of the status
 def page_of(name: str, page: str) -> str:
     """Return the path of a page about `name`."""
     return f"/{page}/{quote(name, safe='')}"
-
-
-def percent(share: float) -> str:
-    """Return a probability as a whole percentage, never 100."""
-    return f"{min(99, int(share * 100))}\N{NO-BREAK SPACE}%"
 
 
 def moment(time: str) -> str:
@@ -77,41 +77,55 @@ def environment() -> Environment:
     return templates
 
 
-def face_json(face: ReviewedFace, person: str = "") -> dict[str, Any]:
-    """Return a face for the script; `person`: whom the page asks about, "" for nobody."""
-    named = next((one for one in face.candidates if one.shown == face.person), None)
-    about = next((one for one in face.candidates if one.person == person), named)
-    settled = face.reason == Reason.CONFIRMED
-    if settled:
-        words = "confirmed"
-    elif about:
-        words = f"{about.words}, {percent(about.chance)}"
-    elif face.reason and face.reason != Reason.BELOW_THRESHOLD:
-        words = face.reason.replace("_", " ")
-    else:
-        words = face.unknown or "not known"
-    return {
-        "key": face.key,
-        "photo": face.photo_id,
-        "path": face.photo_path,
-        "picture": f"/picture/face/{face.key}",
-        "box": face.box,
-        "words": words,
-        "person": named.person if named else face.person,
-        "shown": face.person,
-        "unknown": face.unknown,
-        "settled": settled,
-        "odd": face.odd,
-        "note": face.note,
-        "candidates": [vars(candidate) for candidate in face.candidates],
-    }
+def create_app(album: Album, access: Access) -> ASGIApp:
+    """Return the ASGI app that shows `album` to those whom `access` lets in."""
+    pages = Pages(album)
+
+    def door(problem: str, status: int) -> Response:
+        asks = bool(access.password)
+        return pages.html("door", "", status, problem=problem, asks_password=asks)
+
+    def post(answer: Callable[[Request, bytes], Response]) -> Callable:
+        async def endpoint(request: Request) -> Response:
+            return await run_in_threadpool(answer, request, await request.body())
+
+        return endpoint
+
+    routes = [
+        Route("/", lambda request: RedirectResponse("/confirm", 303)),
+        Route("/confirm", pages.piles),
+        Route("/confirm/{name:path}", pages.pile),
+        Route("/people", pages.people),
+        Route("/people/{name:path}", pages.person),
+        Route("/unknown", pages.groups),
+        Route("/unknown/{name}", pages.group),
+        Route("/photo/{photo_id}", pages.photo),
+        Route("/why/{key}", pages.why),
+        Route("/history", pages.history),
+        Route("/doctor", pages.doctor),
+        Route("/search", pages.search),
+        Route("/picture/face/{key}", pages.face_picture),
+        Route("/picture/photo/{photo_id}", pages.photo_picture),
+        Route("/picture/enrolled/{crop_id}", pages.enrolled_picture),
+        Route("/api/faces/{kind}", pages.faces),
+        Route("/api/photo/{photo_id}", pages.photo_json),
+        Route("/api/people", pages.names),
+        Route("/api/status", pages.status),
+        Route("/api/publish", post(pages.publish), methods=["POST"]),
+        Route("/api/{decision}", post(pages.decide), methods=["POST"]),
+        Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+    ]
+    errors = (KeyError, FaceOpsError, OSError, HTTPException, Exception)
+    app = Starlette(routes=routes, exception_handlers=dict.fromkeys(errors, pages.problem))
+    app.router.redirect_slashes = False
+    return Guard(app, access, door)  # around all of it, so that errors have its headers too
 
 
 class Pages:
-    """The request handlers, called from several threads at a time."""
+    """The handlers of `create_app`, called from several threads at a time."""
 
-    def __init__(self, album: Album, templates: Environment) -> None:
-        self._album, self._templates = album, templates
+    def __init__(self, album: Album) -> None:
+        self._album, self._templates = album, environment()
         self._made: dict[Callable, tuple[int, Any]] = {}
 
     def _of_version(self, make: Callable[[], T]) -> T:
@@ -140,7 +154,8 @@ class Pages:
     def _cards(self) -> list[PersonCard]:
         return self._of_version(self._album.people_cards)
 
-    def _html(self, template: str, page: str, status: int = 200, **content: Any) -> Response:
+    def html(self, template: str, page: str, status: int = 200, **content: Any) -> Response:
+        """Return a page, which is `page` of the menu, "" for none of it."""
         text = self._templates.get_template(f"{template}.html.j2").render(page=page, **content)
         return HTMLResponse(text, status)
 
@@ -156,107 +171,84 @@ class Pages:
         if request.url.path.startswith(("/api/", "/picture/")):
             return JSONResponse({"error": message}, status)
         title = "Not found" if status == 404 else "This did not work"
-        return self._html("message", "", status, title=title, message=message)
+        return self.html("message", "", status, title=title, message=message)
 
     # Pages.
 
-    def start(self, request: Request) -> Response:
-        """Redirect to the first page."""
-        return RedirectResponse("/confirm", 303)
-
     def piles(self, request: Request) -> Response:
-        """List the people with faces to confirm."""
         pictures = {card.person: _portrait(card) for card in self._cards}
         piles = [
             vars(pile) | {"picture": pictures.get(pile.person) or f"/picture/face/{pile.keys[0]}"}
             for pile in self._piles
         ]
-        return self._html("piles", "confirm", piles=piles)
+        return self.html("piles", "confirm", piles=piles)
 
     def pile(self, request: Request) -> Response:
-        """Show the faces to confirm as one person."""
         board = self._board("pile", request.path_params["name"], 0)
-        return self._html("pile", "confirm", board=board)
+        return self.html("pile", "confirm", board=board)
 
     def people(self, request: Request) -> Response:
-        """List the people."""
         part = _part(request, self._cards, _PEOPLE)
-        cards = [vars(card) | {"picture": _portrait(card)} for card in part.pop("items")]
-        return self._html("people", "people", cards=cards, **part)
+        cards = [_with_picture(card) for card in part.pop("items")]
+        return self.html("people", "people", cards=cards, **part)
 
     def person(self, request: Request) -> Response:
-        """Show the faces of a person."""
         board = self._board("person", request.path_params["name"], 0)
-        return self._html("person", "people", board=board)
+        return self.html("person", "people", board=board)
 
     def groups(self, request: Request) -> Response:
-        """List the unknown people."""
         part = _part(request, self._groups, _GROUPS)
-        return self._html("groups", "unknown", groups=part.pop("items"), **part)
+        return self.html("groups", "unknown", groups=part.pop("items"), **part)
 
     def group(self, request: Request) -> Response:
-        """Show the faces of an unknown person."""
         name = request.path_params["name"]
         others = [group.name for group in self._groups if group.name != name]
         board = self._board("group", name, 0)
-        return self._html("group", "unknown", board=board, others=others)
+        return self.html("group", "unknown", board=board, others=others)
 
     def photo(self, request: Request) -> Response:
-        """Show a photo."""
-        return self._html("photo", "", photo=self._photo(request))
+        return self.html("photo", "", photo=self._photo(request))
 
     def why(self, request: Request) -> Response:
-        """Show why a face has its name, or none."""
         key = _matching(request, "key", KEY)
         why, face = self._album.why(key), self._album.face(key)
-        return self._html("why", "", why=why, face=face_json(face, why.person))
+        return self.html("why", "", why=why, face=face_json(face, why.person))
 
     def history(self, request: Request) -> Response:
-        """List the decisions."""
         start = _number(request, "start")
         made = self._album.history(start, _MADE)
-        return self._html("history", "history", made=made, start=start, count=_MADE)
+        return self.html("history", "history", made=made, start=start, count=_MADE)
 
     def doctor(self, request: Request) -> Response:
-        """List the doubtful enrolled faces, and the people who look alike."""
-        people = {card.person: vars(card) | {"picture": _portrait(card)} for card in self._cards}
+        people = {card.person: _with_picture(card) for card in self._cards}
         doctor = self._of_version(self._album.doctor)
         pairs = [
             (people[one.person], people[one.other])
             for one in doctor.lookalikes
             if one.person in people and one.other in people
         ]
-        return self._html("doctor", "doctor", faces=doctor.faces, pairs=pairs)
+        return self.html("doctor", "doctor", faces=doctor.faces, pairs=pairs)
 
     def search(self, request: Request) -> Response:
-        """List the people and photos with a text in their names."""
         query = request.query_params.get("q", "").strip()[:200]
         found = self._album.search(query)
         cards = {card.person: card for card in self._cards}
-        people = [
-            vars(cards[name]) | {"picture": _portrait(cards[name])}
-            for name, _ in found.people
-            if name in cards
-        ]
-        return self._html("search", "", query=query, cards=people, photos=found.photos)
+        people = [_with_picture(cards[name]) for name, _ in found.people if name in cards]
+        return self.html("search", "", query=query, cards=people, photos=found.photos)
 
     # JSON for the script.
 
     def faces(self, request: Request) -> Response:
-        """Send a part of a list of faces."""
         kind, name = request.path_params["kind"], request.query_params.get("name", "")
         return JSONResponse(self._board(kind, name, _number(request, "start")))
 
     def photo_json(self, request: Request) -> Response:
-        """Send the faces of a photo."""
         return JSONResponse(self._photo(request))
 
     def names(self, request: Request) -> Response:
-        """Send the names of all people."""
         return JSONResponse({"people": self._album.people})
 
     def status(self, request: Request) -> Response:
-        """Send the album's activity, and how much is left to decide."""
         status = self._album.status
         is_idle = status.state == "idle" and not status.error
         left = {
@@ -274,7 +266,6 @@ class Pages:
         return JSONResponse(content)
 
     def decide(self, request: Request, body: bytes) -> Response:
-        """Carry out a decision."""
         decision = parse(request.path_params["decision"], body)
         answer = decision.apply(self._album)
         content = vars(answer) | {"version": self._album.version}
@@ -282,25 +273,21 @@ class Pages:
         return JSONResponse(content, headers=headers)
 
     def publish(self, request: Request, body: bytes) -> Response:
-        """Start publishing."""
         self._album.publish()
         return JSONResponse({"version": self._album.version})
 
     # Pictures.
 
     def face_picture(self, request: Request) -> Response:
-        """Send the crop of a face."""
         key, size = _matching(request, "key", KEY), _one_of(request, "size", _FACE_SIZES)
         return _picture(request, self._album.face_picture(key, size))
 
     def photo_picture(self, request: Request) -> Response:
-        """Send a photo, scaled."""
         photo_id = _matching(request, "photo_id", SHA256)
         side = _one_of(request, "side", _PHOTO_SIDES)
         return _picture(request, self._album.photo_picture(photo_id, side))
 
     def enrolled_picture(self, request: Request) -> Response:
-        """Send the crop of an enrolled face."""
         crop_id = _matching(request, "crop_id", SHA256)
         return _picture(request, self._album.enrolled_picture(crop_id))
 
@@ -358,6 +345,10 @@ def _portrait(card: PersonCard, size: int = 96) -> str:
     if not card.key:
         return enrolled(card.crop_id)
     return f"/picture/face/{card.key}" + (f"?size={size}" if size != _FACE_SIZES[0] else "")
+
+
+def _with_picture(card: PersonCard) -> dict[str, Any]:
+    return vars(card) | {"picture": _portrait(card)}
 
 
 def _sentence(text: object) -> str:

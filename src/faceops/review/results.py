@@ -1,35 +1,36 @@
-"""The latest run's results in memory: photos, faces and embeddings as columns."""
+"""The latest run's results in memory: photos, faces and embeddings as columns; capture times."""
 
 import csv
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from datetime import datetime
+from functools import cache, cached_property
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.base.arrow import take_rows
+from faceops.base.arrow import numbers, places_in, take_rows
 from faceops.base.errors import FaceOpsError
 from faceops.base.reasons import KINDS, REASONS, Reason
+from faceops.gallery.names import paths_shown_as
 from faceops.identification.engine.decide import FaceDecisions
 from faceops.identification.engine.extract import KNOWN_AT_ONCE
-from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.latest_run import LatestRun, latest_run
 from faceops.identification.records.output_folder import FACES_FILE, STATE_FILE, UNKNOWN_FILE
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import Extraction, FoundPhoto, PhotoBlock
 from faceops.identification.state.schema import method_of
 from faceops.identification.unknown.unknown_people import unknown_number
+from faceops.photos.photo_header import WITHOUT_PACKETS, read_header
 from faceops.release.bundle import Bundle
 
 _COLUMNS = (
     *("photo_id", "photo_path", "face_index", "decision", "person", "probability", "runner_up"),
     *("runner_up_probability", "reason", "stranger_share"),
 )
-_NUMBER = {"int32": np.int32, "float": np.float32, "double": np.float64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +91,7 @@ class Results:
     @cached_property
     def texts(self) -> list[str]:
         """The path of each photo below the photos' folder."""
-        texts: list[str] = take_rows(self.records["photo_path"], self.starts[:-1]).to_pylist()
-        return texts
+        return list(take_rows(self.records["photo_path"], self.starts[:-1]).to_pylist())
 
     @cached_property
     def photos_of(self) -> dict[str, list[int]]:
@@ -117,10 +117,10 @@ class Results:
         source, target = common_rows(self.starts, photos.starts)
         taken = take_rows(self.records, source)
         columns = {
-            "kind": codes(taken["decision"], list(map(str, KINDS))),
-            "reason": codes(taken["reason"], list(map(str, REASONS))),
-            "best": codes(taken["person"], people),
-            "runner_up": codes(taken["runner_up"], people),
+            "kind": places_in(taken["decision"], KINDS),
+            "reason": places_in(taken["reason"], REASONS),
+            "best": places_in(taken["person"], people),
+            "runner_up": places_in(taken["runner_up"], people),
         }
         for name in ("probability", "runner_up_probability", "stranger_share"):
             columns[name] = numbers(taken[name], np.nan)
@@ -136,14 +136,12 @@ class Results:
             rows = csv.reader(file)
             header = next(rows, [])
             name, photo_id, index = map(header.index, ("unknown", "photo_id", "face_index"))
-            starts, known = photos.starts.tolist(), dict[str, int]()
+            starts, number_of = photos.starts.tolist(), cache(unknown_number)
             for row in rows:
                 for photo in self.photos_of.get(row[photo_id], ()):
                     face = starts[photo] + int(row[index])
                     if face < starts[photo + 1]:
-                        if row[name] not in known:
-                            known[row[name]] = unknown_number(row[name])
-                        number[face] = known[row[name]]
+                        number[face] = number_of(row[name])
         return number
 
 
@@ -152,51 +150,48 @@ def _blocks(root: Path, photos: pa.Table, store: FaceStore, bundle: Bundle) -> l
     above = root.as_posix().rstrip("/")
     ids, texts = photos["photo_id"].to_pylist(), photos["photo_path"].to_pylist()
     reasons = photos["reason"].to_pylist()
-    has_faces = numbers(photos["face_index"], -1) >= 0
+    has_faces = (numbers(photos["face_index"], -1) >= 0).tolist()
+    size, thresholds = bundle.release.embedding_size, bundle.release.thresholds
     blocks = []
     for start in range(0, len(ids), KNOWN_AT_ONCE):
-        some = slice(start, start + KNOWN_AT_ONCE)
-        found = store.load([photo_id for photo_id in ids[some] if photo_id])
+        block = range(start, min(start + KNOWN_AT_ONCE, len(ids)))
+        found = store.load([ids[row] for row in block if ids[row]])
         extractions = []
-        for photo_id, text, reason, has in zip(
-            ids[some], texts[some], reasons[some], has_faces[some].tolist(), strict=True
-        ):
-            stored = found.get(photo_id or "")
+        for row in block:
+            stored = found.get(ids[row] or "")
             if stored is None or stored.crops:
-                known = None if has or not reason else Reason(reason)
-                photo = FoundPhoto(photo_id, known)
+                reason = None if has_faces[row] or not reasons[row] else Reason(reasons[row])
+                photo = FoundPhoto(ids[row], reason)
             else:
                 photo = stored.photo
-            extractions.append(Extraction(f"{above}/{text}", None, photo))
-        release = bundle.release
-        blocks.append(PhotoBlock.of(extractions, release.embedding_size, release.thresholds))
+            extractions.append(Extraction(f"{above}/{texts[row]}", None, photo))
+        blocks.append(PhotoBlock.of(extractions, size, thresholds))
     return blocks
 
 
-# Arrow's own conversions to and from NumPy and lists load pandas, if that is installed.
+class CaptureTimes:
+    """The capture times of a run's photos; each file is opened once, when its time is needed.
 
+    Camera raw files and JPEG XL have none: opening them is slow.
+    """
 
-def numbers(column: pa.ChunkedArray, missing: float) -> np.ndarray:
-    """Return a column of numbers (N,), with `missing` where there is none."""
-    array = column.combine_chunks()
-    kind = _NUMBER[str(array.type)]
-    values = np.frombuffer(array.buffers()[1] or b"", kind)[array.offset :][: len(array)]
-    if not array.null_count:
-        return values
-    valid = np.from_dlpack(array.is_valid().cast(pa.uint8())) > 0
-    result: np.ndarray = np.where(valid, values, np.array(missing, kind))
-    return result
+    def __init__(self) -> None:
+        self._known: dict[str, datetime | None] = {}
 
+    def of(self, results: Results, photo_id: str, text: str) -> datetime | None:
+        """Return when the photo at the path `text` was taken, None if its file does not say it."""
+        if photo_id not in self._known:
+            self._known[photo_id] = self._read(results, text)
+        return self._known[photo_id]
 
-def codes(column: pa.ChunkedArray, values: list[str]) -> np.ndarray:
-    """Return the place of each text in `values`, int64 (N,), -1 for others and for none."""
-    places = {value: place for place, value in enumerate(values)}
-    array = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    known = np.array([places.get(one, NOBODY) for one in array.dictionary.to_pylist()], np.int64)
-    if not len(known):
-        return np.zeros(0, np.int64)
-    result: np.ndarray = known[np.from_dlpack(array.indices)]
-    return result
+    @staticmethod
+    def _read(results: Results, text: str) -> datetime | None:
+        if PurePosixPath(text).suffix.lower() in WITHOUT_PACKETS:
+            return None
+        for path in paths_shown_as(results.run.root, text):
+            with suppress(FaceOpsError):
+                return read_header(path, results.run.summary.limits).taken
+        return None
 
 
 def common_rows(starts: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

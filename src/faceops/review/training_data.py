@@ -5,15 +5,18 @@ photo. Crops whose decision is no longer valid (undone, forgotten, another perso
 """
 
 import contextlib
+import io
+import os
+import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import file_lock, write_file
@@ -33,20 +36,25 @@ from faceops.dataset.data_folder import (
 )
 from faceops.dataset.names import folder_name, name_key
 from faceops.dataset.sources import REVIEWED
-from faceops.faces.detector import Box
-from faceops.gallery.decisions import Decisions, Place
+from faceops.faces.detector import Box, best_overlap
+from faceops.gallery.decisions import SAME_PLACE, Decisions, Place
 from faceops.gallery.journal import Action, Ignored
+from faceops.gallery.outputs import output_folders
 from faceops.gallery.storage import GalleryPlace, gallery_place, storage_of
+from faceops.identification.records.output_folder import STATE_FILE
+from faceops.identification.state.photo_block import FACE
+from faceops.identification.state.schema import SCHEMA_VERSION, state_errors
 from faceops.identification.unknown.groups import ALONE, group_faces
 from faceops.photos.formats import PhotoLimits
-from faceops.photos.open_photo import PhotoError, open_photo
+from faceops.photos.open_photo import Photo, PhotoError, open_photo
+from faceops.photos.pixels import part_of
 from faceops.release.bundle import Bundle
-from faceops.review.known_photos import KnownPhotos, cut_face
 
 TERMS = "photos of the gallery's owner: consent and rights are theirs to keep"
-
-_Key = tuple[str, Box]  # photo and place of a face
-
+CONTEXT = 2.5  # side of a crop, in longer sides of the face's box
+MAX_SIDE = 640  # pixels: the detector's input is no larger
+QUALITY = 95  # of the JPEG
+_AT_ONCE = 500  # photos of one query
 _TEACHING = (Action.CONFIRM, Action.REFUSE, Action.IGNORE, Action.DRAW)
 
 # Reasons why a decided face is left out, as the command prints them.
@@ -111,27 +119,14 @@ def import_reviewed(
             raise FaceOpsError(
                 f"{gallery} holds no decisions about faces; review the results of identify first."
             )
-        _check_gallery(gallery, data, sources.get(REVIEWED, {}), before, decisions)
-        done = ReviewedImport()
+        _check_gallery(gallery, data, sources.get(REVIEWED, {}), before.values(), decisions)
         known = KnownPhotos.read(gallery, decisions.photos(), bundle.release.contract_id)
-        places = _places(decisions, known, before)
-        chosen = _people(places, decisions, known, before, _person_folders(data), done.left_out)
-        chosen += _one_of_each_stranger(
-            _strangers(places, known, before, done.left_out), before, bundle, done.left_out
-        )
-        held = _bring_up_to_date(data, before, chosen, known, threads, done)
-        pairs = _confused(places, decisions, held)
-        done.hard_negatives = len(pairs)
-        done.people = len({face.person for face in held if face.kind == PERSON})
-        done.photos = sum(face.kind == PERSON for face in held)
-        done.strangers = len(held) - done.photos
-        write_reviewed(data / REVIEWED_FILE, held)
-        write_hard_negatives(data / HARD_NEGATIVES_FILE, pairs)
+        done = _Import(data, before, decisions, known).bring(bundle, threads)
         sources[REVIEWED] = {
-            "places": {str(gallery): len(held)},
+            "places": {str(gallery): done.photos + done.strangers},
             "terms": TERMS,
             "people": done.people + done.strangers,
-            "photos": len(held),
+            "photos": done.photos + done.strangers,
         }
         write_sources(data, sources)
     return done
@@ -141,14 +136,14 @@ def _check_gallery(
     gallery: GalleryPlace,
     data: Path,
     recorded: Mapping[str, Any],
-    before: Mapping[_Key, ReviewedFace],
+    before: Collection[ReviewedFace],
     decisions: Decisions,
 ) -> None:
     """Raise a FaceOpsError if the faces in `data` are of another gallery, even a moved one."""
     places = recorded.get("places", {})
     address = storage_of(gallery).address
     is_same = any(storage_of(gallery_place(place)).address == address for place in places)
-    is_known = any(face.decision in decisions.entries for face in before.values())
+    is_known = any(face.decision in decisions.entries for face in before)
     if before and places and not is_same and not is_known:
         other = " and ".join(map(printable, places))
         raise FaceOpsError(
@@ -168,143 +163,164 @@ def teaching_decisions(gallery: GalleryPlace) -> set[str]:
     }
 
 
+@dataclass(frozen=True)
+class _Import:
+    """One import into the folder `data`; `before`: the faces in it by photo and place."""
+
+    data: Path
+    before: Mapping[tuple[str, Box], ReviewedFace]
+    decisions: Decisions
+    known: "KnownPhotos"
+    done: ReviewedImport = field(default_factory=ReviewedImport)
+
+    def bring(self, bundle: Bundle, threads: int) -> ReviewedImport:
+        """Write and remove crops, and the lists of them."""
+        places = self._places()
+        chosen = [*self._people(places), *self._one_of_each_stranger(places, bundle)]
+        held, done = self._bring_up_to_date(chosen, threads), self.done
+        pairs = self._confused(places, held)
+        done.hard_negatives = len(pairs)
+        done.people = len({face.person for face in held if face.kind == PERSON})
+        done.photos = sum(face.kind == PERSON for face in held)
+        done.strangers = len(held) - done.photos
+        write_reviewed(self.data / REVIEWED_FILE, held)
+        write_hard_negatives(self.data / HARD_NEGATIVES_FILE, pairs)
+        return done
+
+    def _places(self) -> list[tuple[str, Place]]:
+        """Return the decided places by photo; of rewritten copies of a photo, one counts."""
+        held = {photo_id for photo_id, _ in self.before}
+        places, seen = [], set[str]()
+        photos = self.decisions.photos()
+        for *_, photo_id in sorted((i not in held, i not in self.known.paths, i) for i in photos):
+            if photo_id not in seen:
+                seen |= self.decisions.same_content(photo_id)
+                places += [(photo_id, place) for place in self.decisions.places(photo_id)]
+        return places
+
+    def _people(self, places: Iterable[tuple[str, Place]]) -> list[ReviewedFace]:
+        """Return the confirmed faces."""
+        root = self.data / "photos"
+        existing = sorted(root.iterdir()) if root.is_dir() else []
+        folders = {name_key(path.name): path.name for path in existing if path.is_dir()}
+        found = []
+        for photo_id, place in places:
+            name = self.decisions.name(place.person) if place.person else ""
+            is_held = (photo_id, place.box) in self.before
+            if name and (is_held or self.known.find(photo_id, place.box)[0]):
+                folder = folders.setdefault(name_key(name), folder_name(name))
+                path = f"photos/{folder}/{_file_name(photo_id, place.box)}"
+                found.append(ReviewedFace(path, PERSON, photo_id, place.box, place.entry))
+            elif name:
+                self.done.left_out[NO_FACE] += 1
+            elif place.person:
+                self.done.left_out[UNNAMED] += 1
+            elif place.ignored != Ignored.STRANGER:
+                self.done.left_out[IGNORED if place.ignored else UNDECIDED] += 1
+        return found
+
+    def _one_of_each_stranger(
+        self, places: Iterable[tuple[str, Place]], bundle: Bundle
+    ) -> list[ReviewedFace]:
+        """Return one face of each ignored stranger, grouped as by `identify`, each as a person.
+
+        Imported faces stay.
+        """
+        kept: list[ReviewedFace] = []
+        known: list[tuple[bool, str, ReviewedFace, np.ndarray]] = []
+        for photo_id, place in places:
+            if place.ignored != Ignored.STRANGER:
+                continue
+            is_there, embedding = self.known.find(photo_id, place.box)
+            is_held = (photo_id, place.box) in self.before
+            if not is_held and embedding is None:
+                self.done.left_out[NOT_EMBEDDED if is_there else NO_FACE] += 1
+                continue
+            file = _file_name(photo_id, place.box)
+            path = f"photos/stranger-{sha256(file.encode()).hexdigest()[:12]}/{file}"
+            face = ReviewedFace(path, STRANGER, photo_id, place.box, place.entry)
+            if embedding is None:
+                kept.append(face)
+            else:
+                known.append((not is_held, path, face, embedding))
+        if not known:
+            return kept
+        known.sort(key=lambda one: one[:2])
+        photos = np.unique([face.photo_id for _, _, face, _ in known], return_inverse=True)[1]
+        thresholds = bundle.release.thresholds
+        threshold = thresholds.for_groups(thresholds.default_budget, len(known))
+        embeddings = np.stack([embedding for *_, embedding in known]).astype(np.float32)
+        groups = group_faces(embeddings, photos, bundle.verify, threshold)
+        seen: set[int] = set()
+        for (_, _, face, _), group in zip(known, groups.tolist(), strict=True):
+            if group in seen:
+                self.done.left_out[SAME_STRANGER] += 1
+            else:
+                kept.append(face)
+                seen |= {group} - {ALONE}
+        return kept
+
+    def _bring_up_to_date(self, chosen: Sequence[ReviewedFace], threads: int) -> list[ReviewedFace]:
+        """Write missing crops, and remove those not `chosen`; return the faces in the folder."""
+        data, before = self.data, self.before
+        paths = {face.path for face in chosen}
+        for face in chosen:  # move those of a person who was renamed or merged
+            earlier = before.get(face.place, face)
+            if earlier.path != face.path and (data / earlier.path).is_file():
+                (data / face.path).parent.mkdir(parents=True, exist_ok=True)
+                (data / earlier.path).rename(data / face.path)
+                _remove_if_empty((data / earlier.path).parent)
+        # Written before the files change, so that an interrupted import knows all of them.
+        both = {face.path: face for face in (*before.values(), *chosen)}
+        write_reviewed(data / REVIEWED_FILE, both.values())
+        for face in before.values():
+            file = data / face.path
+            if face.path not in paths and file.is_file():
+                file.unlink()
+                self.done.removed += 1
+                _remove_if_empty(file.parent)
+        missing: dict[str, list[ReviewedFace]] = {}
+        for face in chosen:
+            if face.place not in before or not (data / face.path).is_file():
+                missing.setdefault(face.photo_id, []).append(face)
+        written: set[str] = set()
+        cut = ordered_map(self._cut_faces, missing.values(), threads)
+        for crops in track(cut, "cut faces", len(missing)):
+            for face, content in crops:
+                write_file(data / face.path, content)
+                written.add(face.path)
+        self.done.written = len(written)
+        held = [face for face in chosen if (data / face.path).is_file()]
+        self.done.left_out[NO_PHOTO] += len(chosen) - len(held)
+        return held
+
+    def _cut_faces(self, faces: Sequence[ReviewedFace]) -> list[tuple[ReviewedFace, bytes]]:
+        """Return the crops of the faces of one photo; none if its file is not found."""
+        for path in self.known.paths.get(faces[0].photo_id, ()):
+            with contextlib.suppress(PhotoError):
+                photo = open_photo(Path(path), PhotoLimits())
+                if photo.photo_id == faces[0].photo_id:
+                    return [(face, cut_face(photo, face.box)) for face in faces]
+        return []
+
+    def _confused(
+        self, places: Iterable[tuple[str, Place]], held: Iterable[ReviewedFace]
+    ) -> Counter[tuple[str, str]]:
+        """Return how many faces of one person were taken for another one, by the pair."""
+        people = {face.place: face.person for face in held if face.kind == PERSON}
+        folders = {name_key(folder): folder for folder in people.values()}
+        pairs: Counter[tuple[str, str]] = Counter()
+        for photo_id, place in places:
+            person = people.get((photo_id, place.box))
+            for refused in place.refused if person else ():
+                other = folders.get(name_key(self.decisions.name(refused)))
+                if person and other and other != person:
+                    pairs[min(person, other), max(person, other)] += 1
+        return pairs
+
+
 def _file_name(photo_id: str, box: Box) -> str:
     return "-".join([photo_id[:16], *(f"{round(value)}" for value in box)]) + ".jpg"
-
-
-def _places(
-    decisions: Decisions, known: KnownPhotos, before: Mapping[_Key, ReviewedFace]
-) -> list[tuple[str, Place]]:
-    """Return the decided places by photo; of rewritten copies of a photo, one counts."""
-    held = {photo_id for photo_id, _ in before}
-    places, seen = [], set[str]()
-    order = sorted((one not in held, one not in known.paths, one) for one in decisions.photos())
-    for *_, photo_id in order:
-        if photo_id not in seen:
-            seen |= decisions.same_content(photo_id)
-            places += [(photo_id, place) for place in decisions.places(photo_id)]
-    return places
-
-
-def _people(
-    places: Iterable[tuple[str, Place]],
-    decisions: Decisions,
-    known: KnownPhotos,
-    before: Mapping[_Key, ReviewedFace],
-    folders: dict[str, str],
-    left_out: Counter[str],
-) -> list[ReviewedFace]:
-    """Return the confirmed faces; `folders`: existing folders by key of the person's name."""
-    found = []
-    for photo_id, place in places:
-        name = decisions.name(place.person) if place.person else ""
-        if name and ((photo_id, place.box) in before or known.find(photo_id, place.box)[0]):
-            folder = folders.setdefault(name_key(name), folder_name(name))
-            path = f"photos/{folder}/{_file_name(photo_id, place.box)}"
-            found.append(ReviewedFace(path, PERSON, photo_id, place.box, place.entry))
-        elif name:
-            left_out[NO_FACE] += 1
-        elif place.person:
-            left_out[UNNAMED] += 1
-        elif place.ignored != Ignored.STRANGER:
-            left_out[IGNORED if place.ignored else UNDECIDED] += 1
-    return found
-
-
-def _strangers(
-    places: Iterable[tuple[str, Place]],
-    known: KnownPhotos,
-    before: Mapping[_Key, ReviewedFace],
-    left_out: Counter[str],
-) -> list[tuple[ReviewedFace, np.ndarray | None]]:
-    """Return the ignored strangers' faces, each as a person, with their embeddings (D,)."""
-    found = []
-    for photo_id, place in places:
-        if place.ignored != Ignored.STRANGER:
-            continue
-        is_there, embedding = known.find(photo_id, place.box)
-        if (photo_id, place.box) in before or embedding is not None:
-            file = _file_name(photo_id, place.box)
-            folder = f"stranger-{sha256(file.encode()).hexdigest()[:12]}"
-            path = f"photos/{folder}/{file}"
-            face = ReviewedFace(path, STRANGER, photo_id, place.box, place.entry)
-            found.append((face, embedding))
-        else:
-            left_out[NOT_EMBEDDED if is_there else NO_FACE] += 1
-    return found
-
-
-def _one_of_each_stranger(
-    strangers: list[tuple[ReviewedFace, np.ndarray | None]],
-    before: Mapping[_Key, ReviewedFace],
-    bundle: Bundle,
-    left_out: Counter[str],
-) -> list[ReviewedFace]:
-    """Return one face of each stranger, grouped as by `identify`; imported faces stay."""
-    strangers = sorted(strangers, key=lambda one: (one[0].place not in before, one[0].path))
-    kept = [face for face, embedding in strangers if embedding is None]
-    known = [(face, embedding) for face, embedding in strangers if embedding is not None]
-    if not known:
-        return kept
-    photos = np.unique([face.photo_id for face, _ in known], return_inverse=True)[1]
-    thresholds = bundle.release.thresholds
-    threshold = thresholds.for_groups(thresholds.default_budget, len(known))
-    embeddings = np.stack([embedding for _, embedding in known]).astype(np.float32)
-    groups = group_faces(embeddings, photos, bundle.verify, threshold)
-    seen: set[int] = set()
-    for (face, _), group in zip(known, groups.tolist(), strict=True):
-        if group in seen:
-            left_out[SAME_STRANGER] += 1
-        else:
-            kept.append(face)
-            seen |= {group} - {ALONE}
-    return kept
-
-
-def _person_folders(data: Path) -> dict[str, str]:
-    root = data / "photos"
-    existing = sorted(root.iterdir()) if root.is_dir() else []
-    return {name_key(path.name): path.name for path in existing if path.is_dir()}
-
-
-def _bring_up_to_date(
-    data: Path,
-    before: Mapping[_Key, ReviewedFace],
-    chosen: Sequence[ReviewedFace],
-    known: KnownPhotos,
-    threads: int,
-    done: ReviewedImport,
-) -> list[ReviewedFace]:
-    """Write missing crops, remove those that are not `chosen`; return the faces in the folder."""
-    paths = {face.path for face in chosen}
-    for face in chosen:  # move those of a person who was renamed or merged
-        earlier = before.get(face.place, face)
-        if earlier.path != face.path and (data / earlier.path).is_file():
-            (data / face.path).parent.mkdir(parents=True, exist_ok=True)
-            (data / earlier.path).rename(data / face.path)
-            _remove_if_empty((data / earlier.path).parent)
-    # Written before the files change, so that an interrupted import knows all of them.
-    write_reviewed(data / REVIEWED_FILE, {f.path: f for f in (*before.values(), *chosen)}.values())
-    for face in before.values():
-        file = data / face.path
-        if face.path not in paths and file.is_file():
-            file.unlink()
-            done.removed += 1
-            _remove_if_empty(file.parent)
-    missing: dict[str, list[ReviewedFace]] = {}
-    for face in chosen:
-        if face.place not in before or not (data / face.path).is_file():
-            missing.setdefault(face.photo_id, []).append(face)
-    written: set[str] = set()
-    cut = ordered_map(partial(_cut_faces, known=known), missing.values(), threads)
-    for crops in track(cut, "cut faces", len(missing)):
-        for face, content in crops:
-            write_file(data / face.path, content)
-            written.add(face.path)
-    done.written = len(written)
-    held = [face for face in chosen if (data / face.path).is_file()]
-    done.left_out[NO_PHOTO] += len(chosen) - len(held)
-    return held
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -312,29 +328,86 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _cut_faces(
-    faces: Sequence[ReviewedFace], known: KnownPhotos
-) -> list[tuple[ReviewedFace, bytes]]:
-    for path in known.paths.get(faces[0].photo_id, ()):
-        try:
-            photo = open_photo(Path(path), PhotoLimits())
-        except PhotoError:
-            continue
-        if photo.photo_id == faces[0].photo_id:
-            return [(face, cut_face(photo, face.box)) for face in faces]
-    return []
+@dataclass(frozen=True, eq=False)
+class KnownPhotos:
+    """Photos by photo_id.
+
+    Attributes:
+        paths: files that had these bytes when they were last seen.
+        faces: `FACE` (F,), and embeddings float32 (F, D) of the contract, None if not embedded.
+    """
+
+    paths: dict[str, list[str]]
+    faces: dict[str, tuple[np.ndarray, np.ndarray | None]]
+
+    @classmethod
+    def read(
+        cls, gallery: GalleryPlace, photo_ids: Collection[str], contract: str
+    ) -> "KnownPhotos":
+        """Read the states of all output folders that are there.
+
+        Raises:
+            FaceOpsError: one is damaged, or of another version.
+        """
+        known = cls({}, {})
+        for out in output_folders(gallery).folders:
+            if (state := out / STATE_FILE).is_file():
+                uri = f"{state.absolute().as_uri()}?mode=ro"
+                with state_errors(state), contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+                    if db.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
+                        raise FaceOpsError(
+                            f"{state} was written by another version of faceops; run faceops "
+                            f"identify into {out} first."
+                        )
+                    wanted = sorted(photo_ids)
+                    for start in range(0, len(wanted), _AT_ONCE):
+                        known._add(db, wanted[start : start + _AT_ONCE], contract)
+        return known
+
+    def _add(self, db: sqlite3.Connection, photo_ids: Sequence[str], contract: str) -> None:
+        which = f"photo_id IN ({','.join('?' * len(photo_ids))})"
+        for photo_id, path in db.execute(
+            f"SELECT photo_id, path FROM files WHERE {which} AND gone_since IS NULL", photo_ids
+        ):
+            self.paths.setdefault(photo_id, []).append(os.fsdecode(path))
+        for photo_id, content, matrix in db.execute(
+            "SELECT photo_id, faces, embeddings FROM photos LEFT JOIN embeddings "
+            f"ON photo=id AND contract LIKE ? WHERE {which}",
+            (f"{contract}%", *photo_ids),  # with lengths or without, see `Method`
+        ):
+            faces = np.frombuffer(content, FACE)
+            embedded = None
+            if matrix is not None and len(faces):
+                embedded = np.frombuffer(matrix, "<f4").reshape(len(faces), -1)
+            if embedded is not None or photo_id not in self.faces:
+                self.faces[photo_id] = faces, embedded
+
+    def find(self, photo_id: str, box: Box) -> tuple[bool, np.ndarray | None]:
+        """Return whether an unforgotten face is at `box`, and its embedding (D,) if known."""
+        faces, embedded = self.faces.get(photo_id, (np.zeros(0, FACE), None))
+        row = best_overlap(box, faces["box"].tolist(), SAME_PLACE)
+        if row is None or faces[row]["forgotten"]:
+            return False, None
+        return True, None if embedded is None else embedded[row]
 
 
-def _confused(
-    places: Iterable[tuple[str, Place]], decisions: Decisions, held: Iterable[ReviewedFace]
-) -> Counter[tuple[str, str]]:
-    people = {face.place: face.person for face in held if face.kind == PERSON}
-    folders = {name_key(folder): folder for folder in people.values()}
-    pairs: Counter[tuple[str, str]] = Counter()
-    for photo_id, place in places:
-        person = people.get((photo_id, place.box))
-        for refused in place.refused if person else ():
-            other = folders.get(name_key(decisions.name(refused)))
-            if person and other and other != person:
-                pairs[min(person, other), max(person, other)] += 1
-    return pairs
+def cut_face(photo: Photo, box: Box) -> bytes:
+    """Return a JPEG of a square around `box`, pixels of the upright photo; black outside it.
+
+    The face is in the centre: the crop stage takes the most central one. The side is `MAX_SIDE`
+    pixels at most.
+    """
+    across, down = photo.scale
+    x, y, width, height = box[0] / across, box[1] / down, box[2] / across, box[3] / down
+    side = max(round(CONTEXT * max(width, height)), 1)
+    left, top = round(x + (width - side) / 2), round(y + (height - side) / 2)
+    rows, columns = photo.pixels.shape[:2]
+    inside = max(left, 0), max(top, 0), min(left + side, columns), min(top + side, rows)
+    square = Image.new("RGB", (side, side))
+    if inside[0] < inside[2] and inside[1] < inside[3]:
+        square.paste(part_of(photo.pixels, inside), (inside[0] - left, inside[1] - top))
+    if side > MAX_SIDE:
+        square = square.resize((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    square.save(file, "JPEG", quality=QUALITY, subsampling=0)
+    return file.getvalue()

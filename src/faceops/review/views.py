@@ -1,35 +1,48 @@
-"""What the review page shows: lists of faces, people, photos and decisions, and their pictures."""
+"""What the review page shows: lists of faces, people and decisions, photos, doubtful faces."""
 
 import io
 import itertools
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError, printable
+from faceops.base.nearest import nearest_of_others
 from faceops.gallery import history as histories
 from faceops.gallery.decisions import Decisions
+from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.names import paths_shown_as, person_key
+from faceops.gallery.similarity import MAX_COMPARED, Lookalikes, comparison, find_lookalikes
 from faceops.gallery.storage import GalleryPlace
+from faceops.gallery.store import Gallery
 from faceops.identification.state.photo_block import THUMBNAIL_SIZE
 from faceops.identification.unknown.unknown_people import unknown_number
 from faceops.photos.open_photo import Photo, open_photo
 from faceops.photos.pixels import image_of, part_of
 from faceops.release.bundle import Bundle
-from faceops.review import doctor as doctors
 from faceops.review import piles as lists
-from faceops.review.context import CaptureTimes, with_hints
 from faceops.review.decided import DecidedAlbum
-from faceops.review.faces import FaceKey, ReviewedFace, places_of, refused_people, reviewed_faces
+from faceops.review.faces import (
+    FaceKey,
+    ReviewedFace,
+    Why,
+    places_of,
+    refused_people,
+    reviewed_faces,
+    why,
+)
 from faceops.review.live import LiveAlbum, Status
-from faceops.review.results import Results
+from faceops.review.results import CaptureTimes, Results
 
+_NOT_ENROLLED = "this face is not in the gallery any more; load the page again."
 COUNT = 60  # faces of a response by default
 MAX_SIDE = 4096  # pixels of a photo's picture
 AROUND = 1.6  # side of a picture cut from a photo, in longer sides of the face's box
+WEAK_QUALITY = 0.35  # an enrolled face below it is weak; enrolment asks for 0.2
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,33 @@ class Found:
 
     people: list[tuple[str, str]]
     photos: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class DoubtfulFace:
+    """An enrolled face to look at.
+
+    Attributes:
+        what: "weak" (poor quality), "mixed" (more like another person) or "doubtful" (unlike the
+            person's other faces).
+        sentence: what is wrong with it.
+    """
+
+    crop_id: str
+    person: str
+    shown: str
+    photo: str
+    quality: float
+    what: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """The doubtful enrolled faces of a gallery, the worst first, and people who look alike."""
+
+    faces: list[DoubtfulFace]
+    lookalikes: list[Lookalikes]
 
 
 class AlbumViews:
@@ -94,10 +134,6 @@ class AlbumViews:
         return self._live.decided
 
     @property
-    def _budget(self) -> float:
-        return self._live.results.run.summary.budget
-
-    @property
     def _decisions(self) -> Decisions:
         return self._live.decisions
 
@@ -107,13 +143,18 @@ class AlbumViews:
 
     def piles(self) -> list[lists.Pile]:
         """Return the people with faces to confirm, see `piles`."""
-        return lists.piles(self._album, self._budget)
+        return lists.piles(self._album)
 
     def pile(self, person: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
         """Return the faces that may show `person`, as `with_hints` orders them."""
         album, results = self._album, self._live.results
-        rows = lists.pile_rows(album, self._budget, self._name_of(album, person))
-        rows, notes = with_hints(album, rows, lambda one: self._times.of(results, album, one))
+
+        def taken(photo: int) -> datetime | None:
+            photo_id = album.photos.photo_ids[photo] or ""
+            return self._times.of(results, photo_id, album.texts[photo])
+
+        rows = lists.pile_rows(album, self._name_of(album, person))
+        rows, notes = lists.with_hints(album, rows, taken)
         rows = rows[start : start + count]
         faces = self._reviewed(album, rows)
         return [
@@ -124,7 +165,7 @@ class AlbumViews:
     def people_cards(self) -> list[lists.PersonCard]:
         """Return the enrolled and named people by name."""
         with self._live.lock:
-            return lists.people_cards(self._album, self._decisions, self._budget)
+            return lists.people_cards(self._album, self._decisions)
 
     def person(self, name: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
         """Return the faces that are named `name`, the least sure first."""
@@ -158,7 +199,7 @@ class AlbumViews:
         faces = self._reviewed(album, rows)
         return ReviewedPhoto(photo_id, album.texts[place], (width, height), faces)
 
-    def why(self, key: FaceKey) -> doctors.Why:
+    def why(self, key: FaceKey) -> Why:
         """Return why a face has its name."""
         album = self._album
         row = album.row(key)
@@ -167,18 +208,18 @@ class AlbumViews:
             entry = self._decisions.entries.get(place.entry) if place and place.person else None
         decided_by = "" if entry is None else entry.by or "somebody"
         candidates = self._reviewed(album, np.array([row]))[0].candidates
-        return doctors.why(album, self._bundle, row, candidates, decided_by)
+        return why(album, self._bundle, row, candidates, decided_by)
 
     def history(self, start: int = 0, count: int = COUNT) -> list[histories.Made]:
         """Return what was decided, the latest first."""
         with self._live.lock:
             return histories.history(self._decisions, start, count)
 
-    def doctor(self) -> doctors.Doctor:
+    def doctor(self) -> Doctor:
         """Return the enrolled faces and people to check."""
         album = self._album
         shown = dict(zip(album.people, album.shown, strict=True))
-        return doctors.examine(album.gallery, self._bundle, shown)
+        return examine(album.gallery, self._bundle, shown)
 
     def search(self, text: str, most: int = 20) -> Found:
         """Return people and photos whose name or path has `text`, in any case."""
@@ -235,15 +276,20 @@ class AlbumViews:
 
     def enrolled_picture(self, crop_id: str) -> bytes:
         """Return the aligned crop of an enrolled face, as PNG."""
-        gallery = self._album.gallery
         with suppress(OSError):
-            return gallery.storage.png(doctors.enrolled_face(gallery, crop_id).crop_id)
-        raise UsageError("this face is not in the gallery any more; load the page again.")
+            return self._album.gallery.storage.png(self._enrolled(crop_id).crop_id)
+        raise UsageError(_NOT_ENROLLED)
+
+    def _enrolled(self, crop_id: str) -> GalleryFace:
+        faces = self._album.gallery.faces
+        for face in faces.take(faces.where("crop_id", [crop_id])):
+            return face
+        raise UsageError(_NOT_ENROLLED)
 
     def _reviewed(self, album: DecidedAlbum, rows: np.ndarray) -> list[ReviewedFace]:
         with self._live.lock:  # decisions change
             refused = refused_people(album, self._decisions, rows)
-        return reviewed_faces(album, self._bundle, rows, refused, self._budget)
+        return reviewed_faces(album, self._bundle, rows, refused)
 
     def _name_of(self, album: DecidedAlbum, person: str) -> str:
         if person in album.places:
@@ -276,3 +322,63 @@ def _encoded(image: Image.Image, side: int, kind: str) -> bytes:
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, kind, quality=85)
     return buffer.getvalue()
+
+
+def examine(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> Doctor:
+    """Return what to check in `gallery`; `shown`: the name to show by name in the gallery."""
+    kinds = {"mixed": _mixed(gallery, shown), "doubtful": _unlike(gallery, bundle)}
+    kinds["weak"] = sorted(
+        (face.quality, row, "poor quality: small, blurred, dark or turned away")
+        for row, face in enumerate(gallery.faces)
+        if face.quality < WEAK_QUALITY
+    )
+    doubtful: dict[str, DoubtfulFace] = {}
+    for what, found in kinds.items():
+        for _, row, sentence in found:
+            face = gallery.faces[row]
+            name, quality = shown.get(face.person, face.person), round(face.quality, 4)
+            doubtful.setdefault(
+                face.crop_id,
+                DoubtfulFace(face.crop_id, face.person, name, face.photo, quality, what, sentence),
+            )
+    lookalikes = find_lookalikes(gallery, bundle.release.thresholds, bundle.verify)
+    return Doctor(list(doubtful.values()), lookalikes)
+
+
+_Found = tuple[float, int, str]  # how good a face is, its row in the gallery, and what is wrong
+
+
+def _mixed(gallery: Gallery, shown: dict[str, str]) -> list[_Found]:
+    """Return the faces that are more like another person, the worst first."""
+    rows, vectors = gallery.person_rows, gallery.embeddings
+    near, cosines = (a[:, 0] for a in nearest_of_others(vectors, rows, vectors, rows, 1))
+    order, others = np.argsort(rows, kind="stable"), np.bincount(rows)[rows] - 1
+    starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
+    sums = np.add.reduceat(vectors[order], starts, axis=0, dtype=np.float64).astype(np.float32)
+    own = np.einsum("nd,nd->n", sums[rows], vectors) - np.einsum("nd,nd->n", vectors, vectors)
+    mean = own / np.maximum(others, 1)
+    found = []
+    for row in np.flatnonzero((others > 0) & (near >= 0) & (cosines > mean)).tolist():
+        other = shown.get(gallery.persons[near[row]], gallery.persons[near[row]])
+        sentence = f"more like {other} (cosine {cosines[row]:.2f}) than like the person's own "
+        sentence += f"other faces ({mean[row]:.2f} on average)"
+        found.append((float(mean[row] - cosines[row]), row, sentence))
+    return sorted(found)
+
+
+def _unlike(gallery: Gallery, bundle: Bundle) -> list[_Found]:
+    """Return the faces that enrolment would refuse given the person's others, the worst first."""
+    compare = comparison(bundle.release.thresholds, bundle.verify)
+    order = np.argsort(gallery.person_rows, kind="stable")
+    found = []
+    for rows in np.split(order, np.flatnonzero(np.diff(gallery.person_rows[order])) + 1):
+        if not 1 < len(rows) <= MAX_COMPARED:
+            continue
+        described = compare.describe(gallery.embeddings[rows])
+        scores = compare.scores(described, described)
+        np.fill_diagonal(scores, -np.inf)
+        best = scores.max(axis=1)
+        for at in np.flatnonzero(best < compare.dissimilar).tolist():
+            sentence = "unlike all other enrolled faces of the person"
+            found.append((float(best[at]), int(rows[at]), sentence))
+    return sorted(found)
