@@ -396,6 +396,7 @@ def test_results_and_decisions_of_other_processes_are_taken_over(
     other.ignore([face.key])
     other.close()
     until(lambda: opened.face(face.key).reason == "ignored")
+    assert opened.status.unpublished == 1
     gallery = Gallery.open(work / "gallery")
     photos = Path(read_summary(work / "found").photos_folder)
     identify(photos, gallery, bundle, work / "found")
