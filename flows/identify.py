@@ -34,14 +34,8 @@ from faceops.base.errors import FaceOpsError, UsageError, user_error
 from faceops.base.reasons import Reason
 from faceops.base.stores import is_url, place
 from faceops.base.work import DeviceChoice, usable_cpus
-from faceops.cli.common import (
-    add_device_argument,
-    add_exclude,
-    add_photo_limits,
-    load_release,
-    photo_limits,
-)
-from faceops.cli.model_choice import choose_model
+from faceops.cli import add_exclude, add_photo_limits, photo_limits
+from faceops.cli.model_choice import add_device_argument, choose_model, load_release
 from faceops.gallery.storage import GalleryPlace, gallery_place
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard, shards

@@ -25,7 +25,7 @@ from faceops.base.errors import FaceOpsError, allowed_failures
 from faceops.base.files import folder_lock
 from faceops.base.stores import is_url
 from faceops.base.work import LOG_EVERY_S
-from faceops.cli.common import load_release
+from faceops.cli.model_choice import load_release
 from faceops.identification.engine.shards import (
     ReleaseSource,
     Shard,

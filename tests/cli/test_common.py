@@ -9,8 +9,7 @@ import pytest
 
 import faceops.registry
 from faceops.base.errors import UsageError
-from faceops.cli import build_parser, main
-from faceops.cli.common import show
+from faceops.cli import build_parser, main, show
 from faceops.cli.model_choice import import_registry
 from faceops.dataset.synthetic.people import SyntheticSettings
 

@@ -9,7 +9,7 @@ import pytest
 
 from faceops.base.errors import UsageError
 from faceops.cli import build_parser, main
-from faceops.cli.common import check_folders as check_arguments
+from faceops.cli import check_folders as check_arguments
 from faceops.photos import folders
 from faceops.photos.folders import Folder, Kind, Use, check_folders
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from faceops.cli import main
-from faceops.cli.common import load_release
-from faceops.cli.model_choice import CHAMPION, Choice, choose_model
+from faceops.cli.model_choice import CHAMPION, Choice, choose_model, load_release
 from faceops.registry import PUBLISHED, published_statement
 from faceops.registry.store import Version
 from tests.tiny_repository import TinyRepository

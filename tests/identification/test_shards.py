@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.cli.common import load_release
+from faceops.cli.model_choice import load_release
 from faceops.gallery.store import Gallery
 from faceops.identification.engine import shards
 from faceops.identification.engine.extract import GROUP, extract_shard

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from faceops.base.files import read_json_object, write_json
-from faceops.cli.common import choose_precision
+from faceops.cli.model_choice import choose_precision
 from faceops.config.sections import Quantise
 from faceops.gallery.storage import GALLERY_FILE
 from faceops.release.bundle import int8_gain

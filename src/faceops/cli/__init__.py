@@ -1,19 +1,33 @@
-"""The `faceops` command. Exit codes: 0 success, 1 failure, 2 wrong arguments."""
+"""The `faceops` command, and what its subcommands share: arguments, output as text or JSON.
+
+Exit codes: 0 success, 1 failure, 2 wrong arguments.
+"""
 
 import argparse
+import getpass
 import importlib
+import inspect
+import json
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 import faceops
-from faceops.base.errors import FaceOpsError, user_error
-from faceops.cli.common import check_folders, escaped
+from faceops.base.errors import FaceOpsError, UsageError, printable, user_error
+from faceops.base.stores import is_url
+from faceops.gallery.storage import gallery_place
+from faceops.photos import folders
+from faceops.photos.formats import PhotoLimits
+
+Run = Callable[[argparse.Namespace], int]
+PARAMS = Path("params.yaml")
+NO_FOLDER = "name a release bundle's folder"
 
 # Modules of this package, each with one command or several.
 COMMANDS = (
-    *("data", "gallery", "decisions", "backup"),
+    *("data", "gallery", "people"),
     *("identify", "review", "evaluate", "release"),
 )
 
@@ -86,3 +100,151 @@ def _lacking_extra(error: Exception) -> FaceOpsError | None:
     return FaceOpsError(
         f"this needs the package {package}, which is not installed; pip install 'faceops[{extra}]'."
     )
+
+
+def add_command(subparsers: Any, run: Run, **settings: Any) -> argparse.ArgumentParser:
+    """Add the command that `run` carries out, under the name of that function, with --json.
+
+    The first line of the function's docstring is the command's line in lists, the rest its
+    description, unless the `settings` of argparse have another.
+    """
+    first, _, rest = inspect.cleandoc(run.__doc__ or "").partition("\n\n")
+    texts = {"help": first[0].lower() + first[1:].removesuffix("."), "description": rest or None}
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        run.__name__.strip("_"), **texts | settings
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_group(subparsers: Any, name: str, **texts: Any) -> Any:
+    """Add a command that has subcommands, and return its subparsers."""
+    parser = subparsers.add_parser(name, **texts)
+    return parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+
+def add_folder(
+    parser: Any, name: str, kind: folders.Kind, use: folders.Use = folders.Use.READ, **settings: Any
+) -> None:
+    """Add an argument that names a folder, or folders, to be checked before the command runs.
+
+    `kind`: of what the folder holds.
+    """
+    read = gallery_place if kind is folders.GALLERY else Path
+    settings = {"type": read} | ({"metavar": "DIR"} if name.startswith("-") else {}) | settings
+    if settings.get("default"):
+        settings["help"] = f"{settings.get('help', '')} (default: %(default)s)".lstrip()
+    action = parser.add_argument(name, **settings)
+    known = parser.get_default("folders") or ()
+    parser.set_defaults(folders=(*known, (action.dest, kind, use)))
+
+
+def check_folders(args: argparse.Namespace) -> None:
+    """Check the folders that a command's arguments name, see `faceops.photos.folders`.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    named = []
+    for name, kind, use in getattr(args, "folders", ()):
+        given = getattr(args, name)
+        paths = given if isinstance(given, list) else [given]
+        # What a URL leads to is checked where it is used; a gallery may be in a database.
+        local = [Path(path) for path in paths if path is not None and not is_url(str(path))]
+        named += [folders.Folder(path, kind, use) for path in local]
+    folders.check_folders(named)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add --threads."""
+    text = "threads (default: %(default)s)"
+    parser.add_argument("--threads", type=positive, default=2, metavar="N", help=text)
+
+
+def add_exclude(parser: argparse.ArgumentParser) -> None:
+    """Add --exclude."""
+    text = (
+        "skip files and folders that match, as in a .gitignore file; may be given several times. "
+    )
+    text += "Files named .faceopsignore in the folders hold such patterns too"
+    parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help=text)
+
+
+def skipped_line(skipped: Mapping[str, int]) -> list[str]:
+    """Return the line that says what rules of exclusion skipped; none if nothing was."""
+    rules = [f"{count} {rule}" for rule, count in sorted(skipped.items())]
+    return [f"files and folders skipped: {', '.join(rules)}"] if rules else []
+
+
+def add_photo_limits(parser: argparse.ArgumentParser) -> None:
+    """Add --max-megapixels and --max-megabytes; see `photo_limits`."""
+    for unit, default, what in (
+        ("megapixels", PhotoLimits.max_pixels, "photos, JPEGs excepted, "),
+        ("megabytes", PhotoLimits.max_bytes, "files "),
+    ):
+        text = f"larger {what}are not opened (default: {default // 10**6})"
+        parser.add_argument(f"--max-{unit}", type=float, metavar="N", help=text)
+
+
+def photo_limits(args: argparse.Namespace) -> PhotoLimits:
+    """Return the limits of the arguments that `add_photo_limits` adds.
+
+    Raises:
+        UsageError: one is not a positive number.
+    """
+    given = {}
+    for name, field in (("max_megapixels", "max_pixels"), ("max_megabytes", "max_bytes")):
+        if (millions := getattr(args, name)) is None:
+            continue
+        if not 1e-6 <= millions <= 1e9:
+            raise UsageError(f"{name} {millions:g} is wrong: give a positive number, e.g. 400.")
+        given[field] = int(millions * 1e6)
+    return PhotoLimits(**given)
+
+
+def add_by(parser: argparse.ArgumentParser) -> None:
+    """Add --by; see `decided_by`."""
+    text = "who decides, noted in the journal of decisions (default: this user's name; '' for none)"
+    parser.add_argument("--by", metavar="NAME", help=text)
+
+
+def decided_by(args: argparse.Namespace) -> str:
+    """Return who decides: --by, else the name of the user who runs the command, "" if unknown."""
+    if args.by is not None:
+        return str(args.by).strip()
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # in a container the user may have no name
+        return ""
+
+
+def positive(text: str) -> int:
+    """Return the number that an argument gives, refused if it is below one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return int(text)
+
+
+def require_folder(folder: Path, advice: str) -> None:
+    """Check that `folder` exists.
+
+    Raises:
+        UsageError: it does not; `advice` says what to do.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; {advice}.")
+
+
+def escaped(text: str) -> str:
+    """Return `text` with escapes for the control characters that names in it may have."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def show(args: argparse.Namespace, content: Any, lines: Sequence[str] | str) -> int:
+    """Print `content` as JSON with --json, else the lines; return the exit code 0."""
+    if args.json:
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        print(escaped(lines if isinstance(lines, str) else "\n".join(lines)))
+    return 0

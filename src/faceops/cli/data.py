@@ -5,8 +5,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faceops import cli
 from faceops.base.errors import FaceOpsError, UsageError, printable
-from faceops.cli import common
+from faceops.cli.model_choice import add_bundle_arguments, load_bundle
 from faceops.dataset.sources import REVIEWED, SOURCES
 from faceops.photos.folders import DATA_SET, EMBEDDINGS, GALLERY, SOURCE, SUSPICIONS, Use
 
@@ -22,7 +23,7 @@ _FILE = "suspicions.csv"
 
 def add_parser(subparsers: Any) -> None:
     """Add `faceops weights`, `faceops data` and `faceops params` with their actions."""
-    actions = common.add_group(
+    actions = cli.add_group(
         subparsers,
         "weights",
         help="list and fetch the outside weights, with their licences",
@@ -30,12 +31,12 @@ def add_parser(subparsers: Any) -> None:
         "own with such files; fetched ones are kept in FACEOPS_CACHE (default: ~/.cache/faceops).",
     )
     text = "a weight, as `list` names it"
-    common.add_command(actions, _list)
-    common.add_command(actions, _fetch).add_argument("names", nargs="*", metavar="NAME", help=text)
-    common.add_command(actions, _path).add_argument("name", metavar="NAME", help=text)
+    cli.add_command(actions, _list)
+    cli.add_command(actions, _fetch).add_argument("names", nargs="*", metavar="NAME", help=text)
+    cli.add_command(actions, _path).add_argument("name", metavar="NAME", help=text)
     text = "make synthetic people, import photos, check labels"
-    actions = common.add_group(subparsers, "data", help=text)
-    making = common.add_command(actions, _synthetic)
+    actions = cli.add_group(subparsers, "data", help=text)
+    making = cli.add_command(actions, _synthetic)
     for name, default, what in (
         ("people", 520, "people to train, calibrate and test on"),
         ("photos", 5, "photos of each of them"),
@@ -46,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
     ):
         text = f"{what} (default: {default})"
         making.add_argument(f"--{name}", type=int, default=default, metavar="N", help=text)
-    importing = common.add_command(
+    importing = cli.add_command(
         actions,
         _import,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -59,34 +60,34 @@ def add_parser(subparsers: Any) -> None:
     importing.add_argument("source", metavar="SOURCE", help=sources)
     text = "folder, archive (tar, tgz, zip) or http(s) URL of one"
     names: dict[str, Any] = {"metavar": "PATH_OR_URL", "nargs": "?"}
-    common.add_folder(importing, "place", SOURCE, type=str, help=text, **names)
+    cli.add_folder(importing, "place", SOURCE, type=str, help=text, **names)
     text = "the first N people only, by name"
-    importing.add_argument("--limit-people", type=common.positive, metavar="N", help=text)
+    importing.add_argument("--limit-people", type=cli.positive, metavar="N", help=text)
     text = "only the people named in FILE, one a line (LFW's lists too)"
     importing.add_argument("--only-list", type=Path, metavar="FILE", help=text)
-    common.add_exclude(importing)
+    cli.add_exclude(importing)
     text = f"{REVIEWED}: the gallery whose decisions to import"
-    common.add_folder(importing, "--gallery", GALLERY, help=text)
-    common.add_bundle_arguments(importing)
-    common.add_threads(importing)
+    cli.add_folder(importing, "--gallery", GALLERY, help=text)
+    add_bundle_arguments(importing)
+    cli.add_threads(importing)
     for action in (making, importing):
-        common.add_folder(action, "--out", DATA_SET, Use.WRITE, default="data")
-    doctor = common.add_command(actions, _doctor)
-    common.add_bundle_arguments(doctor)
-    common.add_folder(doctor, "--data", DATA_SET, default="data", help="the data folder")
+        cli.add_folder(action, "--out", DATA_SET, Use.WRITE, default="data")
+    doctor = cli.add_command(actions, _doctor)
+    add_bundle_arguments(doctor)
+    cli.add_folder(doctor, "--data", DATA_SET, default="data", help="the data folder")
     text = "output of the crop stage"
-    common.add_folder(doctor, "--crops", EMBEDDINGS, default="build/crop", help=text)
+    cli.add_folder(doctor, "--crops", EMBEDDINGS, default="build/crop", help=text)
     text = "where the list and the contact sheets go"
-    common.add_folder(doctor, "--out", SUSPICIONS, Use.WRITE, default="build/doctor", help=text)
+    cli.add_folder(doctor, "--out", SUSPICIONS, Use.WRITE, default="build/doctor", help=text)
     text = "share of the labels to assume wrong; more lists more (default: %(default)s)"
     doctor.add_argument("--share", type=float, default=SHARE, metavar="S", help=text)
-    common.add_threads(doctor)
+    cli.add_threads(doctor)
     text = "set aside the photos of this suspicions.csv whose verdict is yes"
     doctor.add_argument("--confirm", type=Path, metavar="FILE", help=text)
-    actions = common.add_group(subparsers, "params", help="choose the pipeline's configuration")
+    actions = cli.add_group(subparsers, "params", help="choose the pipeline's configuration")
     text = "a name in experiments/, or a YAML file of overrides"
-    common.add_command(actions, _use).add_argument("experiment", help=text)
-    common.add_command(actions, _show)
+    cli.add_command(actions, _use).add_argument("experiment", help=text)
+    cli.add_command(actions, _show)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -113,7 +114,7 @@ def _list(args: argparse.Namespace) -> int:
         ]
         if "error" in row:
             lines.append(f"  error:   {row['error']}")
-    common.show(args, rows, lines)
+    cli.show(args, rows, lines)
     return int(any("error" in row for row in rows))
 
 
@@ -126,7 +127,7 @@ def _fetch(args: argparse.Namespace) -> int:
     for name in names:
         find_entry(name, catalogue)  # refuse a misspelt name before anything is fetched
     paths = {name: str(weight_path(name)) for name in names}
-    return common.show(args, paths, [f"{name}: {path}" for name, path in paths.items()])
+    return cli.show(args, paths, [f"{name}: {path}" for name, path in paths.items()])
 
 
 def _path(args: argparse.Namespace) -> int:
@@ -134,7 +135,7 @@ def _path(args: argparse.Namespace) -> int:
     from faceops.weights import weight_path
 
     path = str(weight_path(args.name))
-    return common.show(args, {args.name: path}, path)
+    return cli.show(args, {args.name: path}, path)
 
 
 def _synthetic(args: argparse.Namespace) -> int:
@@ -156,7 +157,7 @@ def _synthetic(args: argparse.Namespace) -> int:
         f"{counts['written']} files written, the others existed",
         NEXT.format(data=args.out),
     ]
-    return common.show(args, {"data": str(args.out), **counts}, lines)
+    return cli.show(args, {"data": str(args.out), **counts}, lines)
 
 
 def _import(args: argparse.Namespace) -> int:
@@ -175,12 +176,12 @@ def _import(args: argparse.Namespace) -> int:
         args.source, args.place, args.out, args.limit_people, args.only_list, args.exclude, skipped
     )
     lines = [
-        *common.skipped_line(Counter(skipped.values())),
+        *cli.skipped_line(Counter(skipped.values())),
         f"{args.out}: {counts['photos']} photos of {counts['people']} people from {args.source}; "
         f"{counts['written']} files written, the others existed",
         NEXT.format(data=args.out),
     ]
-    return common.show(args, {"data": str(args.out), "source": args.source, **counts}, lines)
+    return cli.show(args, {"data": str(args.out), "source": args.source, **counts}, lines)
 
 
 def _import_reviewed(args: argparse.Namespace) -> int:
@@ -193,12 +194,12 @@ def _import_reviewed(args: argparse.Namespace) -> int:
             "no PATH_OR_URL, --only-list or --limit-people."
         )
     gallery = Gallery.open(args.gallery)
-    bundle = common.load_bundle(args, gallery)
+    bundle = load_bundle(args, gallery)
     gallery.require(bundle.release.contract_id)
     done = import_reviewed(args.gallery, args.out, bundle, args.threads)
     left_out = {why: count for why, count in sorted(done.left_out.items()) if count}
     content = {"data": str(args.out), "source": REVIEWED, **vars(done), "left_out": left_out}
-    return common.show(args, content, _reviewed_lines(args.out, done))
+    return cli.show(args, content, _reviewed_lines(args.out, done))
 
 
 def _reviewed_lines(data: Path, done: "ReviewedImport") -> list[str]:
@@ -236,7 +237,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
     check_share(args.share)
     crops, persons, paths = read_cropped_photos(args.crops)
-    bundle = common.load_bundle(args, threads=args.threads)
+    bundle = load_bundle(args, threads=args.threads)
     verifier = pair_verifier(bundle)
     embeddings = embed_crops_file(bundle, args.crops / "crops.npy", args.out)
     faces = EmbeddedFaces(embeddings, persons, paths, crops)
@@ -254,7 +255,7 @@ def _doctor(args: argparse.Namespace) -> int:
         "pairs_of_one_name_wrong": round(calibrated.wrong_pairs, 6) if calibrated else None,
     }
     write_json(args.out / "summary.json", figures)
-    return common.show(args, figures, _doctor_lines(args.out, found, figures))
+    return cli.show(args, figures, _doctor_lines(args.out, found, figures))
 
 
 def _doctor_lines(out: Path, found: "list[Suspicion]", figures: dict[str, Any]) -> list[str]:
@@ -286,7 +287,7 @@ def _confirm(args: argparse.Namespace) -> int:
     from faceops.dataset.data_folder import QUARANTINE_FILE, add_to_quarantine
     from faceops.evaluation.label_doctor.findings import confirmed_photos, read_verdicts
 
-    common.require_folder(args.data, "name the data folder by --data")
+    cli.require_folder(args.data, "name the data folder by --data")
     rows = read_verdicts(args.confirm)
     reasons = confirmed_photos(rows, args.confirm, args.data)
     file = args.data / QUARANTINE_FILE
@@ -300,7 +301,7 @@ def _confirm(args: argparse.Namespace) -> int:
     ]
     if added:
         lines.append(NEXT.format(data=args.data))
-    return common.show(args, {"quarantine": str(file), **figures}, lines)
+    return cli.show(args, {"quarantine": str(file), **figures}, lines)
 
 
 def _use(args: argparse.Namespace) -> int:
@@ -311,9 +312,9 @@ def _use(args: argparse.Namespace) -> int:
     path = experiment_file(Path.cwd(), args.experiment)
     params = read_params(path)
     check_train_params(params.train, path)
-    write_params(params, common.PARAMS)
-    line = f"{common.PARAMS} now holds the defaults and {path}; `dvc repro` builds it."
-    return common.show(args, params.model_dump(by_alias=True), line)
+    write_params(params, cli.PARAMS)
+    line = f"{cli.PARAMS} now holds the defaults and {path}; `dvc repro` builds it."
+    return cli.show(args, params.model_dump(by_alias=True), line)
 
 
 def _show(args: argparse.Namespace) -> int:
@@ -321,7 +322,7 @@ def _show(args: argparse.Namespace) -> int:
     from faceops.config.params_file import read_params
     from faceops.embedding.backbones.build import check_train_params
 
-    params = read_params(common.PARAMS)
-    check_train_params(params.train, common.PARAMS)
-    text = common.PARAMS.read_text(encoding="utf-8").rstrip("\n")
-    return common.show(args, params.model_dump(by_alias=True), text)
+    params = read_params(cli.PARAMS)
+    check_train_params(params.train, cli.PARAMS)
+    text = cli.PARAMS.read_text(encoding="utf-8").rstrip("\n")
+    return cli.show(args, params.model_dump(by_alias=True), text)

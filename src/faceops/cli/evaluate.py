@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faceops import cli
 from faceops.base.errors import UsageError
 from faceops.base.files import write_json
-from faceops.cli import common
+from faceops.cli.model_choice import add_precision_argument
 from faceops.photos.folders import BUNDLE, DATA_SET, EMBEDDINGS, EVALUATION, Use
 
 if TYPE_CHECKING:
@@ -29,15 +30,15 @@ class _Protocols:
 
 def add_parser(subparsers: Any) -> None:
     """Add `faceops evaluate`."""
-    parser = common.add_command(subparsers, _evaluate)
+    parser = cli.add_command(subparsers, _evaluate)
     text = "a release or a foreign embedder; may be given again (default: build/export)"
-    common.add_folder(parser, "--bundle", BUNDLE, action="append", help=text)
-    common.add_precision_argument(parser)
+    cli.add_folder(parser, "--bundle", BUNDLE, action="append", help=text)
+    add_precision_argument(parser)
     text = (
         "labelled photos, a folder or the URL of a store; may be given again: the promise is shown "
     )
     text += "for each set"
-    common.add_folder(parser, "--data", DATA_SET, action="append", help=text)
+    cli.add_folder(parser, "--data", DATA_SET, action="append", help=text)
     text = f"one of %(choices)s; default: {PIPELINE}, with --data all"
     parser.add_argument("--protocol", choices=_Protocols(), metavar="P", help=text)
     for name, what in (
@@ -46,15 +47,13 @@ def add_parser(subparsers: Any) -> None:
     ):
         parser.add_argument(name, type=Path, metavar="FILE", help=what)
     text = "where LFW's lists of pairs are (default: beside the photos)"
-    common.add_folder(parser, "--lists", DATA_SET, help=text)
+    cli.add_folder(parser, "--lists", DATA_SET, help=text)
     text = "folder for report.html, evaluation.json and, of --data, photos.csv"
-    common.add_folder(parser, "--out", EVALUATION, Use.WRITE, help=text)
+    cli.add_folder(parser, "--out", EVALUATION, Use.WRITE, help=text)
     text = "faces and embeddings of --data are kept here"
-    common.add_folder(
-        parser, "--work", EMBEDDINGS, Use.WRITE, default="build/evaluations", help=text
-    )
+    cli.add_folder(parser, "--work", EMBEDDINGS, Use.WRITE, default="build/evaluations", help=text)
     text = "output of the crop stage"
-    common.add_folder(parser, "--crops", EMBEDDINGS, default="build/crop", help=text)
+    cli.add_folder(parser, "--crops", EMBEDDINGS, default="build/crop", help=text)
     for name, default, what in (
         ("--split", "build/split/faces.parquet", "output of the split stage"),
         ("--manifest", "build/validate/manifest.parquet", "output of the validate stage"),
@@ -62,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
     ):
         text = f"{what} (default: %(default)s)"
         parser.add_argument(name, type=Path, metavar="FILE", default=Path(default), help=text)
-    common.add_threads(parser)
+    cli.add_threads(parser)
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -85,7 +84,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.out and len(bundles) > 1:
         raise UsageError("--out takes one --bundle; evaluate the others separately.")
     for bundle in bundles:
-        common.require_folder(bundle, common.NO_FOLDER)
+        cli.require_folder(bundle, cli.NO_FOLDER)
     if args.data is None:
         measured = {str(bundle): _on_pipeline(bundle, args) for bundle in bundles}
     elif len(args.data) == 1:
@@ -180,7 +179,7 @@ def _params(path: Path) -> "Params":
     from faceops.config.params_file import read_params
     from faceops.config.sections import Params
 
-    return Params() if path == common.PARAMS and not path.exists() else read_params(path)
+    return Params() if path == cli.PARAMS and not path.exists() else read_params(path)
 
 
 def figures_table(names: Sequence[str], figures: Sequence[dict[str, Any]]) -> list[str]:

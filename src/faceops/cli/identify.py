@@ -1,13 +1,19 @@
-"""`faceops identify`: name the people in a folder of photos."""
+"""`faceops identify`: name the people in a folder of photos; `faceops name`: an unknown one."""
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faceops import cli
 from faceops.base.reasons import Reason
 from faceops.base.stores import is_url, place, shown
-from faceops.cli import common
+from faceops.cli.model_choice import (
+    add_bundle_arguments,
+    bundle_folder,
+    choose_precision,
+    load_bundle,
+)
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 from faceops.photos.formats import closed_formats
 
@@ -19,15 +25,15 @@ MOST_ERRORS = 10
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `faceops identify`."""
-    parser = common.add_command(subparsers, _identify)
+    """Add `faceops identify` and `faceops name`."""
+    parser = cli.add_command(subparsers, _identify)
     text = "a folder, one photo, or a URL such as s3://bucket/2019"
-    common.add_folder(parser, "photos_dir", PHOTOS, metavar="PHOTOS_DIR", type=place, help=text)
-    common.add_folder(parser, "--gallery", GALLERY, Use.WRITE, default="gallery")
+    cli.add_folder(parser, "photos_dir", PHOTOS, metavar="PHOTOS_DIR", type=place, help=text)
+    cli.add_folder(parser, "--gallery", GALLERY, Use.WRITE, default="gallery")
     text = "for the results, or a URL to copy them to, such as s3://bucket/results"
-    common.add_folder(parser, "--out", RESULTS, Use.WRITE, required=True, type=place, help=text)
+    cli.add_folder(parser, "--out", RESULTS, Use.WRITE, required=True, type=place, help=text)
     text = "where --out is a URL: the folder of state and results (default: one in the cache)"
-    common.add_folder(parser, "--state", RESULTS, Use.WRITE, help=text)
+    cli.add_folder(parser, "--state", RESULTS, Use.WRITE, help=text)
     text = "share of strangers that may be given a name, e.g. 0.01 (default: the release's)"
     parser.add_argument("--budget", type=float, metavar="SHARE", help=text)
     parser.add_argument(
@@ -37,8 +43,8 @@ def add_parser(subparsers: Any) -> None:
         help="search large photos in tiles too, scaled to this longest side: more finds smaller "
         "faces and takes longer, 0 searches only the whole photo (default: 1280)",
     )
-    common.add_exclude(parser)
-    common.add_photo_limits(parser)
+    cli.add_exclude(parser)
+    cli.add_photo_limits(parser)
     parser.add_argument("--annotate", action="store_true", help="draw boxes and names on copies")
     parser.add_argument(
         "--xmp",
@@ -67,7 +73,16 @@ def add_parser(subparsers: Any) -> None:
     text = "runs to keep in DIR/runs, the latest counted; older ones are removed (default: 30)"
     parser.add_argument("--keep-runs", type=int, metavar="N", help=text)
     parser.add_argument("--threads", type=int, metavar="N", help="(default: one a core, at most 8)")
-    common.add_bundle_arguments(parser)
+    add_bundle_arguments(parser)
+    naming = cli.add_command(subparsers, _name)
+    naming.add_argument("unknown", metavar="UNKNOWN", help="such as unknown-007")
+    naming.add_argument("name", metavar="NAME")
+    text = "the results of identify"
+    cli.add_folder(naming, "--out", RESULTS, Use.WRITE, required=True, help=text)
+    text = "also where the faces are unlike those that are enrolled as NAME"
+    naming.add_argument("--trust", action="store_true", help=text)
+    add_bundle_arguments(naming)
+    cli.add_folder(naming, "--gallery", GALLERY, Use.WRITE, default="gallery")
 
 
 def _identify(args: argparse.Namespace) -> int:
@@ -83,7 +98,7 @@ def _identify(args: argparse.Namespace) -> int:
     # Wrong arguments first, then whether anything has changed: loading a release takes a second.
     fields = IdentifySettings.__dataclass_fields__
     given = {key: value for key, value in vars(args).items() if key in fields and value is not None}
-    settings = IdentifySettings(**given, limits=common.photo_limits(args))
+    settings = IdentifySettings(**given, limits=cli.photo_limits(args))
     require_photos(args.photos_dir)  # `main` has checked the folders
     url, args.out = args.out, results_folder(args.out, args.photos_dir, args.state)
     summary = _reuse_if_unchanged(args, settings) or _run(args, settings)
@@ -91,7 +106,7 @@ def _identify(args: argparse.Namespace) -> int:
     lines = result_lines(summary, args.out)
     if is_url(url):
         lines.append(f"the copy in {shown(url)} is complete ({copied} objects put or deleted)")
-    return common.show(args, summary.as_dict(), lines)
+    return cli.show(args, summary.as_dict(), lines)
 
 
 def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary | None":
@@ -101,8 +116,8 @@ def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") 
 
     if not storage_of(args.gallery).stamp():
         return None  # opening the gallery says what is wrong with it
-    release = UnloadedRelease(*common.bundle_folder(args, storage_of(args.gallery).contract_id()))
-    precision, _ = common.choose_precision(args.precision, release.folder, args.gallery)
+    release = UnloadedRelease(*bundle_folder(args, storage_of(args.gallery).contract_id()))
+    precision, _ = choose_precision(args.precision, release.folder, args.gallery)
     budget = settings.budget or default_budget(release.folder, precision)
     if budget is None:
         return None
@@ -115,9 +130,31 @@ def _run(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary":
     from faceops.identification.run import identify
 
     gallery = Gallery.open(args.gallery)  # if it is unusable, before the release is loaded
-    bundle = common.load_bundle(args, gallery)
+    bundle = load_bundle(args, gallery)
     gallery.require(bundle.release.contract_id)
     return identify(args.photos_dir, gallery, bundle, args.out, settings)
+
+
+def _name(args: argparse.Namespace) -> int:
+    """Give an unknown person of the latest results a name.
+
+    Name unknown-007, as the report and unknown.csv show them, and decide the photos of --out again.
+    The faces keep that name; those that are good enough enter the gallery. A person who is already
+    enrolled gets the faces, if they are like the person's others.
+    """
+    from faceops.gallery.store import Gallery
+    from faceops.identification.unknown.name_unknown import name_unknown
+    from faceops.identification.unknown.unknown_people import unknown_number
+
+    unknown_number(args.unknown)  # wrong arguments first: loading a release takes a second
+    bundle = load_bundle(args, Gallery.open(args.gallery))
+    done = name_unknown(args.unknown, args.name, args.gallery, bundle, args.out, None, args.trust)
+    lines = [
+        f"{done.unknown} is {done.person}: {done.faces} faces confirmed, {done.enrolled} enrolled; "
+        f"{done.person} is named in {done.summary.people.get(done.person, 0)} faces"
+    ]
+    lines += result_lines(done.summary, args.out)
+    return cli.show(args, {**asdict(done), "summary": done.summary.as_dict()}, lines)
 
 
 def result_lines(summary: "Summary", out: Path) -> list[str]:
@@ -156,7 +193,7 @@ def result_lines(summary: "Summary", out: Path) -> list[str]:
         for drift in summary.drift
         if drift.advice
     ]
-    lines += common.skipped_line(summary.skipped)
+    lines += cli.skipped_line(summary.skipped)
     lines += _counted(summary.excluded, "photos of the latest run are excluded now")
     lines += _counted(summary.vanished, "photos of the latest run are missing now")
     lines += _counted(summary.moved, "photos moved: found at a new path")

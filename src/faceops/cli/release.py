@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.cli.common import PARAMS, add_command, add_folder, add_group, add_threads, show
+from faceops.cli import PARAMS, add_command, add_folder, add_group, add_threads, show
 from faceops.photos.folders import BUNDLE, Use
 from faceops.registry import FILES, PUBLISHED, has_store, published_statement
 from faceops.release.release_file import (
