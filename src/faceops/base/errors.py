@@ -95,7 +95,8 @@ class _Lack:
     texts: re.Pattern[str]  # in the message of any other error
 
 
-def _numbers(*names: str) -> frozenset[int]:
+def error_numbers(*names: str) -> frozenset[int]:
+    """Return the numbers of an OSError with these names, those that the system has."""
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
 
 
@@ -103,7 +104,7 @@ _LACKS = (
     _Lack(
         "memory",
         "close other programs, use fewer threads (identify: --threads 1), or allow more memory",
-        _numbers("ENOMEM"),
+        error_numbers("ENOMEM"),
         re.compile(
             r"bad.?alloc|out of memory|(insufficient|not enough) memory|cannot allocate memory"
             r"|alloc\w* (error|fail)|fail\w* to (allocate|map segment)",
@@ -113,25 +114,25 @@ _LACKS = (
     _Lack(
         "threads",
         "use fewer (identify: --threads 1), or raise the limits (ulimit -u, memory)",
-        _numbers("EAGAIN"),
+        error_numbers("EAGAIN"),
         re.compile("can't start new thread|pthread_create"),
     ),
     _Lack(
         "open files",
         "raise the limit (ulimit -n), or use fewer threads (identify: --threads 1)",
-        _numbers("EMFILE", "ENFILE"),
+        error_numbers("EMFILE", "ENFILE"),
         re.compile("too many open files", re.IGNORECASE),
     ),
     _Lack(
         "disk space",
         "free some space",
-        _numbers("ENOSPC", "EDQUOT"),
+        error_numbers("ENOSPC", "EDQUOT"),
         re.compile("no space left|disk is full", re.IGNORECASE),
     ),
     _Lack(
         "a working disk or share",
         "check the disk, or the connection to the share",
-        _numbers(
+        error_numbers(
             *("EIO", "EREMOTEIO", "ESTALE", "ENODEV", "ENXIO", "ENOTCONN", "ETIMEDOUT"),
             *("EHOSTDOWN", "EHOSTUNREACH"),
         ),

@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from faceops.base.errors import FaceOpsError, UsageError, first_line, without_secrets
+from faceops.base.errors import (
+    FaceOpsError,
+    UsageError,
+    error_numbers,
+    first_line,
+    without_secrets,
+)
 from faceops.base.files import read_json_object, temporary_name, write_file, write_json
 from faceops.base.work import track
 
@@ -41,22 +47,16 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "max_concurrency": 1,  # reads an object by one request, not in parts of two versions
     },
 }
-_TRANSIENT = frozenset(
-    getattr(errno, name)
-    for name in (
-        *("EIO", "EREMOTEIO", "EBUSY", "EAGAIN", "EPIPE", "ENETDOWN", "ENETUNREACH", "ENETRESET"),
-        *("EHOSTDOWN", "EHOSTUNREACH"),
-    )
-    if hasattr(errno, name)
+_TRANSIENT = error_numbers(
+    *("EIO", "EREMOTEIO", "EBUSY", "EAGAIN", "EPIPE", "ENETDOWN", "ENETUNREACH", "ENETRESET"),
+    *("EHOSTDOWN", "EHOSTUNREACH"),
 )
 # Of packages that need not be installed, by name.
-_TRANSIENT_CLASSES = frozenset(
-    {
-        *("ConnectionError", "HTTPClientError", "ResponseParserError", "IncompleteRead"),
-        *("ClientPayloadError", "ClientConnectionError"),
-        *("ServiceRequestError", "ServiceResponseError"),
-    }
-)
+_TRANSIENT_CLASSES = {
+    *("ConnectionError", "HTTPClientError", "ResponseParserError", "IncompleteRead"),
+    *("ClientPayloadError", "ClientConnectionError"),
+    *("ServiceRequestError", "ServiceResponseError"),
+}
 _LOG = logging.getLogger("faceops.stores")
 _Result = TypeVar("_Result")
 

@@ -78,15 +78,6 @@ _THREAD_BYTES = 32 << 20  # of address space: a thread's stack, and more
 _AHEAD = 8  # results per worker that may wait for a slow one
 
 
-def require_memory_for_thread() -> None:
-    """Raise an OSError (ENOMEM) if there is no memory for another thread.
-
-    Without this check, Python may wait forever for a thread that cannot start, and Arrow abort the
-    process.
-    """
-    mmap.mmap(-1, _THREAD_BYTES).close()  # no page is touched
-
-
 def ordered_map(
     work: Callable[[Item], Result],
     items: Iterable[Item],
@@ -122,7 +113,9 @@ def ordered_map(
     try:
         for number, item in enumerate(items):
             if number < workers:
-                require_memory_for_thread()
+                # An OSError (ENOMEM) if there is no memory for another thread: Python may wait
+                # forever for one that cannot start, and Arrow abort. No page is touched.
+                mmap.mmap(-1, _THREAD_BYTES).close()
             waiting.append((item, pool.submit(attempt, item)))
             if len(waiting) > _AHEAD * workers:
                 yield next_result()

@@ -117,20 +117,6 @@ def import_registry(model: str) -> ModuleType:
     return fetch
 
 
-def warning_of(folder: Path, name: str) -> str:
-    """Return the warning for a release in `folder` that was made of synthetic people, else ""."""
-    try:
-        content = read_json_object(folder / RELEASE_FILE)
-    except (OSError, ValueError):  # loading the release says what is wrong
-        return ""
-    if not is_synthetic(content.get("data")):
-        return ""
-    return (
-        f"{name} was calibrated on synthetic people: for photos of real people its budgets promise "
-        f"nothing, use --model {PUBLISHED}"
-    )
-
-
 def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --bundle and --model, of which one can be given, --precision and --device."""
     which = parser.add_mutually_exclusive_group()
@@ -300,4 +286,13 @@ def bundle_folder(args: argparse.Namespace, contract_id: str) -> tuple[Path, str
 
 
 def _with_warning(folder: Path, name: str, note: str) -> str:
-    return "; ".join(filter(None, (note, warning_of(folder, name))))
+    """Return the note of a release, with a warning if it was made of synthetic people."""
+    try:
+        content = read_json_object(folder / RELEASE_FILE)
+    except (OSError, ValueError):  # loading the release says what is wrong
+        return note
+    if not is_synthetic(content.get("data")):
+        return note
+    warning = f"{name} was calibrated on synthetic people: for photos of real people its budgets "
+    warning += f"promise nothing, use --model {PUBLISHED}"
+    return f"{note}; {warning}" if note else warning
