@@ -48,10 +48,9 @@ def work(identified: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(work: Path, bundle: Bundle) -> Iterator[Album]:
     """The album, decided."""
-    album = Album(work / "found", work / "gallery", bundle, by="Ada")
-    assert album.wait()
-    yield album
-    album.close()
+    with contextlib.closing(Album(work / "found", work / "gallery", bundle, by="Ada")) as album:
+        assert album.wait()
+        yield album
 
 
 IMAGE = "<img src=x onerror=document.title='owned'>"
@@ -131,7 +130,8 @@ def served(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The page over a copy of `hostile`, for the tests of one module."""
     folder = tmp_path_factory.mktemp("served")
     for name in ("gallery", "found"):
-        shutil.copytree(hostile / name, folder / name, symlinks=True)
+        ignored = shutil.ignore_patterns("outputs.jsonl")
+        shutil.copytree(hostile / name, folder / name, symlinks=True, ignore=ignored)
     with contextlib.closing(
         Album(folder / "found", folder / "gallery", load_published(), "Ada")
     ) as album:
