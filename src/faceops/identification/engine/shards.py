@@ -54,7 +54,7 @@ class ReleaseSource:
     """Where each process finds the release.
 
     Attributes:
-        load: see `cli.common.load_release`.
+        load: see `cli.model_choice.load_release`.
         folder: a bundle's, which exists on every machine; or None.
         model: else `published` or the address of a registered version, fetched by the process.
     """
