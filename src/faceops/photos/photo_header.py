@@ -16,16 +16,8 @@ from typing import Any
 from PIL import Image
 
 from faceops.base.errors import shortage
+from faceops.photos import open_photo
 from faceops.photos.formats import FORMATS, PhotoFormat, PhotoLimits
-from faceops.photos.open_photo import (
-    DECODER_ERRORS,
-    OpenFile,
-    broken_photo,
-    format_in,
-    no_memory,
-    open_file,
-    silence_pillow,
-)
 from faceops.photos.pixels import SIDEWAYS, orientation_of
 from faceops.photos.xmp import MAX_BYTES
 
@@ -63,22 +55,22 @@ def read_header(
     Raises:
         PhotoError: as `open_photo`.
     """
-    silence_pillow()
+    open_photo.silence_pillow()
     Image.MAX_IMAGE_PIXELS = None  # nothing is decoded
-    with open_file(path, limits.max_bytes, whole=False) as file:
-        photo_format = format_in(file.read(_HEAD), path)
+    with open_photo.open_file(path, limits.max_bytes, whole=False) as file:
+        photo_format = open_photo.format_in(file.read(_HEAD), path)
         file.seek(0)
         try:
             return _read(file, photo_format)
         except MemoryError:
-            raise no_memory(path) from None
-        except DECODER_ERRORS as error:
+            raise open_photo.no_memory(path) from None
+        except open_photo.DECODER_ERRORS as error:
             if shortage(error):
-                raise no_memory(path) from None
-            raise broken_photo(path, error) from None
+                raise open_photo.no_memory(path) from None
+            raise open_photo.broken_photo(path, error) from None
 
 
-def _read(file: OpenFile, photo_format: PhotoFormat) -> PhotoHeader:
+def _read(file: open_photo.OpenFile, photo_format: PhotoFormat) -> PhotoHeader:
     with Image.open(file, formats=(photo_format.pillow_name,)) as image:
         orientation, taken = orientation_of(image), _taken(image)
         width, height = image.size
@@ -96,7 +88,7 @@ def _taken(image: Image.Image) -> datetime | None:
     """Return EXIF's DateTimeOriginal; None without one, as where the camera's clock was not set."""
     try:
         tags = image.getexif().get_ifd(_EXIF)
-    except DECODER_ERRORS:
+    except open_photo.DECODER_ERRORS:
         return None  # the photo may still be valid
     found = _TIME.match(str(tags.get(_TAKEN)))
     if not found:
@@ -134,7 +126,7 @@ def _extended_packets(image: Any) -> list[bytes]:
     return found
 
 
-def _png_packet(file: OpenFile) -> bytes | None:
+def _png_packet(file: open_photo.OpenFile) -> bytes | None:
     """Return the packet that lies behind the pixels of a PNG, where ExifTool puts it."""
     with suppress(OSError, ValueError):
         file.seek(8)

@@ -19,18 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from faceops.base import files
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.files import (
-    atomic_folder,
-    atomic_path,
-    cache_folder,
-    folder_lock,
-    read_json_object,
-    sha256_file,
-    valid_unicode,
-    write_file,
-    write_json,
-)
 from faceops.base.stores import ObjectStore, is_url, shown
 from faceops.base.work import track
 
@@ -93,16 +83,16 @@ def publish(out: Path, run_id: str) -> None:
         else:
             _remove(out / name)
     for name in PUBLISHED:
-        with atomic_path(out / name) as temporary:
+        with files.atomic_path(out / name) as temporary:
             shutil.copyfile(folder / name, temporary)
 
 
 def _link_or_copy(link: Path, target: Path) -> None:
     try:
-        with atomic_path(link) as temporary:
+        with files.atomic_path(link) as temporary:
             temporary.symlink_to(target, target_is_directory=True)
     except OSError:  # also for a folder in its place, as of a backup that has followed links
-        with atomic_folder(link) as temporary:
+        with files.atomic_folder(link) as temporary:
             shutil.copytree(link.parent / target, temporary, dirs_exist_ok=True)
 
 
@@ -156,24 +146,24 @@ def write_manifest(folder: Path, about: dict[str, str], drawings: Path | None = 
             these, the sha256 is taken from there: all of them are gigabytes to read.
     """
     known = listed_drawings(drawings.parent) if drawings else {}
-    files = {}
+    entries = {}
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.name == MANIFEST_FILE or path.name.startswith("."):
             continue
         name = path.relative_to(folder).as_posix()
         entry = known.get(name)
         if entry is None or not drawings or not _is_same(path, drawings.parent / name, entry):
-            entry = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-        files[name] = entry
-    text = json.dumps({**about, "files": files}, indent=1) + "\n"
-    write_file(folder / MANIFEST_FILE, text)
+            entry = {"bytes": path.stat().st_size, "sha256": files.sha256_file(path)}
+        entries[name] = entry
+    text = json.dumps({**about, "files": entries}, indent=1) + "\n"
+    files.write_file(folder / MANIFEST_FILE, text)
 
 
 def rewrite_manifest(folder: Path) -> None:
     """Write the manifest of `folder`, if it has one, again after its files were changed."""
     path = folder / MANIFEST_FILE
     if path.is_file():
-        content = read_json_object(path)
+        content = files.read_json_object(path)
         about = {key: value for key, value in content.items() if key != "files"}
         write_manifest(folder, about, drawings=folder / ANNOTATED)
 
@@ -181,8 +171,8 @@ def rewrite_manifest(folder: Path) -> None:
 def listed_drawings(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the annotated copies that the manifest of a run lists; none without a manifest."""
     try:
-        files = read_json_object(folder / MANIFEST_FILE)["files"]
-        return {name: files[name] for name in files if name.startswith(f"{ANNOTATED}/")}
+        listed = files.read_json_object(folder / MANIFEST_FILE)["files"]
+        return {name: listed[name] for name in listed if name.startswith(f"{ANNOTATED}/")}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -222,13 +212,13 @@ def results_folder(out: Path, photos: Path, state: Path | None = None) -> Path:
     if note.setdefault("url", shown(out)) != shown(out):
         raise UsageError(f"{folder} is copied to {note['url']}; name another --state.")
     _claim(note, folder)
-    write_json(folder / MIRROR_FILE, note)
+    files.write_json(folder / MIRROR_FILE, note)
     return folder
 
 
 def local_folder(url: Path) -> Path:
     """Return the folder in the cache whose results are copied to `url`."""
-    return cache_folder() / "outputs" / hashlib.sha256(shown(url).encode()).hexdigest()[:16]
+    return files.cache_folder() / "outputs" / hashlib.sha256(shown(url).encode()).hexdigest()[:16]
 
 
 def refuse_copies(folders: Iterable[Path]) -> None:
@@ -249,7 +239,7 @@ def copy_results(out: Path) -> int:
     """
     if not (out / MIRROR_FILE).is_file():
         return 0
-    with folder_lock(out):
+    with files.folder_lock(out):
         return update_copy(out)
 
 
@@ -276,22 +266,22 @@ def update_copy(out: Path) -> int:
             store.write(name, content)
             changed += 1
             if changed % _NOTED_EVERY == 0:
-                write_json(out / MIRROR_FILE, note)
+                files.write_json(out / MIRROR_FILE, note)
     for name in sorted(there.keys() - here.keys()):
         if name in known or name in PUBLISHED or name.startswith(_BELOW):
             store.delete(name)
             changed += 1
     note["objects"] = {name: known[name] for name in here}
-    write_json(out / MIRROR_FILE, note)
+    files.write_json(out / MIRROR_FILE, note)
     return changed
 
 
 def _results(out: Path) -> Iterator[tuple[str, Path]]:
     """Yield the name of each object and its file; what leads readers to the others comes last."""
     for folder in (*finished_runs(out), *(out / name for name in _COPIED_FOLDERS)):
-        for parent, below, files in os.walk(folder):  # report/ and annotated/ may be links
+        for parent, below, names in os.walk(folder):  # report/ and annotated/ may be links
             below.sort()
-            for name in sorted(files):
+            for name in sorted(names):
                 if not name.startswith("."):
                     path = Path(parent) / name
                     yield path.relative_to(out).as_posix(), path
@@ -306,7 +296,7 @@ def _claim(note: dict[str, Any], out: Path) -> None:
     try:
         owner = json.loads(store.read(MIRROR_FILE))
     except FileNotFoundError:
-        folder = valid_unicode(f"{socket.gethostname()}:{out.resolve()}")
+        folder = files.valid_unicode(f"{socket.gethostname()}:{out.resolve()}")
         own = {"folder": folder, "id": note["id"]}
         store.write(MIRROR_FILE, json.dumps(own).encode(), replaces="")
         return
@@ -326,7 +316,7 @@ def _claim(note: dict[str, Any], out: Path) -> None:
 
 def _note(out: Path) -> dict[str, Any]:
     try:
-        note = read_json_object(out / MIRROR_FILE)
+        note = files.read_json_object(out / MIRROR_FILE)
         if isinstance(note["url"], str) and isinstance(note["id"], str):
             return note
         raise ValueError("it has no url and id")

@@ -15,22 +15,14 @@ from urllib.parse import quote
 
 import numpy as np
 
-from faceops.base.reasons import (
-    IDENTIFIED,
-    NO_REASON,
-    REASONS,
-    UNKNOWN,
-    DecisionKind,
-    Reason,
-    reason_code,
-)
+from faceops.base.reasons import IDENTIFIED, KINDS, NO_REASON, REASONS, UNKNOWN, Reason, reason_code
 from faceops.base.stores import uri_of
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.records.output_folder import REPORT_PAGES
 from faceops.identification.state.face_store import FaceStore
 
 MIN_GUESS = 0.05  # below it, the nearest person is not a useful guess
-FILE = len(DecisionKind)  # the kind of a photo without faces
+FILE = len(KINDS)  # the kind of a photo without faces
 AMBIGUOUS, CONFIRMED = reason_code(Reason.AMBIGUOUS), reason_code(Reason.CONFIRMED)
 IGNORED, REFUSED = reason_code(Reason.IGNORED), reason_code(Reason.REFUSED_BY_PERSON)
 _ID_BYTES = 32  # of a sha256

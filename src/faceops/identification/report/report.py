@@ -367,10 +367,9 @@ def people_on(page: Path) -> list[str]:
 
 def script_json(content: object) -> str:
     """Return JSON that cannot end the script element around it."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+    from jinja2.utils import htmlsafe_json_dumps
+
+    return htmlsafe_json_dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
 def digest(text: str) -> str:
