@@ -23,17 +23,7 @@ from faceops.gallery.store import portraits
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.records.output_folder import REPORT_FILE, REPORT_PAGES
-from faceops.identification.report.pages import (
-    AMBIGUOUS,
-    CONFIRMED,
-    FILE,
-    IGNORED,
-    Pages,
-    PhotoColumn,
-    Section,
-    probability_text,
-    shown_people,
-)
+from faceops.identification.report import pages
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import thumbnail
 from faceops.identification.summary import Summary, promise
@@ -104,12 +94,12 @@ def rows_of(named: NamedBlock, first_photo: int, near: float) -> np.ndarray:
         rows[name] = getattr(decisions, name)
     rows["quality"], rows["picture"] = photos.faces["quality"], -1
     is_near = decisions.named & (decisions.stranger_share >= near)
-    rows["check"] = is_near & (decisions.reason != CONFIRMED)
+    rows["check"] = is_near & (decisions.reason != pages.CONFIRMED)
     name_in_photo = photo * (len(named.people) + 1) + decisions.best
     rows["taken"] = np.isin(name_in_photo, name_in_photo[decisions.named])
     empty = np.flatnonzero(np.diff(photos.starts) == 0)
     files = np.zeros(len(empty), ROW)
-    files["photo"], files["kind"] = first_photo + empty, FILE
+    files["photo"], files["kind"] = first_photo + empty, pages.FILE
     files["reason"] = [reason_code(photos.reasons[place]) for place in empty.tolist()]
     for name in ("best", "runner_up"):
         files[name] = NOBODY
@@ -127,7 +117,7 @@ class Report:
     def __init__(self, root: Path, budget: float) -> None:
         self._root = root
         self._near = NEAR_THE_LIMIT * budget
-        self._photos = PhotoColumn(root)
+        self._photos = pages.PhotoColumn(root)
         self._blocks: list[np.ndarray] = []
         self._people: Sequence[str] = ()
         self._groups: list[np.ndarray] = []  # rows of unknown faces, by unknown person
@@ -159,9 +149,9 @@ class Report:
             gallery: has the pictures of people that a face may show; it and `out` are in the
                 command that the first page proposes.
         """
-        pages = Pages(self._photos, self._people)
+        writer = pages.Pages(self._photos, self._people)
         sections = [section for section in self._sections.values() if len(section.rows)]
-        pages.load_pictures(sections, store)
+        writer.load_pictures(sections, store)
         (folder / REPORT_PAGES).mkdir()
         design = _design()
         template = design.get_template("page.html.j2")
@@ -171,12 +161,12 @@ class Report:
                     section=section,
                     page=page,
                     range=section.range_of(page),
-                    body=pages.listing(section, page),
-                    people=people_block(pages.people_of(section, page)),
+                    body=writer.listing(section, page),
+                    people=people_block(writer.people_of(section, page)),
                 )
                 _write(folder / REPORT_PAGES / f"{section.key}-{page}.html", content)
         template = design.get_template("report.html.j2")
-        first = template.render(self._first_page(pages, summary, gallery, out))
+        first = template.render(self._first_page(writer, summary, gallery, out))
         _write(folder / REPORT_FILE, first)
 
     @cached_property
@@ -186,25 +176,24 @@ class Report:
         return rows
 
     @cached_property
-    def _sections(self) -> dict[str, Section]:
+    def _sections(self) -> dict[str, pages.Section]:
         kind, reason = self._rows["kind"], self._rows["reason"]
-        unknown = np.flatnonzero((kind == UNKNOWN) & (reason != AMBIGUOUS))
+        unknown = np.flatnonzero((kind == UNKNOWN) & (reason != pages.AMBIGUOUS))
         alone = unknown if self._alone is None else unknown[self._alone]
+        is_unusable = (kind == REJECTED) & (reason != pages.IGNORED) | (kind == pages.FILE)
         found = (
-            self._named_people(np.flatnonzero(kind == IDENTIFIED)),
-            self._list("ambiguous", "Ambiguous", (kind == UNKNOWN) & (reason == AMBIGUOUS)),
+            self._named_people(kind == IDENTIFIED),
+            self._list("ambiguous", "Ambiguous", (kind == UNKNOWN) & (reason == pages.AMBIGUOUS)),
             self._unknown_people(unknown),
             self._list("unknown", "Unknown, seen once", alone),
-            self._list("ignored", "Ignored", reason == IGNORED),
-            self._unusable(
-                np.flatnonzero((kind == REJECTED) & (reason != IGNORED) | (kind == FILE))
-            ),
+            self._list("ignored", "Ignored", reason == pages.IGNORED),
+            self._unusable(is_unusable),
         )
         return {section.key: section for section in found}
 
-    def _named_people(self, places: np.ndarray) -> Section:
-        rows = self._rows[places]
-        sure = np.where(rows["reason"] == CONFIRMED, 2.0, rows["probability"])
+    def _named_people(self, chosen: np.ndarray) -> pages.Section:
+        rows = self._rows[chosen]
+        sure = np.where(rows["reason"] == pages.CONFIRMED, 2.0, rows["probability"])
         codes, group, counts = np.unique(rows["best"], return_inverse=True, return_counts=True)
         names = [self._people[code] for code in codes.tolist()]
         order = sorted(range(len(names)), key=lambda one: (names[one].casefold(), names[one]))
@@ -213,33 +202,33 @@ class Report:
         counts = counts[order]
         notes = [f"in {counted(count, 'photo')}" for count in counts.tolist()]
         most = np.sort(np.argsort(-counts, kind="stable")[:CARDS])
-        return Section(
+        return pages.Section(
             "people", "People", rows, _starts(counts), [names[one] for one in order], notes,
             most.tolist(), IN_FRONT, PICTURES_OF_PEOPLE,
         )  # fmt: skip
 
-    def _unknown_people(self, unknown: np.ndarray) -> Section:
+    def _unknown_people(self, unknown: np.ndarray) -> pages.Section:
         counts = np.array([len(group) for group in self._groups], np.int64)
         places = unknown[np.concatenate([np.zeros(0, np.int64), *self._groups])]
         rows, group = self._rows[places], np.repeat(np.arange(len(counts)), counts)
         rows = rows[np.lexsort((-rows["quality"], group))]
         notes = [f"in {count:,} photos" for count in counts.tolist()]
-        return Section(
+        return pages.Section(
             "unknown-people", "Unknown people", rows, _starts(counts), self._group_names, notes,
             range(min(CARDS_OF_UNKNOWN, len(counts))), IN_FRONT_OF_UNKNOWN,
             PICTURES_OF_UNKNOWN_PEOPLE, captioned=False,
         )  # fmt: skip
 
-    def _list(self, key: str, title: str, chosen: np.ndarray) -> Section:
+    def _list(self, key: str, title: str, chosen: np.ndarray) -> pages.Section:
         rows = self._rows[chosen]
         rows = rows[np.argsort(-np.nan_to_num(rows["probability"]), kind="stable")]
-        return Section(
+        return pages.Section(
             key, title, rows, _starts([len(rows)]), [""], [""], [0], IN_FRONT_OF_A_LIST,
             PICTURES_OF_A_LIST,
         )  # fmt: skip
 
-    def _unusable(self, places: np.ndarray) -> Section:
-        rows = self._rows[places]
+    def _unusable(self, chosen: np.ndarray) -> pages.Section:
+        rows = self._rows[chosen]
         reasons = list(map(str, REASONS))
         rank = np.argsort(np.argsort(reasons, kind="stable"))
         rows = rows[np.lexsort((rank[rows["reason"]], rows["kind"]))]
@@ -250,30 +239,30 @@ class Report:
         for row, count in zip(rows[starts], counts.tolist(), strict=True):
             reason = reasons[row["reason"]]
             names.append(MEANINGS.get(reason, reason.replace("_", " ")))
-            what = "file" if row["kind"] == FILE else "face"
+            what = "file" if row["kind"] == pages.FILE else "face"
             notes.append(f"{reason} · {counted(count, what)}")
-        return Section(
+        return pages.Section(
             "unusable", "Not usable", rows, _starts(counts), names, notes, range(len(names)),
             IN_FRONT_OF_A_LIST // 3, PICTURES_OF_A_LIST,
         )  # fmt: skip
 
     def _first_page(
-        self, pages: Pages, summary: Summary, gallery: GalleryPlace, out: Path
+        self, writer: pages.Pages, summary: Summary, gallery: GalleryPlace, out: Path
     ) -> dict[str, Any]:
         sections = self._sections
         people, ambiguous = sections["people"], sections["ambiguous"]
-        guessed = shown_people(ambiguous.rows[ambiguous.front(0)])
+        guessed = pages.shown_people(ambiguous.rows[ambiguous.front(0)])
         enrolled = _enrolled_pictures(gallery, {self._people[one] for one in guessed.tolist()})
         captioned = [section.rows for section in sections.values() if section.captioned]
-        everybody = shown_people(np.concatenate(captioned))
+        everybody = pages.shown_people(np.concatenate(captioned))
         indexed = sum(len(section.rows) for section in sections.values()) <= INDEXED
         shown = [section for section in sections.values() if len(section.rows)]
         address = storage_of(gallery).address
         return {
             "summary": summary,
             "sections": sections,
-            "card": pages.card,
-            "guesses": list(pages.guesses(ambiguous, enrolled)),
+            "card": writer.card,
+            "guesses": list(writer.guesses(ambiguous, enrolled)),
             "promise": promise(summary),
             "to_check": self._to_check(),
             "names_to_check": NAMES_TO_CHECK,
@@ -284,7 +273,7 @@ class Report:
             "where": f"--gallery {_quoted(address)} --out {_quoted(str(out.resolve()))}",
             "people": people_block(self._people[one] for one in everybody.tolist()),
             "indexed": indexed,
-            "index": script_json([pages.index(section, indexed) for section in shown]),
+            "index": script_json([writer.index(section, indexed) for section in shown]),
         }
 
     def _to_check(self) -> list[tuple[str, str]]:
@@ -303,7 +292,7 @@ def _starts(counts: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
-def _by_name(people: Section) -> list[tuple[str, str]]:
+def _by_name(people: pages.Section) -> list[tuple[str, str]]:
     """Return names, evenly spread, that lead to the pages of people; none if one page has all."""
     groups = np.searchsorted(people.starts, people.cuts[1:], "right") - 1
     firsts = np.unique(np.concatenate([[0], groups]).astype(int))
@@ -324,7 +313,7 @@ def _design() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    design.filters |= {"number": "{:,}".format, "probability": probability_text}
+    design.filters |= {"number": "{:,}".format, "probability": pages.probability_text}
     for name, file in (("style", "report.css"), ("script", "report.js")):
         text = (here / file).read_text("utf-8")
         design.globals |= {name: text, f"{name}_digest": digest(text)}
