@@ -21,16 +21,8 @@ from PIL import Image, UnidentifiedImageError
 from faceops.base.errors import FaceOpsError, ShortageError, printable, shortage
 from faceops.base.reasons import Reason
 from faceops.base.stores import is_url, shown, split
+from faceops.photos import pixels
 from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of, unread_format
-from faceops.photos.pixels import (
-    SIDEWAYS,
-    choose_scale,
-    is_single_scan,
-    orientation_of,
-    to_rgb,
-    upright,
-    within,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,23 +239,25 @@ def decode_photo(
         with one_at_a_time(math.prod(stated) > FULL_PIXELS):
             opened = Image.open(io.BytesIO(content), formats=(photo_format.pillow_name,))
         stored = opened.size
-        is_draft = choose_scale(opened, least_side, min(limits.max_pixels, FULL_PIXELS))
+        is_draft = pixels.choose_scale(opened, least_side, min(limits.max_pixels, FULL_PIXELS))
         opened_size = opened.size
-        decoded = opened.size if is_single_scan(content) else stored
+        decoded = opened.size if pixels.is_single_scan(content) else stored
         _check_size(path, stored, decoded, limits)
         if not _fits_into_memory(decoded):
             raise MemoryError
         with one_at_a_time(math.prod(opened.size) > FULL_PIXELS):
-            orientation = orientation_of(opened) if photo_format.decoder_turns else 1
+            orientation = pixels.orientation_of(opened) if photo_format.decoder_turns else 1
             opened.load()
             size = stored
             if not photo_format.decoder_turns:
-                orientation = orientation_of(opened)
-                size = size[::-1] if orientation in SIDEWAYS else size
+                orientation = pixels.orientation_of(opened)
+                size = size[::-1] if orientation in pixels.SIDEWAYS else size
             elif opened_size == stored:  # else a thumbnail in it was opened
                 size = opened.size
-            image = within(opened, FULL_PIXELS)
-        pixels = to_rgb(image if photo_format.decoder_turns else upright(image, orientation))
+            image = pixels.within(opened, FULL_PIXELS)
+        if not photo_format.decoder_turns:
+            image = pixels.upright(image, orientation)
+        rgb = pixels.to_rgb(image)
     except MemoryError:
         raise no_memory(path) from None
     except DECODER_ERRORS as error:
@@ -272,7 +266,7 @@ def decode_photo(
             raise no_memory(path) from None
         raise broken_photo(path, error) from None
     photo_id = hashlib.sha256(content).hexdigest()
-    return Photo(pixels, photo_format.name, photo_id, size, orientation, is_draft)
+    return Photo(rgb, photo_format.name, photo_id, size, orientation, is_draft)
 
 
 def broken_photo(path: Path, error: Exception) -> PhotoError:
