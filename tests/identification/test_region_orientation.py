@@ -46,7 +46,7 @@ CASES = [
     for orientation in range(1, 9)
     for exif in dict.fromkeys(
         (None, 6 if orientation == 1 else 1, orientation)
-        if suffix in IN_CONTAINER
+        if suffix in IN_CONTAINER and orientation in (1, 6)
         else (orientation,)
     )
 ]
@@ -114,7 +114,8 @@ def test_exiftool_reads_the_stored_size_the_orientation_and_the_region(tmp_path:
     command = shutil.which("exiftool")
     if command is None:
         pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")
-    for number, case in enumerate(CASES):
+    cases = [case for case in CASES if case.orientation in ROTATION]
+    for number, case in enumerate(cases):
         photo = tmp_path / f"{number:03}{case.suffix}"
         write_photo(case, photo)
         write_region(photo)
@@ -124,11 +125,11 @@ def test_exiftool_reads_the_stored_size_the_orientation_and_the_region(tmp_path:
         [command, "-json", "-n", "-struct", *tags, *files], capture_output=True, check=True
     )
     read = iter(json.loads(done.stdout))  # photo, sidecar, photo, ...
-    for case, photo, sidecar in zip(CASES, read, read, strict=True):
+    for case, photo, sidecar in zip(cases, read, read, strict=True):
         in_container = case.suffix in IN_CONTAINER
         assert (photo["ImageWidth"], photo["ImageHeight"]) == case.stored, case
         assert photo.get("Orientation") == (case.exif if in_container else case.orientation), case
-        if in_container and case.orientation in ROTATION:
+        if in_container:
             assert photo.get("Rotation") == ROTATION[case.orientation], case
         region = sidecar["RegionInfo"]
         size = region["AppliedToDimensions"]
