@@ -20,7 +20,7 @@ from faceops.identification.records.records import (
     COLUMNS,
     Column,
     RunOrigin,
-    open_writers,
+    record_files,
     records_of,
 )
 from faceops.identification.state.photo_block import PhotoBlock
@@ -62,7 +62,7 @@ def rows_by_format(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_columns_are_the_documented_ones(tmp_path: Path, repository: Path) -> None:
-    with open_writers(tmp_path):
+    with record_files(tmp_path):
         pass
     assert pq.read_table(tmp_path / "faces.parquet").column_names == NAMES
     assert (tmp_path / "faces.csv").read_text().splitlines() == [",".join(NAMES)]
@@ -84,8 +84,8 @@ def test_a_new_column_is_one_entry_and_appears_in_every_format(
     monkeypatch.setattr(records, "COLUMNS", (*COLUMNS, area))
     photos = block(photo("a" * 64, [0.8]), photo(None, reason=Reason.EMPTY))
     unnamed = NamedBlock(photos, ["a.jpg", "b.jpg"], FaceDecisions.without_names(1), [])
-    with open_writers(tmp_path) as writers:
-        writers.write(ORIGIN, unnamed)
+    with record_files(tmp_path) as write_rows:
+        write_rows(ORIGIN, unnamed)
     found = rows_by_format(tmp_path)
     for kind, empty in (("parquet", None), ("jsonl", None), ("csv", "")):
         values = [each["area"] for each in found[kind]]
@@ -96,8 +96,8 @@ def test_a_new_column_is_one_entry_and_appears_in_every_format(
 def test_hostile_text_survives_in_every_format_and_no_cell_is_a_formula(tmp_path: Path) -> None:
     photos = block(*(photo(f"{number:064x}", [0.8]) for number in range(len(HOSTILE))))
     paths = [f"{person}.jpg" for person in HOSTILE]
-    with open_writers(tmp_path) as writers:
-        writers.write(ORIGIN, named(HOSTILE, photos, paths))
+    with record_files(tmp_path) as write_rows:
+        write_rows(ORIGIN, named(HOSTILE, photos, paths))
     found = rows_by_format(tmp_path)
     assert found["parquet"] == found["jsonl"] == records_of(ORIGIN, named(HOSTILE, photos, paths))
     assert [each["person"] for each in found["jsonl"]] == HOSTILE
@@ -123,9 +123,9 @@ def test_the_rows_are_those_of_the_photos_in_order(tmp_path: Path) -> None:
         probability=np.array([0.25, np.nan], np.float32),
         distance=np.array([0.1234567, np.nan], np.float32),
     )
-    with open_writers(tmp_path) as writers:
-        writers.write(ORIGIN, NamedBlock(blocks[0], ["a", "b", "n"], refused, ["Ann", "Ben"]))
-        writers.write(ORIGIN, named(["Ann"], blocks[1], ["c", "d"]))
+    with record_files(tmp_path) as write_rows:
+        write_rows(ORIGIN, NamedBlock(blocks[0], ["a", "b", "n"], refused, ["Ann", "Ben"]))
+        write_rows(ORIGIN, named(["Ann"], blocks[1], ["c", "d"]))
     nothing = dict.fromkeys(NAMES)
     run = {"run_id": "r", "release": "R", "contract_id": "c", "turned": 0}
     empty = {**nothing, **run, "decision": "rejected"}
@@ -163,8 +163,8 @@ def test_probabilities_near_one_stay_apart_in_every_format(tmp_path: Path) -> No
         runner_up_probability=column,
         stranger_share=column,
     )
-    with open_writers(tmp_path) as writers:
-        writers.write(ORIGIN, NamedBlock(photos, ["a.jpg"], decisions, ["Ann", "Ben"]))
+    with record_files(tmp_path) as write_rows:
+        write_rows(ORIGIN, NamedBlock(photos, ["a.jpg"], decisions, ["Ann", "Ben"]))
     schema = pq.read_schema(tmp_path / "faces.parquet")
     found = rows_by_format(tmp_path)
     for name in ("probability", "runner_up_probability", "stranger_share"):

@@ -18,7 +18,7 @@ from faceops.cli import main
 from faceops.identification import repair
 from faceops.identification.engine.decide import FaceDecisions, NamedBlock
 from faceops.identification.inputs import source_file
-from faceops.identification.records.records import RunOrigin, open_writers
+from faceops.identification.records.records import RunOrigin, record_files
 from faceops.identification.repair import check_output, repair_output
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import Extraction
@@ -58,9 +58,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     decisions = replace(
         FaceDecisions.without_names(3), reason=np.full(3, reason_code(Reason.FORGOTTEN), np.int8)
     )
-    with open_writers(run) as writers:
+    with record_files(run) as write_rows:
         named = NamedBlock(forgotten, ["a", "b", "c"], decisions, [])
-        writers.write(RunOrigin("run", "release", "contract"), named)
+        write_rows(RunOrigin("run", "release", "contract"), named)
     for path in run.iterdir():
         shutil.copy(path, out)
     return out

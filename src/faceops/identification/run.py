@@ -158,14 +158,14 @@ def identify(
                 latest_copies = output_folder.latest_drawings(out)
                 drawings = Drawings(folder, latest_copies, settings.limits, threads)
             origin = records.RunOrigin(summary.run_id, bundle.name, bundle.release.contract_id)
-            with records.open_writers(folder) as writers:
+            with records.record_files(folder) as write_rows:
                 for block in track(named, "name", len(paths), after_s=2, size=len):
                     if drawings is not None:
                         drawings.draw(block, summary)
                     if settings.xmp:
                         write_sidecars(block, places, summary)
                     with timer.part("write"):
-                        writers.write(origin, block)
+                        write_rows(origin, block)
                         for counter in (summary, report, drift, files):
                             counter.add(block)
             unread = [block.paths[one] for block in blocks for one in block.without_file.tolist()]

@@ -150,7 +150,7 @@ def forget_person(
         own = storage.folder or storage.scratch  # which need not exist
         searched = [*([own] if own.exists() else []), *present, *late]
         left = storage.purge()
-        tables = {str(storage): storage.cells()}
+        tables = [(str(storage), storage.cells())]
         proof = search_traces(searched, is_person, is_mentioned, secrets, marks, tables)
         proof.found += left
         copied, missed = 0, []

@@ -16,11 +16,10 @@ import os
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -139,7 +138,7 @@ def search_traces(
     is_mentioned: Callable[[str], bool],
     secrets: Sequence[bytes],
     marks: Sequence[bytes] = (),
-    tables: Mapping[str, Iterable["Cell"]] = MappingProxyType({}),
+    tables: Sequence[tuple[str, Iterable["Cell"]]] = (),
 ) -> TraceSearch:
     """Search every file below `folders` for the person's name and for any of `secrets`.
 
@@ -153,7 +152,7 @@ def search_traces(
         is_mentioned: whether a text contains it; see `mentions`.
         marks: names and ids as the journal of decisions holds them, for the bytes of this file,
             its copies and what a killed writer left beside it.
-        tables: further cells by what holds them, see `GalleryStorage.cells`.
+        tables: what holds further cells, and these, see `GalleryStorage.cells`.
     """
     probes = [*dict.fromkeys(_probe(secret) for secret in secrets if len(secret) >= PROBE)]
     plain, spelled = Probes(probes), Probes([*probes, *map(base64.b64encode, probes)])
@@ -195,9 +194,9 @@ def search_traces(
         found = search_file(first)
         return [found, *(found if _is_copy(first, one) else search_file(one) for one in others)]
 
-    outcomes: dict[Path | str, _Found] = {shown: _Found() for shown in tables}
-    for shown, cells in tables.items():
-        search_cells(cells, outcomes[shown])
+    outcomes: dict[Path | str, _Found] = {}
+    for shown, cells in tables:
+        search_cells(cells, outcomes.setdefault(shown, _Found()))
     groups: dict[tuple[str, int], list[Path]] = {}
     for path in files_below(folders, done.unlisted):
         outcomes[path] = _Found()

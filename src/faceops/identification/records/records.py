@@ -12,7 +12,7 @@ from csv import DictReader, DictWriter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -235,28 +235,13 @@ def records_of(run: RunOrigin, block: NamedBlock) -> list[Record]:
     return [json.loads(line) for line in _json_lines(values).to_pylist()]
 
 
-class RecordWriters:
-    """Writes rows to the three record files of a run; see `open_writers`."""
-
-    def __init__(self, csv: BinaryIO, jsonl: BinaryIO, parquet: pq.ParquetWriter) -> None:
-        self._csv, self._jsonl, self._parquet = csv, jsonl, parquet
-        self._csv.write(",".join(column.name for column in COLUMNS).encode() + b"\n")
-
-    def write(self, run: RunOrigin, block: NamedBlock) -> None:
-        """Write the rows of a block of photos."""
-        rows = Rows(run, block)
-        values = [column.value(rows) for column in COLUMNS]
-        self._parquet.write_table(_table(values))
-        self._jsonl.write(_content(_json_lines(values)))
-        self._csv.write(_content(_csv_lines(values)))
-
-
 @contextmanager
-def open_writers(folder: Path) -> Iterator[RecordWriters]:
-    """Open the three record files in `folder`, all with the same rows and columns.
+def record_files(folder: Path) -> Iterator[Callable[[RunOrigin, NamedBlock], None]]:
+    """Open the three record files in `folder`; yield what writes the rows of a block of photos.
 
-    CSV: UTF-8, quoted where needed, empty for None; a text that a spreadsheet would run as a
-    formula has an apostrophe before it. Parquet and JSON lines hold every text exactly.
+    All have the same rows and columns. CSV: UTF-8, quoted where needed, empty for None; a text that
+    a spreadsheet would run as a formula has an apostrophe before it. Parquet and JSON lines hold
+    every text exactly.
     """
     csv_path, parquet_path, jsonl_path = (folder / name for name in RECORD_FILES)
     with (
@@ -264,7 +249,16 @@ def open_writers(folder: Path) -> Iterator[RecordWriters]:
         jsonl_path.open("wb") as jsonl,
         pq.ParquetWriter(parquet_path, schema(), compression="zstd") as parquet,
     ):
-        yield RecordWriters(csv, jsonl, parquet)
+        csv.write(",".join(column.name for column in COLUMNS).encode() + b"\n")
+
+        def write(run: RunOrigin, block: NamedBlock) -> None:
+            rows = Rows(run, block)
+            values = [column.value(rows) for column in COLUMNS]
+            parquet.write_table(_table(values))
+            jsonl.write(_content(_json_lines(values)))
+            csv.write(_content(_csv_lines(values)))
+
+        yield write
 
 
 def _table(values: Sequence[Text | np.ndarray]) -> pa.Table:
