@@ -15,13 +15,13 @@ defusedxml parses; document types and entities are refused in every encoding.
 """
 
 import errno
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.dom.minidom import Document, Element, Text
 from xml.parsers.expat import ExpatError
+from xml.sax.saxutils import escape, quoteattr
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.minidom import parseString
@@ -379,11 +379,6 @@ def _elements(parent: Element) -> list[Element]:
     return [node for node in parent.childNodes if node.nodeType == node.ELEMENT_NODE]
 
 
-_IN_TEXT = re.compile("[&<>\r]")
-_IN_ATTRIBUTE = re.compile('[&<>"\t\n\r]')
-_NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
-
-
 def _serialise(document: Document) -> bytes:
     """Return the document in UTF-8, such that parsing it gives the same tree.
 
@@ -398,19 +393,13 @@ def _serialise(document: Document) -> bytes:
         if isinstance(node, str):
             parts.append(node)
         elif node.nodeType == node.ELEMENT_NODE:
-            attributes = (
-                f' {name}="{_IN_ATTRIBUTE.sub(_reference, value)}"'
-                for name, value in node.attributes.items()
-            )
+            values = node.attributes.items()
+            attributes = (f" {name}={quoteattr(value)}" for name, value in values)
             parts += ["<", node.tagName, *attributes, ">" if node.childNodes else "/>"]
             if node.childNodes:
                 pending += [f"</{node.tagName}>", *node.childNodes[::-1]]
         elif node.nodeType == node.TEXT_NODE:
-            parts.append(_IN_TEXT.sub(_reference, node.data))
+            parts.append(escape(node.data, {"\r": "&#13;"}))
         else:  # nothing is escaped in comments, processing instructions and CDATA
             parts.append(node.toxml())
     return "".join(parts).encode()
-
-
-def _reference(match: "re.Match[str]") -> str:
-    return _NAMED.get(match[0]) or f"&#{ord(match[0])};"
