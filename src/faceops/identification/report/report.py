@@ -358,7 +358,7 @@ def script_json(content: object) -> str:
     """Return JSON that cannot end the script element around it."""
     from jinja2.utils import htmlsafe_json_dumps
 
-    return htmlsafe_json_dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return str(htmlsafe_json_dumps(content, ensure_ascii=False, separators=(",", ":")))
 
 
 def digest(text: str) -> str:
