@@ -137,6 +137,35 @@ class PeopleFolder:
     origin: str = ENROLLED
     most_faces: float = math.inf
 
+    @classmethod
+    def of(
+        cls,
+        found: Iterable[str],
+        gallery: Gallery,
+        origin: str = ENROLLED,
+        most_faces: float = math.inf,
+    ) -> "PeopleFolder":
+        """Return the people who are named in `found`, without photos.
+
+        A name that a person of the gallery had before is that person's. It is shown in the spelling
+        of the gallery, or else the first one.
+        """
+        found = list(found)
+        now = {name: gallery.aliases.get(person_key(name), name) for name in found}
+        every, first = [*gallery.people, *now.values()], dict[str, str]()
+        for name in every:
+            first.setdefault(person_key(name), name)
+        shown = {name: first[person_key(name)] for name in every}
+        aliases = {
+            name: shown[person]
+            for name, person in sorted(now.items())
+            if person_key(name) in gallery.aliases
+        }
+        names = shown | aliases
+        people = sorted({names[name] for name in found})
+        photos: dict[str, list[PersonPhoto]] = {person: [] for person in people}
+        return cls(photos, names, aliases, origin=origin, most_faces=most_faces)
+
     def skip(self, photo: str, person: str, reason: Reason, note: str) -> None:
         """Note that `photo` is not enrolled."""
         self.skipped.append(SkippedPhoto(photo, person, reason, note))
@@ -212,9 +241,7 @@ def read_people(
             owners[path] = given_name(parts[0] if len(parts) > 1 else path.stem)
         except UsageError as error:
             misnamed[path] = str(error).rstrip(".")
-    names, aliases = shown_names(owners.values(), gallery)
-    people = sorted({names[owner] for owner in owners.values()})
-    folder = PeopleFolder({person: [] for person in people}, names, aliases)
+    folder = PeopleFolder.of(owners.values(), gallery)
     folder.unread |= {valid_unicode(path.relative_to(root).as_posix()) for path in skipped}
     for path, problem in misnamed.items():
         photo = valid_unicode(path.relative_to(root).as_posix())
@@ -223,7 +250,7 @@ def read_people(
     seen: set[tuple[str, str]] = set()
     hashed = hash_photos(list(owners), limits.max_bytes, threads)
     for (path, owner), photo_id in zip(owners.items(), hashed, strict=True):
-        person, photo = names[owner], valid_unicode(path.relative_to(root).as_posix())
+        person, photo = folder.names[owner], valid_unicode(path.relative_to(root).as_posix())
         if isinstance(photo_id, PhotoError):
             folder.skip(photo, person, photo_id.reason, note_of(photo_id))
             if photo_id.transient:
@@ -234,26 +261,6 @@ def read_people(
             seen.add((person, photo_id))
             folder.photos[person].append(PersonPhoto(person, path, photo, photo_id))
     return folder
-
-
-def shown_names(found: Iterable[str], gallery: Gallery) -> tuple[dict[str, str], dict[str, str]]:
-    """Return, by each name in `found` or in the gallery, the name that is shown; and the aliases.
-
-    That is the spelling of the gallery, or else the first one. The aliases are the names in `found`
-    that a person of the gallery had before, with the name that this person has now.
-    """
-    found = list(found)
-    now = {name: gallery.aliases.get(person_key(name), name) for name in found}
-    names, first = [*gallery.people, *now.values()], dict[str, str]()
-    for name in names:
-        first.setdefault(person_key(name), name)
-    shown = {name: first[person_key(name)] for name in names}
-    aliases = {
-        name: shown[person]
-        for name, person in sorted(now.items())
-        if person_key(name) in gallery.aliases
-    }
-    return shown | aliases, aliases
 
 
 def hash_photos(paths: Sequence[Path], max_bytes: int, threads: int) -> Iterator[str | PhotoError]:

@@ -214,27 +214,24 @@ class FolderStorage(GalleryStorage):
     ) -> "tuple[dict[str, Any], FaceTable]":
         import numpy as np
 
-        from faceops.gallery.faces_file import (
-            UNSAVED,
-            Embeddings,
-            FaceTable,
-            parse_columns,
-            parse_embeddings,
-        )
+        from faceops.gallery import faces_file
 
-        files: list[tuple[Path, int, int | None]] = [(self.path / FACES_FILE, UNSAVED, None)]
+        files: list[tuple[Path, int, int | None]]
+        files = [(self.path / FACES_FILE, faces_file.UNSAVED, None)]
         if statement["schema_version"] >= FIRST_WITH_SEGMENTS:
             files = [(self._segment_path(one), one, count) for one, count in segments.items()]
         parts = []
         for path, segment, expected in files:
-            parse = partial(parse_columns, statement=statement, count=expected)
+            parse = partial(faces_file.parse_columns, statement=statement, count=expected)
             complete, columns = self._parsed(parse, path, damage)
             shape = len(columns), complete["embedding_size"]
-            parse_rows = partial(parse_embeddings, count=shape[0], size=shape[1])
-            vectors = Embeddings.of(partial(self._parsed, parse_rows, path, damage), *shape)
-            parts.append(FaceTable(columns, vectors, np.full(shape[0], segment, np.int64)))
+            parse_rows = partial(faces_file.parse_embeddings, count=shape[0], size=shape[1])
+            read = partial(self._parsed, parse_rows, path, damage)
+            vectors = faces_file.Embeddings.of(read, *shape)
+            segments_of = np.full(shape[0], segment, np.int64)
+            parts.append(faces_file.FaceTable(columns, vectors, segments_of))
             statement = complete
-        return statement, FaceTable.joined(parts, statement["embedding_size"])
+        return statement, faces_file.FaceTable.joined(parts, statement["embedding_size"])
 
     def _segment_path(self, segment: int) -> Path:
         return self.path / SEGMENTS_FOLDER / f"{segment:0{_NAME_DIGITS}x}.parquet"

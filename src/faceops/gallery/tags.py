@@ -152,15 +152,7 @@ def read_tagged(
     reading = ordered_map(partial(_read_tags, SidecarPlaces(), limits), paths, threads)
     read = dict(zip(paths, track(reading, "read tags", total=len(paths)), strict=True))
     spelled = [tag.name for found, _ in read.values() for tag in found]
-    names, aliases = people_folder.shown_names(spelled, gallery)
-    people = sorted({names[name] for name in spelled})
-    folder = people_folder.PeopleFolder(
-        {person: [] for person in people},
-        names,
-        aliases,
-        origin=TAGGED,
-        most_faces=people_folder.MAX_FACES,
-    )
+    folder = people_folder.PeopleFolder.of(spelled, gallery, TAGGED, people_folder.MAX_FACES)
     tagged: dict[Path, tuple[Tag, ...]] = {}
     for path, (found, problems) in read.items():
         photo = valid_unicode(path.relative_to(root).as_posix())
