@@ -53,6 +53,15 @@ def known_faces(
 
 
 @pytest.fixture
+def known_out(known_faces: Path, tmp_path: Path) -> Path:
+    """An output folder without results whose state knows the faces of `photos`."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    shutil.copyfile(known_faces, folder / "state.sqlite")
+    return folder
+
+
+@pytest.fixture
 def out(known_photos: Path, tmp_path: Path) -> Path:
     """An output folder without results whose state knows the photos of `album`."""
     folder = tmp_path / "out"

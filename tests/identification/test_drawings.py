@@ -33,18 +33,9 @@ def photos(photos: Path) -> Path:
 
 
 @pytest.fixture
-def out(known_faces: Path, tmp_path: Path) -> Path:
-    """An output folder without results whose state knows the faces of `photos`."""
-    folder = tmp_path / "out"
-    folder.mkdir()
-    shutil.copyfile(known_faces, folder / "state.sqlite")
-    return folder
-
-
-@pytest.fixture
-def run(photos: Path, gallery: Gallery, bundle: Bundle, out: Path) -> Run:
+def run(photos: Path, gallery: Gallery, bundle: Bundle, known_out: Path) -> Run:
     """Runs that draw the photos."""
-    return Run(photos, gallery, bundle, out, ANNOTATE)
+    return Run(photos, gallery, bundle, known_out, ANNOTATE)
 
 
 def inodes(folder: Path) -> dict[str, int]:
@@ -65,12 +56,11 @@ def stated(out: Path, summary: Summary) -> dict[str, str]:
 
 
 def test_every_photo_with_faces_gets_an_upright_copy(
-    album: Path, gallery: Gallery, bundle: Bundle, known_photos: Path, out: Path
+    album: Path, gallery: Gallery, bundle: Bundle, out: Path
 ) -> None:
     # Names that Pillow's own font has no letters for, and that are no text.
     os.link(sorted((album / "scenes").iterdir())[0], album / "名前 Ω.jpg")
     os.link(sorted((album / "scenes").iterdir())[0], os.fsencode(album) + b"/\xff.jpg")
-    shutil.copyfile(known_photos, out / "state.sqlite")
     summary = identify(album, gallery, bundle, out, ANNOTATE)
     with_faces = {row["photo_path"] for row in rows_of(out) if row["face_index"] is not None}
     drawn = list((out / "annotated").rglob("*.jpg"))

@@ -53,11 +53,11 @@ def checked_manifest(folder: Path) -> dict[str, str]:
 
 
 def test_every_file_of_a_run_is_in_its_manifest_also_after_forgetting(
-    album: Path, own_gallery: Path, bundle: Bundle, out: Path
+    photos: Path, own_gallery: Path, bundle: Bundle, known_out: Path
 ) -> None:
     settings = IdentifySettings(budget=0.3, annotate=True)
-    summary = identify(album, Gallery.open(own_gallery), bundle, out, settings)
-    folder = out / "runs" / summary.run_id
+    summary = identify(photos, Gallery.open(own_gallery), bundle, known_out, settings)
+    folder = known_out / "runs" / summary.run_id
     before = checked_manifest(folder)
     assert before["run_id"] == summary.run_id
     assert before["contract_id"] == bundle.release.contract_id

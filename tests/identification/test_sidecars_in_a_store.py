@@ -1,6 +1,5 @@
 """Sidecars beside photos in an S3 server: those of local photos, and nothing of others is lost."""
 
-import shutil
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -32,10 +31,10 @@ NAMES = ["0.jpg.xmp", "1.jpg.xmp", "2.jpg.xmp"]
 class Archive:
     """A bucket with three photos of enrolled people below 2019/, a gallery and an output folder."""
 
-    def __init__(self, s3: S3, name: str, gallery: Path, bundle: Bundle, folder: Path) -> None:
+    def __init__(self, s3: S3, name: str, gallery: Path, bundle: Bundle, out: Path) -> None:
         self.server, self.files, self.bucket = *s3, name
         self.url = f"s3://{name}/2019"
-        self.gallery, self.out, self._bundle = gallery, folder / "found", bundle
+        self.gallery, self.out, self._bundle = gallery, out, bundle
 
     def run(self, photo: str = "", **settings: Any) -> Summary:
         """Identify the photos, or one."""
@@ -60,15 +59,11 @@ class Archive:
 
 
 @pytest.fixture
-def archive(
-    s3: S3, photos: Path, own_gallery: Path, bundle: Bundle, known_faces: Path, tmp_path: Path
-) -> Archive:
+def archive(s3: S3, photos: Path, own_gallery: Path, bundle: Bundle, known_out: Path) -> Archive:
     name = f"bucket-{uuid4()}"
     s3[1].mkdir(name)
     s3[1].put(f"{photos}/", f"{name}/2019/", recursive=True)
-    (tmp_path / "found").mkdir()
-    shutil.copyfile(known_faces, tmp_path / "found" / "state.sqlite")
-    return Archive(s3, name, own_gallery, bundle, tmp_path)
+    return Archive(s3, name, own_gallery, bundle, known_out)
 
 
 def test_they_are_those_of_local_photos_and_an_unchanged_run_reads_none(

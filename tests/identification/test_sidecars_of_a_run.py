@@ -25,12 +25,10 @@ from tests.identification.test_sidecars import DIGIKAM
 
 
 @pytest.fixture
-def run(photos: Path, own_gallery: Path, bundle: Bundle, known_faces: Path, tmp_path: Path) -> Run:
+def run(photos: Path, own_gallery: Path, bundle: Bundle, known_out: Path) -> Run:
     """Runs that write sidecars and drawings of three photos, whose faces are known."""
-    (tmp_path / "out").mkdir()
-    shutil.copyfile(known_faces, tmp_path / "out" / "state.sqlite")
     settings = IdentifySettings(budget=0.3, annotate=True, xmp=True)
-    return Run(photos, Gallery.open(own_gallery), bundle, tmp_path / "out", settings)
+    return Run(photos, Gallery.open(own_gallery), bundle, known_out, settings)
 
 
 READ_ONLY = """
@@ -41,9 +39,9 @@ exec "$@"
 
 
 def test_photos_on_a_read_only_disk_give_one_error_each_and_the_run_goes_on(
-    photos: Path, gallery_dir: Path, sface_bundle: Path, tmp_path: Path
+    photos: Path, gallery_dir: Path, sface_bundle: Path, known_out: Path
 ) -> None:
-    out = tmp_path / "out"
+    out = known_out
     options = ["--gallery", gallery_dir, "--bundle", sface_bundle, "--out", out, "--budget", "0.3"]
     command = [sys.executable, "-m", "faceops.cli", "identify", photos, "--xmp", *options]
     own_mounts = ["unshare", "-rm", "sh", "-c", READ_ONLY, "sh", photos]
