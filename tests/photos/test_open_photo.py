@@ -202,13 +202,6 @@ def test_a_hostile_file_is_opened_or_gives_a_reason_and_one_sentence(
     assert [str(warning.message) for warning in leaked] == []
 
 
-def test_the_corpus_has_every_reason_of_a_photo() -> None:
-    assert {expected for _, expected in KINDS.values()} == {
-        *(Reason.EMPTY, Reason.NOT_A_PHOTO, Reason.UNREADABLE, Reason.VANISHED),
-        *(Reason.TOO_LARGE, Reason.TOO_SMALL, Reason.UNSUPPORTED_FORMAT, OPENED),
-    }
-
-
 def test_a_name_with_a_newline_stays_on_one_line(tmp_path: Path) -> None:
     (path := tmp_path / "a\nb.jpg").touch()
     with pytest.raises(PhotoError) as caught:
