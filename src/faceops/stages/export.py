@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.files import atomic_folder, sha256_file
-from faceops.config.sections import Params, Train
+from faceops.config.sections import Params
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER, Alignment, WeightFile
 from faceops.release.export import (
@@ -26,7 +26,7 @@ from faceops.weights import Weight, read_catalogue, weight_path
 
 THRESHOLDS = Path("build/verify/thresholds.json")
 # Not evaluate and gate: they do not change the release.
-SECTIONS = {"validate", "crop", "split", "train", "verify", "export"}
+SECTIONS = {"validate_", "crop", "split", "train", "verify", "export"}
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def export(params: Params, folder: Path) -> None:
         Alignment.current(crop.detector_size, crop.detector_threshold, crop.mode),
         catalogue,
         opset=params.export.opset,
-        params=recorded_params(params),
+        params=params.model_dump(mode="json", by_alias=True, include=SECTIONS),
         data=data_seen(FACES, read_json(INPUTS / "sources.json")),
     )
     if release.weights[EMBEDDER].sha256 != sha256_file(embedder):
@@ -110,30 +110,13 @@ def data_seen(faces: Path, sources: dict[str, Any]) -> dict[str, Any]:
     return seen | ({"sources": sources} if sources else {})
 
 
-def recorded_params(params: Params) -> dict[str, dict[str, object]]:
-    """Return the sections that the release depends on, as plain values."""
-    whole = params.model_dump(mode="json", by_alias=True)
-    return {name: section for name, section in whole.items() if name in SECTIONS}
-
-
 def embedder_origin(params: Params, epochs: int, catalogue: dict[str, Weight]) -> WeightFile:
     """Return licence and source of the embedder; `write_bundle` fills in the sha256.
 
     `epochs`: how many epochs of training are in its weights; 0 if the start was kept.
     """
-    trained, share = _network_origin(params.train, epochs, catalogue), params.export.dlib_share
-    if not share:
-        return trained
-    dlib = catalogue["dlib"]
-    update = {
-        "licence": f"{trained.licence} and {dlib.licence}",
-        "source": f"{trained.source}; dlib: {dlib.what}, as published, its share in the cosine "
-        f"{share:g}",
-    }
-    return trained.model_copy(update=update)
-
-
-def _network_origin(train: Train, epochs: int, catalogue: dict[str, Weight]) -> WeightFile:
+    train, share = params.train, params.export.dlib_share
+    licence, source = "as this project", f"{train.backbone} trained from scratch by this pipeline"
     if train.backbone == "pretrained":
         sface = catalogue["sface"]
         how = "trained further by this pipeline"
@@ -141,13 +124,12 @@ def _network_origin(train: Train, epochs: int, catalogue: dict[str, Weight]) -> 
             how = AS_PUBLISHED
         elif train.freeze:
             how = "its last layers trained further by this pipeline"
-        source = f"sface: {sface.what}, {how}"
-        return WeightFile(sha256="", licence=sface.licence, source=source)
-    return WeightFile(
-        sha256="",
-        licence="as this project",
-        source=f"{train.backbone} trained from scratch by this pipeline",
-    )
+        licence, source = sface.licence, f"sface: {sface.what}, {how}"
+    if share:
+        dlib = catalogue["dlib"]
+        licence += f" and {dlib.licence}"
+        source += f"; dlib: {dlib.what}, as published, its share in the cosine {share:g}"
+    return WeightFile(sha256="", licence=licence, source=source)
 
 
 def read_thresholds(path: Path) -> Thresholds:
