@@ -99,9 +99,7 @@ def broken(verdict: Verdict) -> set[str]:
             for rule in verdict.rules if not rule.passed}  # fmt: skip
 
 
-def test_a_release_passes_against_itself_and_against_a_worse_one(
-    verdict_on: VerdictOn,
-) -> None:
+def test_a_release_passes_against_itself_and_against_a_worse_one(verdict_on: VerdictOn) -> None:
     assert verdict_on(model()).passed
     verdict = verdict_on(model(), champion=model(WORSE))
     assert verdict.passed, verdict.reasons
@@ -204,9 +202,7 @@ def test_an_inconclusive_result_does_not_pass(low: float, high: float, reason: s
     assert result.passed or reason in result.reason
 
 
-def test_strangers_are_judged_in_the_source_in_which_most_are_named(
-    verdict_on: VerdictOn,
-) -> None:
+def test_strangers_are_judged_in_the_source_in_which_most_are_named(verdict_on: VerdictOn) -> None:
     similar = faces(0.8)
     similar[PERSON % 2 == 1] += 0.35 * np.eye(SIZE, dtype=np.float32)[0]
     similar /= np.linalg.norm(similar, axis=1, keepdims=True)

@@ -173,16 +173,6 @@ def test_dir_under_weights_is_that_of_probes_written_out_as_often(
     assert figures.dir(weight, fpir) == pytest.approx(np.mean(named))
 
 
-def test_the_worst_group_is_the_one_with_the_lowest_dir(
-    probes: tuple[Outcomes, np.ndarray, np.ndarray],
-) -> None:
-    outcomes, person, known = probes
-    figures, once = ModelFigures(outcomes, person, known), np.ones(MANY, np.float32)
-    groups = {str(third): np.arange(PROBES) % 3 == third for third in range(3)}
-    rates = {name: figures.dir(once, 0.1, rows) for name, rows in groups.items()}
-    assert figures.worst(once, 0.1, groups)[1] == pytest.approx(min(rates.values()))
-
-
 def test_a_photo_without_a_face_is_never_named() -> None:
     person = np.array([0, 0, 1, 1])
     known = np.array([True, True, False, False])

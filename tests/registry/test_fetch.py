@@ -77,9 +77,7 @@ def test_without_a_store_and_without_a_cache_there_is_one_sentence_soon(
     assert time.monotonic() - began < 60
 
 
-def test_the_cache_is_not_used_where_the_store_answers(
-    registry: Registry,
-) -> None:
+def test_the_cache_is_not_used_where_the_store_answers(registry: Registry) -> None:
     find_release(CHAMPION)
     mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
     with pytest.raises(FaceOpsError, match="no version has the alias champion; `faceops release"):

@@ -96,9 +96,7 @@ def test_the_published_sface_gives_its_own_embeddings_normalised(weights_dir: Pa
 
 
 @pytest.mark.slow
-def test_overexposed_crops_are_seen_alike_by_both_sfaces(
-    weights_dir: Path,
-) -> None:
+def test_overexposed_crops_are_seen_alike_by_both_sfaces(weights_dir: Path) -> None:
     file = weights_dir / "face_recognition_sface_2021dec.onnx"
     model, published = load_sface(file), onnxruntime.InferenceSession(file)
     crops = np.random.default_rng(2).integers(0, 250, (3, 112, 112, 3), np.uint8)

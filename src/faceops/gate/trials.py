@@ -48,10 +48,7 @@ class FrozenPhotos:
 
 
 def freeze(
-    data: Path,
-    seen: Iterable[str],
-    pinned: str = "",
-    seen_photos: frozenset[str] = frozenset(),
+    data: Path, seen: Iterable[str], pinned: str = "", seen_photos: frozenset[str] = frozenset()
 ) -> FrozenPhotos:
     """Return the photos below `data` of people who are not among `seen`, in any spelling.
 
