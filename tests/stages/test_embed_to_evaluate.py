@@ -26,7 +26,7 @@ from faceops.release.embedder_graph import export_embedder
 from faceops.release.export import assemble
 from faceops.release.joined_embedder import centre_of
 from faceops.release.release_file import PRECISIONS
-from faceops.stages import embed, evaluate, export, quantise, run_stage, verify
+from faceops.stages import embed, evaluate, export, quantise, run_stage, train, verify
 from faceops.verification.embedded_faces import read_split
 from tests.evaluation.simulated import adapting
 
@@ -229,12 +229,12 @@ def test_training_people_calibrate_int8_and_a_large_loss_is_refused(
     configure(copy, max_tar_loss=1.0)
     splits = pq.read_table("build/split/faces.parquet", columns=["split"])["split"].to_pylist()
     crops = np.load("build/crop/crops.npy")
-    for train in (False, True):
-        darker = [row for row, split in enumerate(splits) if (split == "train") == train]
+    for of_training in (False, True):
+        darker = [row for row, split in enumerate(splits) if (split == "train") == of_training]
         crops[darker] //= 3
         np.save("build/crop/crops.npy", crops)
         quantise.main()
-        assert (made.read_bytes() != before) == train
+        assert (made.read_bytes() != before) == of_training
     configure(copy, max_tar_loss=0.0)
     quantise.main()
     figures = json.loads(Path("build/quantise/quantise.json").read_text())
@@ -301,7 +301,7 @@ def test_the_command_evaluates_as_the_stage_does(
     assert "not a folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__.split(".")[-1])
+@pytest.mark.parametrize("stage", (train, *STAGES), ids=lambda stage: stage.__name__[15:])
 def test_missing_inputs_are_one_sentence(
     stage: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

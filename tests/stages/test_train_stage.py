@@ -178,10 +178,3 @@ def test_training_starts_from_a_trained_model_of_the_same_architecture(root: Pat
     (root / "params.yaml").write_text(again.replace("embedding_size: 8", "embedding_size: 16"))
     with pytest.raises(FaceOpsError, match=r"start = earlier has embedding_size 8, not 16"):
         main()
-
-
-def test_missing_crops_are_one_sentence(root: Path) -> None:
-    with pytest.raises(
-        FaceOpsError, match=r"build/crop/crops\.npy does not exist; run `dvc repro`"
-    ):
-        main()
