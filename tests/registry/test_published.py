@@ -13,13 +13,7 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file
 from faceops.registry import FILES, published_folder
-from faceops.registry.published import (
-    COPIED,
-    calibration_people,
-    join,
-    load_published,
-    people_mark,
-)
+from faceops.registry.published import COPIED, calibration_people, join, load_published, people_mark
 from faceops.registry.published.write import MADE_OF, parts_of, write_published
 from faceops.release.contract import (
     DETECTOR,

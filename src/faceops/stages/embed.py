@@ -19,12 +19,7 @@ from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Embedded, resumable_embeddings, run_embedder
 from faceops.release.embedder_graph import export_embedder, measure_parity, require_parity
 from faceops.release.export import embedder_file, is_sface_as_published, serialise
-from faceops.release.joined_embedder import (
-    centre_embeddings,
-    embedding_size,
-    parts_of,
-    with_dlib,
-)
+from faceops.release.joined_embedder import centre_embeddings, embedding_size, parts_of, with_dlib
 from faceops.stages import CHECKPOINTS, CROPS, EMBED, FACES, MODEL, run_stage, stage_params
 from faceops.verification.embedded_faces import evenly_spread, read_columns
 

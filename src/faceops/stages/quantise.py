@@ -18,12 +18,7 @@ from faceops.release.contract import EMBEDDER, Int8, Int8Measured, Release
 from faceops.release.export import Offer, embedder_file, load_network, pair_verifier, write_offer
 from faceops.release.int8_graph import CannotQuantise, quantise_embedder
 from faceops.stages import BUNDLE, CROPS, EMBED, FACES, MANIFEST, run_stage, stage_params
-from faceops.verification.embedded_faces import (
-    evenly_spread,
-    photo_sources,
-    read_rows,
-    read_split,
-)
+from faceops.verification.embedded_faces import evenly_spread, photo_sources, read_rows, read_split
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.pairs import PairScores, all_pair_scores
 from faceops.verification.thresholds import people_for_far

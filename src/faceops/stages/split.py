@@ -11,23 +11,9 @@ import pyarrow.parquet as pq
 from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.files import atomic_path, write_json
 from faceops.config.sections import Params
-from faceops.dataset.data_folder import (
-    HARD_NEGATIVES_FILE,
-    REVIEWED_FILE,
-    read_hard_negatives,
-    read_reviewed,
-)
+from faceops.dataset import splits
 from faceops.dataset.expectations import check_split, stop_on_hard_failures
 from faceops.dataset.names import name_key, read_people_list
-from faceops.dataset.splits import (
-    TRAIN,
-    accepted_faces,
-    reviewed_splits,
-    split_by_lists,
-    split_figures,
-    split_randomly,
-    split_table,
-)
 from faceops.stages import CROPPED, FACES, INPUTS, run_stage, stage_params
 
 OUT = Path("build/split")
@@ -37,7 +23,7 @@ def _splits(photos: Counter[str], all_params: Params) -> dict[str, str]:
     """Return person -> split, as the parameters say."""
     params, min_photos = all_params.split, all_params.validate_.min_photos
     if params.by == "random":
-        return split_randomly(photos, params.val, params.test, params.seed, min_photos)
+        return splits.split_randomly(photos, params.val, params.test, params.seed, min_photos)
     lists = [INPUTS / name for name in ("peopleDevTrain.txt", "peopleDevTest.txt")]
     for path in lists:
         if not path.is_file():
@@ -45,8 +31,8 @@ def _splits(photos: Counter[str], all_params: Params) -> dict[str, str]:
                 f"split.by is lfw, but data/protocols/lfw/{path.name} is missing; import LFW with "
                 "its lists beside it, or set split.by to random."
             )
-    people = read_people_list(lists[0]), read_people_list(lists[1])
-    return split_by_lists(photos, *people, (params.val, params.test), params.seed, min_photos)
+    (train, test), shares = map(read_people_list, lists), (params.val, params.test)
+    return splits.split_by_lists(photos, train, test, shares, params.seed, min_photos)
 
 
 def _read_faces() -> pa.Table:
@@ -62,9 +48,11 @@ def _read_faces() -> pa.Table:
 def _write_hard_negatives(table: pa.Table) -> None:
     """Write the pairs of training people who were taken for each other, as `table` spells them."""
     rows = table.select(["person", "split", "negative_only"]).to_pylist()
-    several = {row["person"] for row in rows if row["split"] == TRAIN and not row["negative_only"]}
+    several = {
+        row["person"] for row in rows if row["split"] == splits.TRAIN and not row["negative_only"]
+    }
     spelled = {name_key(person): person for person in several}
-    listed = read_hard_negatives(INPUTS / HARD_NEGATIVES_FILE.name)
+    listed = reviewed.read_hard_negatives(INPUTS / reviewed.HARD_NEGATIVES_FILE.name)
     pairs = [(spelled.get(name_key(one)), spelled.get(name_key(other))) for one, other in listed]
     used = [{"person": one, "other": other} for one, other in pairs if one and other]
     schema = pa.schema([("person", pa.string()), ("other", pa.string())])
@@ -75,13 +63,14 @@ def _write_hard_negatives(table: pa.Table) -> None:
 def main() -> None:
     """Read build/crop/faces.parquet; write build/split/."""
     params = stage_params()
-    rows = accepted_faces(_read_faces())
+    rows = splits.accepted_faces(_read_faces())
     photos = Counter(row["person"] for row in rows)
-    touched = reviewed_splits(photos, read_reviewed(INPUTS / REVIEWED_FILE.name))
+    faces = reviewed.read_reviewed(INPUTS / reviewed.REVIEWED_FILE.name)
+    touched = reviewed.reviewed_splits(photos, faces)
     others = Counter({person: photos[person] for person in photos if person not in touched})
-    table = split_table(rows, _splits(others, params) | touched, params.validate_.min_photos)
+    table = splits.split_table(rows, _splits(others, params) | touched, params.validate_.min_photos)
     results = check_split(table, params.validate_.min_photos, params.validate_.hard)
-    figures = split_figures(table)
+    figures = splits.split_figures(table)
     report = {**figures, "expectations": {r.name: asdict(r) for r in results}}
     write_json(OUT / "split.json", report)
     for warning in stop_on_hard_failures(results, str(OUT / "split.json")):

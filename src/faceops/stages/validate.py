@@ -10,14 +10,9 @@ from faceops.base.errors import UsageError
 from faceops.base.files import atomic_folder, write_json
 from faceops.base.work import usable_cpus
 from faceops.dataset.data_folder import (
-    ACCEPTED,
     HARD_NEGATIVES_FILE,
-    REJECTED,
     REVIEWED_FILE,
-    manifest_table,
     read_sources,
-    write_manifest,
-    write_quarantine_list,
     write_sources,
 )
 from faceops.dataset.expectations import check_photos, stop_on_hard_failures
@@ -44,19 +39,19 @@ def main() -> None:
     processes = usable_cpus()
     rows = validate_photos(DATA, limits, params.formats, params.near_duplicate_bits, processes)
     results = check_photos(rows, params, DOCS)
-    rejected = [row for row in rows if row["status"] == REJECTED]
+    rejected = [row for row in rows if row["status"] == manifest.REJECTED]
     reasons = Counter(row["reason"] for row in rejected)
     report = {
         "photos": len(rows),
         "accepted": len(rows) - len(rejected),
         "rejected": len(rejected),
-        "people": len({row["person"] for row in rows if row["status"] == ACCEPTED}),
+        "people": len({row["person"] for row in rows if row["status"] == manifest.ACCEPTED}),
         "reasons": dict(reasons),
         "formats": dict(Counter(row["format"] for row in rows if row["format"])),
         "expectations": {result.name: asdict(result) for result in results},
     }
-    write_manifest(manifest_table(rows), MANIFEST)
-    write_quarantine_list(rejected, OUT / "quarantine.csv")
+    manifest.write_manifest(manifest.manifest_table(rows), MANIFEST)
+    manifest.write_quarantine_list(rejected, OUT / "quarantine.csv")
     write_json(OUT / "validation.json", report)
     details = f"{OUT / 'validation.json'} and the pages in {DOCS / 'validations'}"
     for warning in stop_on_hard_failures(results, details):
