@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from faceops.base.errors import FaceOpsError, first_line
 from faceops.base.files import atomic_path, write_json
 from faceops.config.sections import Params
-from faceops.dataset import splits
+from faceops.dataset import data_folder, splits
 from faceops.dataset.expectations import check_split, stop_on_hard_failures
 from faceops.dataset.names import name_key, read_people_list
 from faceops.stages import CROPPED, FACES, INPUTS, run_stage, stage_params
@@ -52,7 +52,7 @@ def _write_hard_negatives(table: pa.Table) -> None:
         row["person"] for row in rows if row["split"] == splits.TRAIN and not row["negative_only"]
     }
     spelled = {name_key(person): person for person in several}
-    listed = reviewed.read_hard_negatives(INPUTS / reviewed.HARD_NEGATIVES_FILE.name)
+    listed = data_folder.read_hard_negatives(INPUTS / data_folder.HARD_NEGATIVES_FILE.name)
     pairs = [(spelled.get(name_key(one)), spelled.get(name_key(other))) for one, other in listed]
     used = [{"person": one, "other": other} for one, other in pairs if one and other]
     schema = pa.schema([("person", pa.string()), ("other", pa.string())])
@@ -65,8 +65,8 @@ def main() -> None:
     params = stage_params()
     rows = splits.accepted_faces(_read_faces())
     photos = Counter(row["person"] for row in rows)
-    faces = reviewed.read_reviewed(INPUTS / reviewed.REVIEWED_FILE.name)
-    touched = reviewed.reviewed_splits(photos, faces)
+    faces = data_folder.read_reviewed(INPUTS / data_folder.REVIEWED_FILE.name)
+    touched = splits.reviewed_splits(photos, faces)
     others = Counter({person: photos[person] for person in photos if person not in touched})
     table = splits.split_table(rows, _splits(others, params) | touched, params.validate_.min_photos)
     results = check_split(table, params.validate_.min_photos, params.validate_.hard)

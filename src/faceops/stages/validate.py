@@ -9,12 +9,7 @@ from pathlib import Path
 from faceops.base.errors import UsageError
 from faceops.base.files import atomic_folder, write_json
 from faceops.base.work import usable_cpus
-from faceops.dataset.data_folder import (
-    HARD_NEGATIVES_FILE,
-    REVIEWED_FILE,
-    read_sources,
-    write_sources,
-)
+from faceops.dataset import data_folder
 from faceops.dataset.expectations import check_photos, stop_on_hard_failures
 from faceops.dataset.validate import validate_photos
 from faceops.photos.formats import PhotoLimits
@@ -39,19 +34,19 @@ def main() -> None:
     processes = usable_cpus()
     rows = validate_photos(DATA, limits, params.formats, params.near_duplicate_bits, processes)
     results = check_photos(rows, params, DOCS)
-    rejected = [row for row in rows if row["status"] == manifest.REJECTED]
+    rejected = [row for row in rows if row["status"] == data_folder.REJECTED]
     reasons = Counter(row["reason"] for row in rejected)
     report = {
         "photos": len(rows),
         "accepted": len(rows) - len(rejected),
         "rejected": len(rejected),
-        "people": len({row["person"] for row in rows if row["status"] == manifest.ACCEPTED}),
+        "people": len({row["person"] for row in rows if row["status"] == data_folder.ACCEPTED}),
         "reasons": dict(reasons),
         "formats": dict(Counter(row["format"] for row in rows if row["format"])),
         "expectations": {result.name: asdict(result) for result in results},
     }
-    manifest.write_manifest(manifest.manifest_table(rows), MANIFEST)
-    manifest.write_quarantine_list(rejected, OUT / "quarantine.csv")
+    data_folder.write_manifest(data_folder.manifest_table(rows), MANIFEST)
+    data_folder.write_quarantine_list(rejected, OUT / "quarantine.csv")
     write_json(OUT / "validation.json", report)
     details = f"{OUT / 'validation.json'} and the pages in {DOCS / 'validations'}"
     for warning in stop_on_hard_failures(results, details):
@@ -71,14 +66,14 @@ def copy_inputs(slices: str) -> None:
     Raises:
         UsageError: `slices` (evaluate.slices, "" for none) is not a file.
     """
-    reviewed = (DATA / REVIEWED_FILE, DATA / HARD_NEGATIVES_FILE)
+    reviewed = (DATA / data_folder.REVIEWED_FILE, DATA / data_folder.HARD_NEGATIVES_FILE)
     files = [path for path in (*PEOPLE_LISTS, *reviewed) if path.is_file()]
     if slices:
         if not Path(slices).is_file():
             raise UsageError(f"evaluate.slices = {slices} does not exist; name a CSV file.")
         files.append(Path(slices))
     with atomic_folder(INPUTS) as folder:
-        write_sources(folder, read_sources(DATA))
+        data_folder.write_sources(folder, data_folder.read_sources(DATA))
         for path in files:
             shutil.copyfile(path, folder / path.name)
 
