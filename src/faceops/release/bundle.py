@@ -43,6 +43,9 @@ class Embedded(NamedTuple):
         return cls(embeddings, np.full(len(embeddings), np.nan, np.float32))
 
 
+Embed = Callable[[np.ndarray], Embedded]  # of crops uint8 (B, 112, 112, 3) RGB
+
+
 def run_embedder(
     session: onnxruntime.InferenceSession,
     crops: np.ndarray,
@@ -235,11 +238,7 @@ class Bundle:
 
 
 def stored_embeddings(
-    file: Path,
-    crops: np.ndarray,
-    rows: np.ndarray,
-    size: int,
-    embed: Callable[[np.ndarray], Embedded],
+    file: Path, crops: np.ndarray, rows: np.ndarray, size: int, embed: Embed
 ) -> Embedded:
     """Return the embeddings (len(rows), `size`) of `rows` of `crops`.
 
@@ -247,9 +246,7 @@ def stored_embeddings(
     interrupted run continues: a row whose embedding is not of length 1 is missing, and computed if
     it is among `rows`.
 
-    Args:
-        crops: uint8 (N, 112, 112, 3) RGB, on disk.
-        embed: crops uint8 (B, 112, 112, 3) RGB -> their embeddings.
+    `crops`: uint8 (N, 112, 112, 3) RGB, on disk.
     """
     if not len(rows):
         return Embedded.without_lengths(np.zeros((0, size), np.float32))
@@ -267,7 +264,7 @@ def stored_embeddings(
 
 
 def resumable_embeddings(
-    embed: Callable[[np.ndarray], Embedded], size: int, crops_file: Path, folder: Path, model: str
+    embed: Embed, size: int, crops_file: Path, folder: Path, model: str
 ) -> tuple[Embedded, Path]:
     """Return the embeddings (N, size) of all crops, and the file they are in.
 

@@ -6,7 +6,7 @@ adapter.json, which describes its input and output.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,7 +27,7 @@ from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
 from faceops.faces.quality import QUALITY_VERSION
-from faceops.release.bundle import Bundle, Embedded
+from faceops.release.bundle import Bundle, Embed, Embedded
 from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS
 from faceops.release.export import pair_verifier
 from faceops.release.release_file import RELEASE_FILE, Precision
@@ -196,7 +196,7 @@ class MeasuredModel:
     finder: FaceFinder  # with one thread a session, to be shared by threads that open photos
     finder_identity: str  # models with equal ones give equal crops of equal photos
     crops: CropSettings  # how a photo becomes a crop
-    embed: Callable[[np.ndarray], Embedded]  # crops uint8 (N, 112, 112, 3) RGB -> their embeddings
+    embed: Embed
     embedding_size: int  # D
     verifier: Verifier  # a release's own; else the negative squared distance, uncalibrated
     thresholds: Thresholds | None  # a release's own; None where nothing was calibrated
