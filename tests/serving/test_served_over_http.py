@@ -151,7 +151,6 @@ def test_every_form_of_request_gives_the_same_embedding(server: Server, bundle: 
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"answer": "foo"}, "the parameter answer is 'foo'; ask for faces, names or embeddings."),
         ({"budget": 2}, "the parameter budget is 2; give a share"),
         ({"budget": "much"}, "budget"),
         ({"column": "picture"}, "Model is missing inputs ['image']"),

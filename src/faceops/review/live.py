@@ -155,10 +155,10 @@ class LiveAlbum:
                 if entry.batch and entry.action != Action.SAME and entry.id not in self._published
             })  # fmt: skip
             state, text = "idle", "the results have all decisions"
-            if unpublished:
-                is_one = unpublished == 1
-                text = f"{'1 decision is' if is_one else f'{unpublished} decisions are'} not in "
-                text += f"the results yet: publish {'it' if is_one else 'them'}"
+            if unpublished == 1:
+                text = "1 decision is not in the results yet: publish it"
+            elif unpublished:
+                text = f"{unpublished} decisions are not in the results yet: publish them"
             if self._is_deciding:
                 state, text = "deciding", "the album is decided anew"
             if self._publishing is not None:
