@@ -13,7 +13,6 @@ from faceops.photos.folders import DATA_SET, EMBEDDINGS, GALLERY, SOURCE, SUSPIC
 
 if TYPE_CHECKING:
     from faceops.evaluation.label_doctor.diagnose import Suspicion
-    from faceops.review.training_data import ReviewedImport
 
 NEXT = "next: dvc add {data} && dvc repro"
 SHARE = 0.01  # as in the label doctor; a test compares the two
@@ -199,20 +198,17 @@ def _import_reviewed(args: argparse.Namespace) -> int:
     done = import_reviewed(args.gallery, args.out, bundle, args.threads)
     left_out = {why: count for why, count in sorted(done.left_out.items()) if count}
     content = {"data": str(args.out), "source": REVIEWED, **vars(done), "left_out": left_out}
-    return cli.show(args, content, _reviewed_lines(args.out, done))
-
-
-def _reviewed_lines(data: Path, done: "ReviewedImport") -> list[str]:
     lines = [
-        f"{data}: {done.photos} confirmed faces of {done.people} people and {done.strangers} "
+        f"{args.out}: {done.photos} confirmed faces of {done.people} people and {done.strangers} "
         f"ignored strangers; {done.written} crops written, {done.removed} removed, the others "
         "existed"
     ]
     if done.hard_negatives:
         lines.append(f"{done.hard_negatives} pairs of people of whom one was taken for the other")
-    if left_out := [f"{count} {why}" for why, count in sorted(done.left_out.items()) if count]:
-        lines.append(f"faces left out: {'; '.join(left_out)}")
-    return [*lines, NEXT.format(data=data)]
+    if left_out:
+        reasons = (f"{count} {why}" for why, count in left_out.items())
+        lines.append(f"faces left out: {'; '.join(reasons)}")
+    return cli.show(args, content, [*lines, NEXT.format(data=args.out)])
 
 
 def _doctor(args: argparse.Namespace) -> int:

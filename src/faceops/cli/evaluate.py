@@ -4,16 +4,13 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from faceops import cli
 from faceops.base.errors import UsageError
 from faceops.base.files import write_json
 from faceops.cli.model_choice import add_precision_argument
 from faceops.photos.folders import BUNDLE, DATA_SET, EMBEDDINGS, EVALUATION, Use
-
-if TYPE_CHECKING:
-    from faceops.config.sections import Params
 
 PIPELINE = "pipeline"
 _NOT_FIGURES = ("bundle", "protocol", "data", "populations")  # shown in words
@@ -141,6 +138,8 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 def _on_data(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     from faceops.base.stores import local_copy
+    from faceops.config.params_file import read_params
+    from faceops.config.sections import Params
     from faceops.dataset.names import read_people_list
     from faceops.release.evaluate.evaluate import FolderRequest, evaluate_folders
     from faceops.release.evaluate.measured_model import open_model
@@ -159,7 +158,9 @@ def _on_data(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
         )
         for name, data in zip(names, args.data, strict=True)
     }
-    model, params = open_model(folder, args.threads, args.precision), _params(args.params)
+    has_defaults = args.params == cli.PARAMS and not args.params.exists()
+    params = Params() if has_defaults else read_params(args.params)
+    model = open_model(folder, args.threads, args.precision)
     done = evaluate_folders(model, requests, params, args.threads)
     figures = [one.result.figures for one in done]
     if args.out is None:
@@ -174,17 +175,12 @@ def _on_data(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     return figures
 
 
-def _params(path: Path) -> "Params":
-    """Read the file; return the defaults where params.yaml does not exist."""
-    from faceops.config.params_file import read_params
-    from faceops.config.sections import Params
-
-    return Params() if path == cli.PARAMS and not path.exists() else read_params(path)
-
-
 def figures_table(names: Sequence[str], figures: Sequence[dict[str, Any]]) -> list[str]:
     """Return lines: a row for each figure, a column for each model, then notes in words."""
-    tables = [dict(_flat(one)) for one in figures]
+    tables = [
+        {name: _cell(value, of) for name, value, of in _leaves(one) if not isinstance(value, str)}
+        for one in figures
+    ]
     rows = list(dict.fromkeys(name for table in tables for name in table))
     first = max(len(row) for row in rows)
     columns = [
@@ -247,13 +243,6 @@ def _leaves(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
                 yield from _leaves(row, f"{prefix}{name}.{which}.")
         else:
             yield f"{prefix}{name}", value, figures.get(f"{name}_interval")
-
-
-def _flat(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value, interval in _leaves(figures):
-        if isinstance(value, str):
-            continue
-        yield name, _cell(value, interval)
 
 
 def _cell(value: Any, interval: dict[str, float | None] | None) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -69,22 +68,15 @@ NO_PHOTO = "of photos that were not found or cannot be read"
 
 @dataclass
 class ReviewedImport:
-    """The result of an import.
+    """The result of an import, in numbers."""
 
-    Attributes:
-        people, photos: number of confirmed people and photos in the folder.
-        strangers: number of ignored strangers, with one photo each.
-        written, removed: number of crops that this import wrote and removed.
-        hard_negatives: number of pairs of people that were confused with each other.
-        left_out: number of decided faces that are not in the folder, by reason.
-    """
-
-    people: int = 0
-    photos: int = 0
-    strangers: int = 0
-    written: int = 0
+    people: int = 0  # confirmed people in the folder
+    photos: int = 0  # of them
+    strangers: int = 0  # who are ignored, with one photo each
+    written: int = 0  # crops, by this import
     removed: int = 0
-    hard_negatives: int = 0
+    hard_negatives: int = 0  # pairs of people that were confused with each other
+    # Decided faces that are not in the folder, by reason.
     left_out: Counter[str] = field(default_factory=Counter)
 
 
@@ -119,15 +111,13 @@ def import_reviewed(
             raise FaceOpsError(
                 f"{gallery} holds no decisions about faces; review the results of identify first."
             )
-        _check_gallery(gallery, data, sources.get(REVIEWED, {}), before.values(), decisions)
+        places = sources.get(REVIEWED, {}).get("places", {})
+        _check_gallery(gallery, data, places, before.values(), decisions)
         known = KnownPhotos.read(gallery, decisions.photos(), bundle.release.contract_id)
         done = _Import(data, before, decisions, known).bring(bundle, threads)
-        sources[REVIEWED] = {
-            "places": {str(gallery): done.photos + done.strangers},
-            "terms": TERMS,
-            "people": done.people + done.strangers,
-            "photos": done.photos + done.strangers,
-        }
+        people, photos = done.people + done.strangers, done.photos + done.strangers
+        counts = {"places": {str(gallery): photos}, "people": people, "photos": photos}
+        sources[REVIEWED] = counts | {"terms": TERMS}
         write_sources(data, sources)
     return done
 
@@ -135,12 +125,11 @@ def import_reviewed(
 def _check_gallery(
     gallery: GalleryPlace,
     data: Path,
-    recorded: Mapping[str, Any],
+    places: Collection[str],
     before: Collection[ReviewedFace],
     decisions: Decisions,
 ) -> None:
     """Raise a FaceOpsError if the faces in `data` are of another gallery, even a moved one."""
-    places = recorded.get("places", {})
     address = storage_of(gallery).address
     is_same = any(storage_of(gallery_place(place)).address == address for place in places)
     is_known = any(face.decision in decisions.entries for face in before)
@@ -179,10 +168,9 @@ class _Import:
         chosen = [*self._people(places), *self._one_of_each_stranger(places, bundle)]
         held, done = self._bring_up_to_date(chosen, threads), self.done
         pairs = self._confused(places, held)
-        done.hard_negatives = len(pairs)
-        done.people = len({face.person for face in held if face.kind == PERSON})
-        done.photos = sum(face.kind == PERSON for face in held)
-        done.strangers = len(held) - done.photos
+        people = [face.person for face in held if face.kind == PERSON]
+        done.hard_negatives, done.people, done.photos = len(pairs), len(set(people)), len(people)
+        done.strangers = len(held) - len(people)
         write_reviewed(self.data / REVIEWED_FILE, held)
         write_hard_negatives(self.data / HARD_NEGATIVES_FILE, pairs)
         return done
@@ -200,9 +188,8 @@ class _Import:
 
     def _people(self, places: Iterable[tuple[str, Place]]) -> list[ReviewedFace]:
         """Return the confirmed faces."""
-        root = self.data / "photos"
-        existing = sorted(root.iterdir()) if root.is_dir() else []
-        folders = {name_key(path.name): path.name for path in existing if path.is_dir()}
+        existing = sorted((self.data / "photos").glob("*/"))
+        folders = {name_key(path.name): path.name for path in existing}
         found = []
         for photo_id, place in places:
             name = self.decisions.name(place.person) if place.person else ""
@@ -227,13 +214,12 @@ class _Import:
         Imported faces stay.
         """
         kept: list[ReviewedFace] = []
-        known: list[tuple[bool, str, ReviewedFace, np.ndarray]] = []
+        known: list[tuple[ReviewedFace, np.ndarray]] = []
         for photo_id, place in places:
             if place.ignored != Ignored.STRANGER:
                 continue
             is_there, embedding = self.known.find(photo_id, place.box)
-            is_held = (photo_id, place.box) in self.before
-            if not is_held and embedding is None:
+            if embedding is None and (photo_id, place.box) not in self.before:
                 self.done.left_out[NOT_EMBEDDED if is_there else NO_FACE] += 1
                 continue
             file = _file_name(photo_id, place.box)
@@ -242,17 +228,17 @@ class _Import:
             if embedding is None:
                 kept.append(face)
             else:
-                known.append((not is_held, path, face, embedding))
+                known.append((face, embedding))
         if not known:
             return kept
-        known.sort(key=lambda one: one[:2])
-        photos = np.unique([face.photo_id for _, _, face, _ in known], return_inverse=True)[1]
+        known.sort(key=lambda one: (one[0].place not in self.before, one[0].path))
+        photos = np.unique([face.photo_id for face, _ in known], return_inverse=True)[1]
         thresholds = bundle.release.thresholds
         threshold = thresholds.for_groups(thresholds.default_budget, len(known))
-        embeddings = np.stack([embedding for *_, embedding in known]).astype(np.float32)
+        embeddings = np.stack([embedding for _, embedding in known]).astype(np.float32)
         groups = group_faces(embeddings, photos, bundle.verify, threshold)
         seen: set[int] = set()
-        for (_, _, face, _), group in zip(known, groups.tolist(), strict=True):
+        for (face, _), group in zip(known, groups.tolist(), strict=True):
             if group in seen:
                 self.done.left_out[SAME_STRANGER] += 1
             else:
@@ -274,11 +260,10 @@ class _Import:
         both = {face.path: face for face in (*before.values(), *chosen)}
         write_reviewed(data / REVIEWED_FILE, both.values())
         for face in before.values():
-            file = data / face.path
-            if face.path not in paths and file.is_file():
-                file.unlink()
+            if face.path not in paths and (data / face.path).is_file():
+                (data / face.path).unlink()
                 self.done.removed += 1
-                _remove_if_empty(file.parent)
+                _remove_if_empty((data / face.path).parent)
         missing: dict[str, list[ReviewedFace]] = {}
         for face in chosen:
             if face.place not in before or not (data / face.path).is_file():
@@ -376,9 +361,8 @@ class KnownPhotos:
             (f"{contract}%", *photo_ids),  # with lengths or without, see `Method`
         ):
             faces = np.frombuffer(content, FACE)
-            embedded = None
-            if matrix is not None and len(faces):
-                embedded = np.frombuffer(matrix, "<f4").reshape(len(faces), -1)
+            has_matrix = matrix is not None and len(faces)
+            embedded = np.frombuffer(matrix, "<f4").reshape(len(faces), -1) if has_matrix else None
             if embedded is not None or photo_id not in self.faces:
                 self.faces[photo_id] = faces, embedded
 
