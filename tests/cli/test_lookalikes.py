@@ -44,6 +44,7 @@ def test_a_person_enrolled_under_two_names_is_told_at_enrolment_and_marked(
 def test_without_a_release_people_are_listed_and_the_output_says_what_is_missing(
     enrolling: list[str],
     next_bundle: Path,
+    mlflow_store: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -51,7 +52,6 @@ def test_without_a_release_people_are_listed_and_the_output_says_what_is_missing
     assert main([*enrolling[:-1], str(next_bundle)]) == 0
     gallery = enrolling[2:4]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
     monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
     capsys.readouterr()
     assert main(["people", "list", *gallery]) == 0
