@@ -173,13 +173,9 @@ def photo_turned(path: Path, face: np.ndarray, degrees: int, width: int = 800) -
 
 @pytest.mark.parametrize(("degrees", "width"), [(90, 800), (180, 800), (270, 4000)])
 def test_a_face_that_does_not_stand_upright_is_found_by_turning_the_photo(
-    degrees: int,
-    width: int,
-    tmp_path: Path,
-    detector: Detector,
-    refiner: LandmarkRefiner,
+    degrees: int, width: int, tmp_path: Path, detector: Detector, refiner: LandmarkRefiner,
     drawn_faces: np.ndarray,
-) -> None:
+) -> None:  # fmt: skip
     finder = FaceFinder(detector, refiner, turns=True)
     upright = find_in_photo(photo_turned(tmp_path / "0.jpg", drawn_faces[3], 0, width), finder)
     path = photo_turned(tmp_path / "1.jpg", drawn_faces[3], degrees, width)
@@ -253,13 +249,9 @@ def near(detections: list[Detection], place: tuple[int, int], side: int) -> int:
 
 @pytest.mark.parametrize(("side", "tall"), [(48, False), (180, True)])
 def test_the_faces_of_a_panorama_are_found_once_each(
-    detector: Detector,
-    refiner: LandmarkRefiner,
-    drawn_faces: np.ndarray,
-    tmp_path: Path,
-    side: int,
-    tall: bool,
-) -> None:
+    detector: Detector, refiner: LandmarkRefiner, drawn_faces: np.ndarray, tmp_path: Path,
+    side: int, tall: bool,
+) -> None:  # fmt: skip
     pixels, places = panorama(drawn_faces, 9000, 600, side)
     if tall:  # rows of the same faces, upright
         strip = np.full((9000, 600, 3), 120, np.uint8)

@@ -15,7 +15,6 @@ from faceops.verification.calibration import (
     pairs_by_fold,
     people_folds,
     platt,
-    pool_adjacent_violators,
     reliability_of,
     reliability_of_counts,
     temperature,
@@ -59,25 +58,6 @@ def test_binned_scores_give_nearly_the_same_map(method: str) -> None:
     difference = np.abs(binned(raw) - whole(raw))
     assert difference.mean() < 0.01
     assert difference.max() < (0.15 if method == "isotonic" else 0.01)
-
-
-def test_pooled_blocks_equal_the_minimax_formula() -> None:
-    table = score_table(*normal(5, 60, 100))
-    one, two = table.genuine.copy(), table.impostor.copy()
-    one[0], two[-1] = one[0] + 1, two[-1] + 1
-    one, two = (np.append(0, np.cumsum(part / part.sum())) for part in (one, two))
-    size = len(table.score)
-
-    def share(a: int, b: int) -> float:
-        return float((one[b] - one[a]) / (one[b] - one[a] + two[b] - two[a]))
-
-    blocks = pool_adjacent_violators(table)
-    assert len(blocks) > 5
-    found = [block.genuine / (block.genuine + block.impostor) for block in blocks]
-    assert sum(block.weight for block in blocks) == pytest.approx(1)
-    for i in range(0, size, 3):  # the highest of the least means around i (Barlow et al. 1972)
-        wanted = max(min(share(a, b) for b in range(i + 1, size + 1)) for a in range(i + 1))
-        assert min(abs(level - wanted) for level in found) < 1e-9
 
 
 @pytest.mark.parametrize("seed", range(2))
