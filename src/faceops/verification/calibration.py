@@ -119,25 +119,11 @@ class IsotonicBlock(NamedTuple):
 def isotonic(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
     """Return (knots, log odds), float32 (K,), strictly rising, for a table of logits.
 
-    Centred isotonic regression (Oron & Flournoy 2017): each block of adjacent violators gives one
-    knot at its mean logit, and log odds are interpolated between knots, so no two logits become
-    equal. Blocks closer than `MAX_SLOPE` allows are merged. K may be 1.
-    """
-    kept: list[IsotonicBlock] = []
-    for block in pool_adjacent_violators(table):
-        kept.append(block)
-        while len(kept) > 1 and kept[-2].too_steep(kept[-1]):
-            kept.append(kept.pop().merged(kept.pop()))
-    knots = np.array([block.centre for block in kept])
-    log_odds = np.array([block.log_odds for block in kept])
-    return knots.astype(np.float32), log_odds.astype(np.float32)
-
-
-def pool_adjacent_violators(table: ScoreTable) -> list[IsotonicBlock]:
-    """Return the blocks, by rising logit and rising odds (Ayer et al. 1955).
-
-    One more genuine pair at the lowest logit, and one more impostor pair at the highest, keep the
-    probabilities from 0 and 1.
+    Centred isotonic regression (Oron & Flournoy 2017): each block of adjacent violators (Ayer et
+    al. 1955) gives one knot at its mean logit, and log odds are interpolated between knots, so no
+    two logits become equal. Blocks closer than `MAX_SLOPE` allows are merged. One more genuine pair
+    at the lowest logit, and one more impostor pair at the highest, keep the probabilities from 0
+    and 1. K may be 1.
     """
     from scipy.optimize import isotonic_regression
 
@@ -148,10 +134,14 @@ def pool_adjacent_violators(table: ScoreTable) -> list[IsotonicBlock]:
     starts = isotonic_regression(one / (one + two), weights=one + two).blocks[:-1]
     seen = sum(table.weights)
     columns = [np.add.reduceat(part, starts) for part in (seen * table.score, one, two, seen)]
-    return [
-        IsotonicBlock(total / weight, genuine, impostor, weight)
-        for total, genuine, impostor, weight in zip(*columns, strict=True)
-    ]
+    kept: list[IsotonicBlock] = []
+    for total, same, different, weight in zip(*columns, strict=True):
+        kept.append(IsotonicBlock(total / weight, same, different, weight))
+        while len(kept) > 1 and kept[-2].too_steep(kept[-1]):
+            kept.append(kept.pop().merged(kept.pop()))
+    knots = np.array([block.centre for block in kept])
+    log_odds = np.array([block.log_odds for block in kept])
+    return knots.astype(np.float32), log_odds.astype(np.float32)
 
 
 CHOICES: tuple[Method, ...] = ("platt", "temperature", "isotonic")  # the simplest first
