@@ -16,7 +16,6 @@ from faceops.verification.calibration import (
     people_folds,
     platt,
     reliability_of,
-    reliability_of_counts,
     temperature,
 )
 from faceops.verification.pairs import (
@@ -183,14 +182,3 @@ def test_reliability_is_that_of_a_loop_over_pairs() -> None:
     names = (found.pairs, found.weight, found.effective, found.predicted)
     np.testing.assert_allclose(np.stack(names), wanted, rtol=1e-6)
     assert found.expected_error == pytest.approx(error)
-
-
-def test_counted_pairs_are_repeated_pairs() -> None:
-    probability = np.array([0.05, 0.3, 0.3001, 0.92])
-    genuine, impostor = np.array([0, 2, 1, 7]), np.array([9, 3, 0, 1])
-    counted = reliability_of_counts(probability, genuine, impostor)
-    plain = reliability_of(
-        *(bin_sums(np.repeat(probability, counts)) for counts in (genuine, impostor))
-    )
-    np.testing.assert_allclose(counted.observed, plain.observed)
-    assert counted.expected_error == pytest.approx(plain.expected_error)

@@ -240,10 +240,10 @@ def cross_validate(table: FoldTable, method: Method) -> CrossValidation:
         log_odds = fit_map(table.without(fold), method)(inside.score)
         parts.append(np.stack([log_odds, inside.genuine, inside.impostor]))
     log_odds, genuine, impostor = np.concatenate(parts, axis=1)
-    return CrossValidation(
-        mean_loss(ScoreTable(log_odds, genuine, impostor), log_odds),
-        reliability_of_counts(sigmoid(log_odds), genuine, impostor).expected_error,
-    )
+    # The table has weights of pairs, so only the weighted sums have a meaning.
+    sums = [bin_sums(sigmoid(log_odds), counts)[[1, 1, 1, 3]] for counts in (genuine, impostor)]
+    loss = mean_loss(ScoreTable(log_odds, genuine, impostor), log_odds)
+    return CrossValidation(loss, reliability_of(*sums).expected_error)
 
 
 def people_folds(person: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -306,17 +306,6 @@ def reliability_of(genuine: np.ndarray, impostor: np.ndarray) -> Reliability:
         predicted=(same[3] + other[3]) / weight,
         observed=same[1] / weight,
     )
-
-
-def reliability_of_counts(
-    probability: np.ndarray, genuine: np.ndarray, impostor: np.ndarray
-) -> Reliability:
-    """Return the reliability of `genuine` and `impostor` pairs (S,) at each `probability` (S,).
-
-    Where these are weights rather than counts, so are `pairs`, and `effective` has no meaning.
-    """
-    sums = [bin_sums(probability, counts)[[1, 1, 1, 3]] for counts in (genuine, impostor)]
-    return reliability_of(*sums)
 
 
 def bin_sums(probability: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
