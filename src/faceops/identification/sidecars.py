@@ -50,12 +50,11 @@ class NamedRegion:
 
 
 class _Done(NamedTuple):
-    """What was done with a photo's sidecar, and (name, name of others) of each face."""
+    """What was done with a sidecar."""
 
     written: bool = False
     withdrawn: bool = False
     error: str = ""
-    otherwise: Sequence[tuple[str, str]] = ()
 
 
 def write_sidecars(named: "NamedBlock", places: SidecarPlaces, summary: Summary) -> None:
@@ -69,6 +68,7 @@ def write_sidecars(named: "NamedBlock", places: SidecarPlaces, summary: Summary)
     """
     photos, names = named.photos, named.names()
     boxes = photos.faces["box"].tolist()
+    otherwise = [list[tuple[str, str]]() for _ in photos.paths]
 
     def update(photo: int) -> _Done:
         path, faces = Path(photos.paths[photo]), photos.rows_of(photo)
@@ -78,40 +78,44 @@ def write_sidecars(named: "NamedBlock", places: SidecarPlaces, summary: Summary)
             if name is not None
         ]
         width, height = photos.sizes[photo].tolist()
-        otherwise: list[tuple[str, str]] = []
-        try:
-            if (width, height) != (0, 0):  # it could be opened
-                changed = write_sidecar(
-                    places.of(path),
-                    regions,
-                    (width, height),
-                    int(photos.orientations[photo]),
-                    photo=path,
-                    otherwise=otherwise,
-                    places=places,
-                )
-                return _Done(written=changed, otherwise=otherwise)
-            if photos.file(photo) is not None:  # and later runs will not open it either
-                return _Done(withdrawn=withdraw(places.of(path), places))
-        except NoAnswerError:
-            raise
-        except FaceOpsError as error:
-            return _Done(error=str(error), otherwise=otherwise)
+        if (width, height) != (0, 0):  # it could be opened
+            changed = write_sidecar(
+                places.of(path),
+                regions,
+                (width, height),
+                int(photos.orientations[photo]),
+                photo=path,
+                otherwise=otherwise[photo],
+                places=places,
+            )
+            return _Done(written=changed)
+        if photos.file(photo) is not None:  # and later runs will not open it either
+            return _Done(withdrawn=withdraw(places.of(path), places))
         return _Done()
 
     is_stored = len(photos) > 0 and is_url(photos.paths[0])
     done = _in_order(update, range(len(photos)), is_stored)
-    for shown_path, one in zip(named.photo_paths, done, strict=True):
+    for shown_path, one, others in zip(named.photo_paths, done, otherwise, strict=True):
         summary.sidecars_written += one.written
         summary.sidecars_withdrawn += one.withdrawn
         summary.sidecar_errors += [one.error] * bool(one.error)
-        summary.tagged_otherwise += [TaggedOtherwise(shown_path, *two) for two in one.otherwise]
+        summary.tagged_otherwise += [TaggedOtherwise(shown_path, *two) for two in others]
 
 
 def _in_order(
     work: Callable[[Item], _Done], items: Iterable[Item], is_stored: bool
 ) -> Iterable[_Done]:
-    return ordered_map(work, items, SIDECARS_AT_ONCE) if is_stored else map(work, items)
+    """Yield what was done with each item, in order; an error is told, unless the store is gone."""
+
+    def tried(item: Item) -> _Done:
+        try:
+            return work(item)
+        except NoAnswerError:
+            raise
+        except FaceOpsError as error:
+            return _Done(error=str(error))
+
+    return ordered_map(tried, items, SIDECARS_AT_ONCE) if is_stored else map(tried, items)
 
 
 def withdraw_unused(
@@ -129,7 +133,6 @@ def withdraw_unused(
     Raises:
         ObjectStoreError: the store cannot be listed, or does not answer.
     """
-
     known = set(photos)
 
     def check(path: Path) -> _Done:
@@ -138,12 +141,7 @@ def withdraw_unused(
                 if time.time() - path.stat().st_mtime > _ABANDONED_S:
                     path.unlink()
         elif is_sidecar(path.name) and not places.is_in_use(path, known):
-            try:
-                return _Done(withdrawn=withdraw(path, places))
-            except NoAnswerError:
-                raise
-            except FaceOpsError as error:
-                return _Done(error=str(error))
+            return _Done(withdrawn=withdraw(path, places))
         return _Done()
 
     paths = walk_files(root, lambda name: is_sidecar(name) or name.endswith(TEMPORARY))
