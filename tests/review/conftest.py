@@ -4,7 +4,8 @@ import contextlib
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -80,6 +81,14 @@ def hostile(synthetic_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     gallery = Gallery.open(folder / "gallery")
     identify(folder / "photos", gallery, bundle, folder / "found")
     return folder
+
+
+def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until something holds: decisions are sent after the page shows them."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it does not hold in time"
+        time.sleep(0.05)
 
 
 @dataclass

@@ -4,9 +4,8 @@ import contextlib
 import io
 import json
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from faceops.review.album import Album
 from faceops.review.faces import ReviewedFace
 from faceops.review.requests import parse
 from faceops.review.views import examine
+from tests.review.conftest import until
 
 
 def rows_of(album: Album, work: Path) -> tuple[list[dict], list[dict]]:
@@ -55,23 +55,22 @@ def unchanged(identified: Path, bundle: Bundle) -> Iterator[Album]:
 
 
 def test_every_list_shows_what_the_run_decided(unchanged: Album, identified: Path) -> None:
-    opened = unchanged
     assert gallery_of(identified / "found") == (identified / "gallery").resolve()
-    decided, written = rows_of(opened, identified)
+    decided, written = rows_of(unchanged, identified)
     assert decided == written
-    groups = {face.key for group in opened.groups() for face in opened.group(group.name)}
+    groups = {face.key for group in unchanged.groups() for face in unchanged.group(group.name)}
     assert len(groups) == 4
-    cards = [card for card in opened.people_cards() if card.photos]
+    cards = [card for card in unchanged.people_cards() if card.photos]
     assert len(cards) == 6
     for card in cards:
-        faces = opened.person(card.person)
+        faces = unchanged.person(card.person)
         assert {face.person for face in faces} == {card.shown}
         chances = [face.candidates[0].probability for face in faces]
         assert chances == sorted(chances)
-        assert faces[0] in opened.photo(faces[0].photo_id).faces
-        assert opened.enrolled_picture(card.crop_id)[:4] == b"\x89PNG"
-    assert opened.search(cards[0].shown[1:4].upper()).people[0][0] == cards[0].person
-    assert opened.search("SCENE").photos
+        assert faces[0] in unchanged.photo(faces[0].photo_id).faces
+        assert unchanged.enrolled_picture(card.crop_id)[:4] == b"\x89PNG"
+    assert unchanged.search(cards[0].shown[1:4].upper()).people[0][0] == cards[0].person
+    assert unchanged.search("SCENE").photos
 
 
 def test_decisions_show_at_once_and_the_next_run_agrees(opened: Album, work: Path) -> None:
@@ -314,19 +313,19 @@ def test_a_picture_that_was_chosen_at_another_detail_stands_for_the_person(
 
 
 def test_pictures_are_of_photos_of_the_run_only(unchanged: Album) -> None:
-    opened, face = unchanged, named(unchanged)[0]
-    with Image.open(io.BytesIO(opened.photo_picture(face.photo_id, 200))) as image:
+    face = named(unchanged)[0]
+    with Image.open(io.BytesIO(unchanged.photo_picture(face.photo_id, 200))) as image:
         assert (image.format, max(image.size)) == ("JPEG", 200)
     for size in (96, 300):
-        with Image.open(io.BytesIO(opened.face_picture(face.key, size))) as image:
+        with Image.open(io.BytesIO(unchanged.face_picture(face.key, size))) as image:
             assert image.format == "WEBP" and max(image.size) <= size
     for wrong in ("0" * 64, "../../etc/passwd", ""):
         with pytest.raises(UsageError):
-            opened.photo_picture(wrong, 200)
+            unchanged.photo_picture(wrong, 200)
         with pytest.raises(UsageError):
-            opened.face_picture(f"{wrong}.0")
+            unchanged.face_picture(f"{wrong}.0")
         with pytest.raises(UsageError):
-            opened.enrolled_picture(wrong)
+            unchanged.enrolled_picture(wrong)
 
 
 def test_publishing_waits_for_another_process_and_the_end_for_the_latest_decision(
@@ -439,11 +438,3 @@ def test_threads_decide_and_read_at_the_same_time(opened: Album) -> None:
     for face in faces:
         now = opened.face(face.key)
         assert (now.person, now.reason) == (face.person, "confirmed")
-
-
-def until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait until `is_so`."""
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.05)

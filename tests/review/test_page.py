@@ -1,13 +1,12 @@
 """The page in a real browser: no name runs a script; keys, touch and screen readers can use it."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
 
-from tests.review.conftest import IMAGE, PEOPLE, SCRIPT, Served
+from tests.review.conftest import IMAGE, PEOPLE, SCRIPT, Served, until
 
 pytestmark = pytest.mark.browser
 
@@ -63,14 +62,6 @@ def open_pile(tab: Any, served: Served) -> list[str]:
 
 def latest(served: Served) -> list[tuple[str, int, bool]]:
     return [(one.sentence, one.faces, one.undone) for one in served.album.history(0, 3)]
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until something holds; decisions are sent after the page shows them."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it does not hold in time"
-        time.sleep(0.05)
 
 
 def pages(served: Served) -> dict[str, str]:
