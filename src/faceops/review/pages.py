@@ -147,7 +147,7 @@ class Pages:
 
     def _count_groups(self) -> int:
         album = self._album.decided()
-        members = (album.unknown > 0) & album.is_unknown & album.is_shown
+        members = (album.unknown > 0) & album.is_unknown
         return len(np.unique(album.unknown[members]))
 
     @property
