@@ -345,6 +345,8 @@ def test_a_gradient_that_is_not_finite_ends_the_run_before_the_update(tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Distutils was imported before Setuptools")
+@pytest.mark.filterwarnings("ignore:Setuptools is replacing distutils")
 def test_a_compiled_network_in_bfloat16_learns_too(tmp_path: Path) -> None:
     model = network()
     compiled = tiny_training(precision="bfloat16", compile=True, triplet_epochs=0)
