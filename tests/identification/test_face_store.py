@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.work import Timer
 from faceops.faces.quality import LengthScale
 from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
@@ -34,7 +35,6 @@ from faceops.identification.state import schema
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import FACE, Extraction, decode_crop, encode_crop
 from faceops.identification.state.schema import Method, method_of
-from faceops.identification.summary import Timer
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
 from tests.conftest import copy_album

@@ -4,8 +4,9 @@ import math
 import mmap
 import os
 import sys
+import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -181,3 +182,26 @@ def track(
                 print(f"{what}: {count}{of} ({rate})", file=sys.stderr, flush=True)
     if not is_terminal and (took := time.monotonic() - start) >= LOG_EVERY_S:
         print(f"{what}: {count} done in {took:.0f} s", file=sys.stderr, flush=True)
+
+
+class Timer:
+    """Adds up the seconds of each part of the work, over all threads."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to the part `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._seconds[name] += time.perf_counter() - start
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of each part so far, by name, rounded to milliseconds."""
+        with self._lock:
+            return {name: round(self._seconds[name], 3) for name in sorted(self._seconds)}

@@ -28,9 +28,8 @@ from faceops.identification.inputs import (
     list_photos,
     source_file,
 )
-from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder
-from faceops.identification.summary import Summary, read_summary, write_summary
+from faceops.identification.summary import Summary, read_summary, write_metrics, write_summary
 from faceops.photos.formats import decoder_id
 from faceops.photos.walk import SidecarPlaces
 from faceops.release.release_file import RELEASE_FILE, trusted_keys
@@ -248,7 +247,7 @@ def reuse_last_run(latest: Summary, out: Path, settings: IdentifySettings) -> Su
     output_folder.remove_old_runs(out, settings.keep_runs, latest.run_id)
     latest.checked, latest.unchanged = datetime.now(UTC).isoformat(timespec="seconds"), True
     write_summary(latest, out)
-    write_metrics(latest.as_dict(), out)
+    write_metrics(latest, out)
     return latest
 
 

@@ -2,51 +2,42 @@
 
 import contextlib
 import os
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-
-import numpy as np
 
 import faceops
 from faceops.base.errors import FaceOpsError, UsageError, allowed_failures, shortage
 from faceops.base.files import folder_lock, valid_unicode, write_error
 from faceops.base.stores import is_url, shown
-from faceops.base.work import default_threads, ordered_map, track
+from faceops.base.work import Timer, default_threads, ordered_map, track
 from faceops.gallery.decisions import Decisions, digest_of
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.store import Gallery
 from faceops.identification import latest_run
 from faceops.identification.admit import admit_confirmed
 from faceops.identification.drift import DriftMeter
-from faceops.identification.engine.decide import NamedBlock, NamingRule, name_faces
+from faceops.identification.engine.decide import name_photos, naming_rule
 from faceops.identification.engine.extract import KNOWN_AT_ONCE, FaceExtractor
-from faceops.identification.engine.ranking import AlbumSearch, usable_faces
 from faceops.identification.engine.verdicts import DecidedFaces, RewrittenPhotos
 from faceops.identification.inputs import IdentifySettings, check_identify_folders, list_photos
-from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder, records
 from faceops.identification.report.report import Report
 from faceops.identification.sidecars import withdraw_unused, write_sidecars
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import EmbeddingFile, PhotoBlock, in_blocks
-from faceops.identification.state.schema import method_of
-from faceops.identification.summary import (
-    AlbumEstimate,
-    Summary,
-    Timer,
-    count_gallery,
-    new_summary,
-    write_summary,
-)
+from faceops.identification.state.schema import Presence, method_of
+from faceops.identification.summary import Summary, write_metrics, write_summary
 from faceops.identification.unknown import unknown_people
 from faceops.photos.walk import SidecarPlaces
 from faceops.release.bundle import Bundle
 from faceops.verification.thresholds import Thresholds
-from faceops.verification.verifier import Verify
 
+_IN_SUMMARY = ("detail", "annotate", "xmp", "keep_crops", "keep_runs", "limits")  # of the settings
 _IN_MANIFEST = ("run_id", "release", "release_note", "contract_id")
 
 
@@ -133,7 +124,10 @@ def identify(
                     admission = admit_confirmed(gallery, decisions, bundle, store, settings, root)
                 gallery = gallery.as_saved()
                 decided = DecidedFaces(decisions, gallery)
-                summary.add_admission(admission)
+                summary.admitted = admission.admitted.total()
+                summary.withdrawn = admission.withdrawn.total()
+                summary.not_admitted = admission.refused
+                summary.gallery_note = admission.note
                 count_gallery(summary, gallery, thresholds)
                 if gallery.stamp != stamp:
                     digest = latest_run.inputs_digest(gallery.stamp, bundle, root, settings)
@@ -180,7 +174,7 @@ def identify(
                 unknown_people.write_unknown_people(people, folder)
             summary.unknown_people = len(people.people)
             summary.unknown_people_faces = people.grouped_faces
-            summary.add_presence(store.note_presence(whole, listed, unread), root)
+            _note_presence(summary, store.note_presence(whole, listed, unread), root)
             store.drop_old_methods()
 
             report.add_unknown_people(people)
@@ -193,7 +187,7 @@ def identify(
             about["faceops"] = faceops.__version__
             output_folder.write_manifest(folder, about, drawings.earlier if drawings else None)
         output_folder.publish(out, summary.run_id)
-        write_metrics(summary.as_dict(), out)
+        write_metrics(summary, out)
         output_folder.remove_old_runs(out, settings.keep_runs, summary.run_id)
     return summary
 
@@ -236,57 +230,49 @@ def keep_photos(
     return list(in_blocks(kept(), KNOWN_AT_ONCE))
 
 
-def naming_rule(
-    blocks: Sequence[PhotoBlock],
-    embeddings: np.ndarray,
-    gallery: Gallery,
-    thresholds: Thresholds,
-    summary: Summary,
-) -> NamingRule:
-    """Return the rule that keeps the budget of `summary`, which gets the threshold.
+def new_summary(
+    photos_dir: Path, gallery: Gallery, bundle: Bundle, settings: IdentifySettings
+) -> Summary:
+    """Return the summary of a run that starts now, with a new run id and no counts yet."""
+    thresholds = bundle.release.thresholds
+    started = datetime.now(UTC)
+    summary = Summary(
+        run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+        photos_folder=valid_unicode(
+            shown(photos_dir) if is_url(photos_dir) else str(photos_dir.resolve())
+        ),
+        started=started.isoformat(timespec="seconds"),
+        gallery=valid_unicode(gallery.storage.address),
+        release=bundle.name,
+        release_note=bundle.note,
+        contract_id=bundle.release.contract_id,
+        precision=bundle.release.precision,
+        device=bundle.runs_on,
+        budget=settings.budget or thresholds.default_budget,
+        runner_up_margin=thresholds.runner_up_margin,
+        exclude=list(settings.exclude),
+        checked=started.isoformat(timespec="seconds"),
+        **{name: getattr(settings, name) for name in _IN_SUMMARY},
+    )
+    count_gallery(summary, gallery, thresholds)
+    return summary
 
-    If the release knows normalised scores, the threshold is measured on the album: all faces of the
-    run that are good enough to be compared. `embeddings`, float32 (N, D), are those of all faces in
-    order, and may be mapped from a file.
-    """
-    rule = NamingRule.for_gallery(thresholds, gallery, summary.budget)
-    if thresholds.normalisation is None or not gallery.faces:
-        return rule
-    rows, photos = usable_faces(blocks)
-    if not len(rows):
-        return rule
-    search = AlbumSearch.of_run(thresholds.normalisation, gallery, embeddings[rows], photos)
-    limit = search.threshold(thresholds, summary.budget)
-    summary.threshold, summary.threshold_measured = limit.probability, limit.low is not None
-    fields = AlbumEstimate.__dataclass_fields__
-    summary.album = AlbumEstimate(**{name: getattr(limit, name) for name in fields})
-    return rule.in_album(search, limit, thresholds.default_budget)
+
+def count_gallery(summary: Summary, gallery: Gallery, thresholds: Thresholds) -> None:
+    """Note in `summary` how many people are enrolled, and the threshold that follows."""
+    enrolled, budget = len(gallery.faces), summary.budget
+    summary.gallery_people, summary.gallery_faces = len(gallery.people), enrolled
+    summary.threshold = thresholds.for_search(budget, enrolled) if enrolled else None
+    summary.threshold_measured = bool(enrolled) and thresholds.search_is_measured(budget, enrolled)
 
 
-def name_photos(
-    root: Path,
-    blocks: Sequence[PhotoBlock],
-    rows: Callable[[int, int], np.ndarray],
-    decided: DecidedFaces,
-    verify: Verify,
-    rule: NamingRule,
-    timer: Timer,
-) -> Iterator[NamedBlock]:
-    """Yield the photos of `blocks`, below `root`, with their decisions.
-
-    `rows` returns the embeddings, float32 (K, D), from one face of them to another.
-    """
-    below = len(root.as_posix().rstrip("/")) + 1
-    start = 0
-    for block in blocks:
-        stop = start + len(block.faces)
-        with timer.part("name"):
-            photos = replace(block, embeddings=rows(start, stop))
-            texts = [valid_unicode(path[below:]) for path in block.paths]
-            verdicts = decided.verdicts(photos)
-            decisions = name_faces(photos, decided.gallery, verify, rule, verdicts)
-        yield NamedBlock(photos, texts, decisions, decided.people, decided.shown)
-        start = stop
+def _note_presence(summary: Summary, presence: Presence, root: Path) -> None:
+    summary.vanished, summary.moved = presence.vanished, presence.moved
+    summary.excluded = presence.excluded
+    summary.unlisted = [
+        valid_unicode(Path(folder).relative_to(root).as_posix()) for folder in presence.unlisted
+    ]
+    summary.drop_at = presence.drop_at.isoformat(timespec="seconds") if presence.drop_at else ""
 
 
 class _FailureLimit:

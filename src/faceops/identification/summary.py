@@ -1,35 +1,28 @@
-"""The summary of a run: settings, counts and times, as summary.json has them."""
+"""The summary of a run: settings, counts and times, as summary.json has them, and as metrics.
+
+metrics.prom is valid in OpenMetrics and in Prometheus' text format, which the textfile collector of
+node exporter reads. All metrics are gauges: they describe the latest run. MLflow gets them too.
+"""
 
 import json
-import secrets
-import threading
-import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops.base.errors import counted
-from faceops.base.files import read_json_object, valid_unicode, write_file
-from faceops.base.reasons import IDENTIFIED, REJECTED, UNKNOWN
-from faceops.base.stores import is_url, shown
-from faceops.identification.records.output_folder import KEEP_RUNS, SUMMARY_FILE
+from faceops.base.files import read_json_object, write_file
+from faceops.base.reasons import IDENTIFIED, REJECTED, UNKNOWN, Reason
+from faceops.identification.records.output_folder import KEEP_RUNS, METRICS_FILE, SUMMARY_FILE
 from faceops.photos.formats import PhotoLimits
 from faceops.release.release_file import Precision
 
 if TYPE_CHECKING:  # reading the summary of an unchanged run loads no model
-    from faceops.gallery.store import Gallery
-    from faceops.identification.admit import Admission
     from faceops.identification.engine.decide import NamedBlock
-    from faceops.identification.inputs import IdentifySettings
-    from faceops.identification.state.schema import Presence
-    from faceops.release.bundle import Bundle
-    from faceops.verification.thresholds import Thresholds
 
-_IN_SUMMARY = ("detail", "annotate", "xmp", "keep_crops", "keep_runs", "limits")  # of the settings
+_COUNTED = ("reasons", "people", "skipped")  # the counters of a `Summary`
 
 
 @dataclass(frozen=True)
@@ -216,63 +209,10 @@ class Summary:
         self.rejected += kinds[REJECTED]
         self.people.update(name for name in named.names() if name is not None)
 
-    def add_admission(self, done: "Admission") -> None:
-        """Note what changed in the gallery before the photos were named."""
-        self.admitted, self.withdrawn = done.admitted.total(), done.withdrawn.total()
-        self.not_admitted, self.gallery_note = done.refused, done.note
-
-    def add_presence(self, presence: "Presence", root: Path) -> None:
-        """Count the missing files; `root` is the folder of the photos."""
-        self.vanished, self.moved = presence.vanished, presence.moved
-        self.excluded = presence.excluded
-        self.unlisted = [
-            valid_unicode(Path(folder).relative_to(root).as_posix()) for folder in presence.unlisted
-        ]
-        self.drop_at = presence.drop_at.isoformat(timespec="seconds") if presence.drop_at else ""
-
     def as_dict(self) -> dict[str, Any]:
         """Return the content for JSON: reasons and people sorted by name."""
-        content = asdict(self)
-        content["reasons"] = dict(sorted(self.reasons.items()))
-        content["skipped"] = dict(sorted(self.skipped.items()))
-        content["people"] = dict(sorted(self.people.items()))
-        return content
-
-
-def new_summary(
-    photos_dir: Path, gallery: "Gallery", bundle: "Bundle", settings: "IdentifySettings"
-) -> Summary:
-    """Return the summary of a run that starts now, with a new run id and no counts yet."""
-    thresholds = bundle.release.thresholds
-    started = datetime.now(UTC)
-    summary = Summary(
-        run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
-        photos_folder=valid_unicode(
-            shown(photos_dir) if is_url(photos_dir) else str(photos_dir.resolve())
-        ),
-        started=started.isoformat(timespec="seconds"),
-        gallery=valid_unicode(gallery.storage.address),
-        release=bundle.name,
-        release_note=bundle.note,
-        contract_id=bundle.release.contract_id,
-        precision=bundle.release.precision,
-        device=bundle.runs_on,
-        budget=settings.budget or thresholds.default_budget,
-        runner_up_margin=thresholds.runner_up_margin,
-        exclude=list(settings.exclude),
-        checked=started.isoformat(timespec="seconds"),
-        **{name: getattr(settings, name) for name in _IN_SUMMARY},
-    )
-    count_gallery(summary, gallery, thresholds)
-    return summary
-
-
-def count_gallery(summary: Summary, gallery: "Gallery", thresholds: "Thresholds") -> None:
-    """Note in `summary` how many people are enrolled, and the threshold that follows."""
-    enrolled, budget = len(gallery.faces), summary.budget
-    summary.gallery_people, summary.gallery_faces = len(gallery.people), enrolled
-    summary.threshold = thresholds.for_search(budget, enrolled) if enrolled else None
-    summary.threshold_measured = bool(enrolled) and thresholds.search_is_measured(budget, enrolled)
+        counts = {name: dict(sorted(getattr(self, name).items())) for name in _COUNTED}
+        return asdict(self) | counts
 
 
 def write_summary(summary: Summary, folder: Path) -> None:
@@ -288,14 +228,13 @@ def read_summary(folder: Path) -> Summary:
         OSError, ValueError, KeyError, TypeError: there is none, or another version's.
     """
     content = read_json_object(folder / SUMMARY_FILE)
-    counted = ("reasons", "people", "skipped")
-    counts = {name: Counter(content.get(name, {})) for name in counted}
+    counts = {name: Counter(content.get(name, {})) for name in _COUNTED}
     drift = [Drift(**one) for one in content["drift"]]
     limits = PhotoLimits(**content.get("limits", {}))
     album = AlbumEstimate(**found) if (found := content.get("album")) else None
     tagged = [TaggedOtherwise(**one) for one in content.get("tagged_otherwise", ())]
-    read = {**counts, "drift": drift, "limits": limits, "album": album, "tagged_otherwise": tagged}
-    return Summary(**{**content, **read})
+    read = {"drift": drift, "limits": limits, "album": album, "tagged_otherwise": tagged}
+    return Summary(**content | counts | read)
 
 
 FEWEST_PEOPLE = 40  # as `verification.album` has it, which loads NumPy
@@ -327,24 +266,143 @@ def _percent(share: float) -> str:
     return f"{float(f'{100 * share:.2g}'):g}"  # 100, where .2g has 1e+02
 
 
-class Timer:
-    """Adds up the seconds of each part of the work, over all threads."""
+PREFIX = "faceops_identify_"  # of the metrics
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = defaultdict(float)
-        self._lock = threading.Lock()
 
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to the part `name`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._seconds[name] += time.perf_counter() - start
+@dataclass(frozen=True)
+class Metric:
+    """One metric of a run.
 
-    def seconds(self) -> dict[str, float]:
-        """Return the seconds of each part so far, by name, rounded to milliseconds."""
-        with self._lock:
-            return {name: round(self._seconds[name], 3) for name in sorted(self._seconds)}
+    Attributes:
+        name: after `PREFIX`, and in MLflow.
+        help: what it counts, as a sentence.
+        of: returns its value from the content of summary.json: a number, None where there is none,
+            or a number for each value of `label`. Default: the field `name`.
+        label: the name of the label, or "".
+    """
+
+    name: str
+    help: str
+    of: Callable[[dict[str, Any]], float | dict[str, float] | None] | None = None
+    label: str = ""
+
+    def values(self, summary: dict[str, Any]) -> dict[str, float]:
+        """Return the values by the label's value; the key is "" without a label."""
+        value = self.of(summary) if self.of else summary[self.name]
+        if value is None:
+            return {}
+        return value if isinstance(value, dict) else {"": value}
+
+
+def _time(text: str) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if text else None
+
+
+def _share_unnamed(summary: dict[str, Any]) -> float | None:
+    """Return the share among the faces that the model decided."""
+    reasons = summary["reasons"]
+    named = summary["identified"] - reasons.get(Reason.CONFIRMED, 0)
+    unnamed = summary["unknown"] - reasons.get(Reason.REFUSED_BY_PERSON, 0)
+    return unnamed / (named + unnamed) if named + unnamed else None
+
+
+def _drift(summary: dict[str, Any]) -> dict[str, float]:
+    return {drift["what"].replace(" ", "_"): drift["psi"] for drift in summary["drift"]}
+
+
+def _strangers_named(summary: dict[str, Any]) -> dict[str, float] | None:
+    album = summary["album"] or {}
+    found = {bound: album.get(bound) for bound in ("low", "high")}
+    return {bound: share for bound, share in found.items() if share is not None}
+
+
+# MLflow knows these otherwise: as parameters, tags or the run's own times.
+ABOUT = (
+    Metric(
+        "checked_timestamp_seconds", "When the folder was checked.", lambda s: _time(s["checked"])
+    ),
+    Metric(
+        "results_timestamp_seconds", "When the results were made.", lambda s: _time(s["started"])
+    ),
+    Metric("release", "1, with the release used.", lambda s: {s["release"]: 1}, "release"),
+    Metric("gallery_people", "People enrolled in the gallery."),
+    Metric("gallery_faces", "Faces enrolled in the gallery."),
+    Metric("part_seconds", "Duration by part, over all threads.", lambda s: s["timings"], "part"),
+)
+COUNTS = (
+    Metric("photos", "Photos in the folder."),
+    Metric("photos_opened", "Photos opened by the run."),
+    Metric("photos_reused", "Photos whose faces were known from an earlier run."),
+    Metric("photos_reembedded", "Photos whose faces were embedded again from stored crops."),
+    Metric("rejected_photos", "Photos without a face, or that cannot be used."),
+    Metric("faces", "Faces found."),
+    Metric("identified", "Faces that were given a name."),
+    Metric("unknown", "Faces that were good enough but not given a name."),
+    Metric("rejected", "Faces too small or too poor to be named."),
+    Metric(
+        "share_unnamed",
+        "Share of unknown faces in identified and unknown ones, without those that people decided.",
+        _share_unnamed,
+    ),
+    Metric(
+        "reason", "Faces, or photos without faces, by reason.", lambda s: s["reasons"], "reason"
+    ),
+    Metric("admitted", "Faces that a person confirmed and that entered the gallery."),
+    Metric("withdrawn", "Faces that left the gallery, as they are not confirmed any more."),
+    Metric("people", "People named in the photos.", lambda s: len(s["people"])),
+    Metric("unknown_people", "People without a name seen in two photos or more."),
+    Metric("unknown_people_faces", "Faces of these people."),
+    Metric(
+        "drift", "Population stability index: moderate from 0.1, major from 0.25.", _drift, "what"
+    ),
+    Metric(
+        "strangers_named",
+        "Estimated share of the album's strangers that get a name, 95 % interval.",
+        _strangers_named,
+        "bound",
+    ),
+    Metric("failures", "Photos to be tried again by the next run.", lambda s: len(s["failures"])),
+    Metric("vanished", "Photos of the previous run that are missing."),
+    Metric("moved", "Missing photos that lie under another path."),
+    Metric("unlisted_folders", "Folders that could not be listed.", lambda s: len(s["unlisted"])),
+    Metric("sidecars_written", "Sidecars written or changed."),
+    Metric("sidecars_withdrawn", "Sidecars from which entries were removed: their photo is gone."),
+    Metric("sidecar_errors", "Sidecars left as they are.", lambda s: len(s["sidecar_errors"])),
+    Metric("seconds", "Duration of the run."),
+    Metric("photos_per_second", "Photos divided by the duration."),
+)
+METRICS = (*ABOUT, *COUNTS)
+
+
+def metrics_text(summary: dict[str, Any]) -> str:
+    """Return the metrics of a run as OpenMetrics text.
+
+    Args:
+        summary: content of summary.json. No name of a person gets into the text.
+    """
+    folder, lines = {"photos_folder": summary["photos_folder"]}, list[str]()
+    for metric in METRICS:
+        name = PREFIX + metric.name
+        lines += [f"# HELP {name} {metric.help}", f"# TYPE {name} gauge"]
+        for key, value in metric.values(summary).items():
+            labels = folder | ({metric.label: key} if metric.label else {})
+            shown = ",".join(
+                f'{label}="{text.translate(_ESCAPES)}"' for label, text in labels.items()
+            )
+            lines.append(f"{name}{{{shown}}} {float(value)!r}")
+    return "\n".join([*lines, "# EOF\n"])
+
+
+def write_metrics(summary: Summary, out: Path) -> None:
+    """Write `out`/metrics.prom atomically."""
+    write_file(out / METRICS_FILE, metrics_text(summary.as_dict()))
+
+
+def mlflow_metrics(summary: dict[str, Any]) -> dict[str, float]:
+    """Return what MLflow records, by name; a labelled metric as name/label."""
+    return {
+        f"{metric.name}/{key}" if metric.label else metric.name: float(value)
+        for metric in COUNTS
+        for key, value in metric.values(summary).items()
+    }

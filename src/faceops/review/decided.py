@@ -16,7 +16,7 @@ from faceops.base.reasons import IDENTIFIED, UNKNOWN, Reason, reason_code
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE, Decisions
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.decide import FaceDecisions, NamingRule, name_faces
+from faceops.identification.engine.decide import FaceDecisions, NamingRule, name_faces, name_photos
 from faceops.identification.engine.ranking import AlbumSearch
 from faceops.identification.engine.verdicts import NOBODY, DecidedFaces
 from faceops.identification.records.output_folder import STATE_FILE
@@ -24,7 +24,6 @@ from faceops.identification.records.records import RunOrigin, table_of
 from faceops.identification.report.report import NEAR_THE_LIMIT
 from faceops.identification.run import name_photos, naming_rule
 from faceops.identification.state.photo_block import PhotoBlock, joined
-from faceops.identification.summary import Timer, new_summary
 from faceops.identification.unknown.unknown_people import UNKNOWN_REASONS, find_unknown_people
 from faceops.release.bundle import Bundle
 from faceops.review.results import Results, common_rows

@@ -3,11 +3,13 @@
 All faces of a block of photos are decided together, as columns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from faceops.base.files import valid_unicode
 from faceops.base.reasons import (
     IDENTIFIED,
     NO_REASON,
@@ -17,15 +19,18 @@ from faceops.base.reasons import (
     Reason,
     reason_code,
 )
+from faceops.base.work import Timer
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.ranking import (
     AlbumSearch,
     Ranked,
     rank_people,
     refusals,
+    usable_faces,
 )
-from faceops.identification.engine.verdicts import NOBODY, UNNAMED, Verdicts
+from faceops.identification.engine.verdicts import NOBODY, UNNAMED, DecidedFaces, Verdicts
 from faceops.identification.state.photo_block import PhotoBlock
+from faceops.identification.summary import AlbumEstimate, Summary
 from faceops.verification.album import AlbumThreshold
 from faceops.verification.thresholds import NamingLimits, Thresholds
 from faceops.verification.verifier import Verify
@@ -148,6 +153,59 @@ class NamingRule:
         usual = search.album.threshold(default_budget, search.enrolled).log_odds
         limits = NamingLimits(found.probability, self.limits.margin, found.log_odds, usual)
         return replace(self, limits=limits, search=search)
+
+
+def naming_rule(
+    blocks: Sequence[PhotoBlock],
+    embeddings: np.ndarray,
+    gallery: Gallery,
+    thresholds: Thresholds,
+    summary: Summary,
+) -> NamingRule:
+    """Return the rule that keeps the budget of `summary`, which gets the threshold.
+
+    If the release knows normalised scores, the threshold is measured on the album: all faces of the
+    run that are good enough to be compared. `embeddings`, float32 (N, D), are those of all faces in
+    order, and may be mapped from a file.
+    """
+    rule = NamingRule.for_gallery(thresholds, gallery, summary.budget)
+    if thresholds.normalisation is None or not gallery.faces:
+        return rule
+    rows, photos = usable_faces(blocks)
+    if not len(rows):
+        return rule
+    search = AlbumSearch.of_run(thresholds.normalisation, gallery, embeddings[rows], photos)
+    limit = search.threshold(thresholds, summary.budget)
+    summary.threshold, summary.threshold_measured = limit.probability, limit.low is not None
+    fields = AlbumEstimate.__dataclass_fields__
+    summary.album = AlbumEstimate(**{name: getattr(limit, name) for name in fields})
+    return rule.in_album(search, limit, thresholds.default_budget)
+
+
+def name_photos(
+    root: Path,
+    blocks: Sequence[PhotoBlock],
+    rows: Callable[[int, int], np.ndarray],
+    decided: DecidedFaces,
+    verify: Verify,
+    rule: NamingRule,
+    timer: Timer,
+) -> Iterator[NamedBlock]:
+    """Yield the photos of `blocks`, below `root`, with their decisions.
+
+    `rows` returns the embeddings, float32 (K, D), from one face of them to another.
+    """
+    below = len(root.as_posix().rstrip("/")) + 1
+    start = 0
+    for block in blocks:
+        stop = start + len(block.faces)
+        with timer.part("name"):
+            photos = replace(block, embeddings=rows(start, stop))
+            texts = [valid_unicode(path[below:]) for path in block.paths]
+            verdicts = decided.verdicts(photos)
+            decisions = name_faces(photos, decided.gallery, verify, rule, verdicts)
+        yield NamedBlock(photos, texts, decisions, decided.people, decided.shown)
+        start = stop
 
 
 def name_faces(

@@ -15,7 +15,7 @@ from faceops.base.errors import ShortageError, shortage
 from faceops.base.files import sha256_file
 from faceops.base.reasons import Reason
 from faceops.base.stores import is_url
-from faceops.base.work import ordered_map
+from faceops.base.work import Timer, ordered_map
 from faceops.faces.find_faces import FaceFinder, find_in_bytes, find_in_photo
 from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, source_file
 from faceops.identification.records.output_folder import STATE_FILE
@@ -26,7 +26,6 @@ from faceops.identification.state.photo_block import (
     PhotoBlock,
 )
 from faceops.identification.state.schema import method_of
-from faceops.identification.summary import Timer
 from faceops.photos import open_photo
 from faceops.photos.formats import format_of
 from faceops.release.bundle import Bundle

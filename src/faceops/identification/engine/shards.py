@@ -27,13 +27,12 @@ import faceops
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import read_json_object, write_file
 from faceops.base.stores import ObjectStore, is_url, shown
-from faceops.base.work import DeviceChoice
+from faceops.base.work import DeviceChoice, Timer
 from faceops.faces.find_faces import FaceFinder
 from faceops.identification.engine.extract import GROUP, FaceExtractor, extract_all, new_photos
 from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, source_file
 from faceops.identification.state.face_store import IN_MEMORY, FaceStore
 from faceops.identification.state.schema import method_of
-from faceops.identification.summary import Timer
 from faceops.photos.formats import decoder_id
 from faceops.release.bundle import Bundle
 from faceops.release.release_file import Precision
