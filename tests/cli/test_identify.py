@@ -54,6 +54,7 @@ def test_enrol_identify_and_forget(
         (["identify", "p", "--out", "o"], "gallery is not a gallery"),
         (["identify", "p", "--out", "o", "--budget", "1.5"], "budget 1.5 is wrong"),
         (["identify", "p", "--out", "o", "--budget", "nan"], "budget nan is wrong"),
+        (["identify", "p", "--out", "o", "--detail", "-1"], "detail -1 is wrong"),
         (["identify", "p", "--out", "o", "--threads", "0"], "threads 0 is wrong"),
         (["identify", "p", "--out", "o", "--keep-runs", "0"], "keep_runs 0 is wrong"),
         (["identify", "p", "--out", "o", "--max-megabytes", "-1"], "max_megabytes -1 is wrong"),

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError
 from faceops.base.files import folder_lock
 from faceops.base.reasons import Reason
 from faceops.base.work import MAX_DEFAULT_THREADS
 from faceops.gallery.store import Gallery
-from faceops.identification.inputs import IdentifySettings, check_identify_folders
+from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
@@ -79,33 +79,6 @@ def test_the_default_is_a_thread_for_each_usable_cpu(
         monkeypatch.setattr("faceops.base.work.usable_cpus", lambda cpus=cpus: cpus)
         run.anew(photos=run.album / "orientation_6.jpg")
     assert used == [2, MAX_DEFAULT_THREADS]
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        *(("budget", value) for value in (0.0, 1.0, -1.0, float("nan"))),
-        *(("detail", -1), ("threads", 0), ("keep_runs", 0)),
-    ],
-)
-def test_a_setting_outside_its_range_is_refused(setting: str, value: float) -> None:
-    with pytest.raises(UsageError, match=f"^{setting} .* is wrong: give"):
-        IdentifySettings(**{setting: value})  # type: ignore[arg-type]
-
-
-def test_impossible_folders_are_refused(tmp_path: Path) -> None:
-    album, gallery, out = (tmp_path / name for name in ("album", "gallery", "out"))
-    album.mkdir()
-    (album / "photo.jpg").touch()
-    check_identify_folders(album, out, gallery)
-    for folders, sentence in (
-        ((tmp_path / "none", out, gallery), "does not exist"),
-        ((album, album / "out", gallery), "\\(results of identify\\) lies inside .* \\(photos\\)"),
-        ((album, album / "photo.jpg", gallery), "is a file"),
-        ((album, out, album / "g"), "\\(a gallery\\) lies inside"),
-    ):
-        with pytest.raises(UsageError, match=sentence):
-            check_identify_folders(*folders)
 
 
 NAMES = (
