@@ -178,8 +178,7 @@ def _largest_of_photo(photos: PhotoBlock, compared: np.ndarray) -> np.ndarray:
 
 
 def _are_poorer(expected: Sequence[float], seen: Sequence[float]) -> bool:
-    bins = np.arange(len(seen))
-    return bool(np.dot(bins, seen) < np.dot(bins, expected))
+    return bool(np.dot(np.arange(len(seen)), np.subtract(seen, expected)) < 0)
 
 
 def _quality_advice(expected: Sequence[float], seen: Sequence[float]) -> str:

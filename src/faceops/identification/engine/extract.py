@@ -219,15 +219,9 @@ def _look_up(
 ) -> tuple[list[SourceFile | None], list[str | None], list[bool]]:
     """Return the files, the photo_id of those that are unchanged, and which need only be loaded."""
     files = [file_of(path) for path in paths]
-    known: list[str | None] = [None] * len(files)
-    is_done = [False] * len(files)
-    if not recheck:
-        present = [place for place, file in enumerate(files) if file is not None]
-        unchanged = store.find_unchanged([file for file in files if file is not None])
-        for place, found in zip(present, unchanged, strict=True):
-            if found is not None:
-                known[place], is_done[place] = found
-    return files, known, is_done
+    found = [None] * len(files) if recheck else store.find_unchanged(files)
+    unchanged = [one or (None, False) for one in found]
+    return files, [photo_id for photo_id, _ in unchanged], [is_done for _, is_done in unchanged]
 
 
 def new_photos(photos: PhotoList, store: FaceStore, recheck: bool = False) -> np.ndarray:

@@ -53,7 +53,7 @@ def refusals(photos: PhotoBlock) -> np.ndarray:
     faces = photos.faces
     refused = np.full(len(faces), NO_REASON, np.int8)
     refused[faces["quality"] < MIN_QUALITY] = reason_code(Reason.LOW_QUALITY)
-    refused[photos.face_sizes < MIN_SIZE] = reason_code(Reason.FACE_TOO_SMALL)
+    refused[faces["box"][:, 2:].min(axis=1) < MIN_SIZE] = reason_code(Reason.FACE_TOO_SMALL)
     refused[faces["forgotten"]] = reason_code(Reason.FORGOTTEN)
     return refused
 

@@ -17,7 +17,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +87,12 @@ class FaceStore:
         """Close the file."""
         self._db.close()
 
-    def find_unchanged(self, files: Sequence[SourceFile]) -> list[tuple[str, bool] | None]:
+    def find_unchanged(self, files: Sequence[SourceFile | None]) -> list[tuple[str, bool] | None]:
         """Return for each file its photo_id, and whether the method has embedded its faces.
 
-        None for a file that is not as stored.
+        None for a file that is not as stored, or is not there.
         """
-        paths = [os.fsencode(file.path) for file in files]
+        paths = [os.fsencode(file.path) if file else b"" for file in files]
         finder, contract = self._method
         done = (
             "SELECT 1 FROM photos LEFT JOIN embeddings ON photo=id AND contract=? WHERE "
@@ -108,7 +107,7 @@ class FaceStore:
         stored = {row[0]: row[1:] for row in rows}
         found = ((file, stored.get(path)) for file, path in zip(files, paths, strict=True))
         return [
-            (row[-2], bool(row[-1])) if row and row[:-2] == file[1:] else None
+            (row[-2], bool(row[-1])) if file and row and row[:-2] == file[1:] else None
             for file, row in found
         ]
 
@@ -319,7 +318,7 @@ class FaceStore:
     ) -> schema.Presence:
         """Record which files below `root` are missing; see `schema.note_presence`."""
         with self._writing() as db:
-            return schema.note_presence(db, root, listed, unread, datetime.now(UTC))
+            return schema.note_presence(db, root, listed, unread)
 
     def drop_old_methods(self) -> None:
         """Drop the faces and embeddings of all but the three methods used last."""

@@ -105,11 +105,9 @@ class FoundPhoto:
 
 def thumbnail(crop: np.ndarray) -> bytes:
     """Return uint8 (H, W, 3) RGB as a WebP of 96 x 96 pixels, about 1 kB."""
-    buffer = io.BytesIO()
     size = (THUMBNAIL_SIZE, THUMBNAIL_SIZE)
     picture = Image.fromarray(crop).resize(size, Image.Resampling.BILINEAR)
-    picture.save(buffer, "WEBP", quality=75, method=2)
-    return buffer.getvalue()
+    return _webp(picture, quality=75, method=2)
 
 
 def encode_crop(crop: np.ndarray) -> bytes:
@@ -118,8 +116,12 @@ def encode_crop(crop: np.ndarray) -> bytes:
     On 300 faces of LFW: 15.3 kB and 0.5 ms to write, 0.3 ms to read; PNG takes 20.6 kB, 1.2 and
     0.5 ms.
     """
+    return _webp(Image.fromarray(crop), lossless=True, method=0, quality=50)
+
+
+def _webp(picture: Image.Image, **options: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(crop).save(buffer, "WEBP", lossless=True, method=0, quality=50)
+    picture.save(buffer, "WEBP", **options)
     return buffer.getvalue()
 
 
@@ -251,12 +253,6 @@ class PhotoBlock:
         """int64 (K,), the photos that were not a readable file."""
         return np.flatnonzero(self.stamps[:, 0] < 0)
 
-    @property
-    def face_sizes(self) -> np.ndarray:
-        """float64 (F,), the shorter side of each box, pixels."""
-        sides: np.ndarray = self.faces["box"][:, 2:].min(axis=1)
-        return sides
-
     def file(self, photo: int) -> SourceFile | None:
         """Return the file of a photo, None if it was not a readable one."""
         stamp = tuple(self.stamps[photo].tolist())
@@ -324,11 +320,7 @@ class EmbeddingFile:
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Return these rows as an array in memory."""
-        self._file.flush()
-        self._file.seek(start * self._size * 4)
-        content = self._file.read((stop - start) * self._size * 4)
-        self._file.seek(0, 2)
-        return np.frombuffer(content, "<f4").reshape(stop - start, self._size)
+        return np.array(self.all()[start:stop])
 
     def all(self) -> np.ndarray:
         """Return all rows, mapped from the file."""

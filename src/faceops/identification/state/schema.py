@@ -16,7 +16,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -55,20 +55,16 @@ _LIMITS = "PhotoLimits(max_pixels=100000000, max_bytes=50000000, min_side=16)"
 
 def method_of(release: Release, detail: int) -> Method:
     """Return the method of a release; releases that differ in the embedder alone share `finder`."""
-    version = f"{detail}, version {DETAIL_VERSION}"
-    lengths = " with lengths" if release.weights[EMBEDDER].raw_embedding else ""
-    return Method(_finder_digest(release, version if detail else 0), release.contract_id + lengths)
-
-
-def _finder_digest(release: Release, detail: int | str) -> str:
     finder = {
         "detector_threshold": release.alignment.detector_threshold,
-        "detail": detail,
+        "detail": f"{detail}, version {DETAIL_VERSION}" if detail else 0,
         "limits": _LIMITS,
         "quality": QUALITY_VERSION,
         "crops_id": release.crops_id,
     }
-    return hashlib.sha256(json.dumps(finder, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(finder, sort_keys=True).encode()).hexdigest()
+    lengths = " with lengths" if release.weights[EMBEDDER].raw_embedding else ""
+    return Method(digest, release.contract_id + lengths)
 
 
 SCHEMA_VERSION = 6
@@ -287,25 +283,22 @@ class Presence:
         drop_at: when data of the next missing file are dropped; None if no file is missing.
     """
 
-    vanished: int = 0
-    moved: int = 0
-    excluded: int = 0
-    unlisted: list[str] = field(default_factory=list)
-    drop_at: datetime | None = None
+    vanished: int
+    moved: int
+    excluded: int
+    unlisted: list[str]
+    drop_at: datetime | None
 
 
 def note_presence(
-    db: sqlite3.Connection,
-    root: Path | None,
-    listed: PhotoList,
-    unread: Collection[str],
-    now: datetime,
+    db: sqlite3.Connection, root: Path | None, listed: PhotoList, unread: Collection[str]
 ) -> Presence:
     """Note which files below `root` are missing and drop expired ones, inside a transaction.
 
     `root` was walked; it is None for a single photo: then no file is missing. `listed` was found
     there; folders among `unread` (not readable files) could not be listed.
     """
+    now = datetime.now(UTC)
     db.execute("CREATE TEMP TABLE missing (path BLOB PRIMARY KEY)")
     present = set(map(os.fsencode, listed.paths))
     gone = db.execute("SELECT path FROM files WHERE gone_since IS NOT NULL").fetchall()
