@@ -189,46 +189,34 @@ def change_state(out: Path, *statements: str) -> None:
 
 def as_of_schema_4(out: Path) -> None:
     """Bring the state back to the tables of an earlier version, with a row for each face."""
+    of_face = "photo_id TEXT, finder TEXT, face_index INTEGER"
+    of_photo = "photo_id, finder, reason, decoder, width, height, orientation"
+    keys, faces, embedded = {}, [], []
     with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db, db:
-        photos = db.execute("SELECT id, photo_id, finder, faces FROM photos").fetchall()
-        embedded = db.execute("SELECT photo, contract, embeddings FROM embeddings").fetchall()
-        pictures = {
-            (photo, index): both
-            for photo, index, *both in db.execute("SELECT * FROM pictures").fetchall()
-        }
-        db.execute(
-            "CREATE TABLE faces (photo_id TEXT, finder TEXT, face_index INTEGER, x REAL, "
-            "y REAL, width REAL, height REAL, detector_score REAL, quality REAL, forgotten "
-            "INTEGER, thumbnail BLOB, crop BLOB, PRIMARY KEY (photo_id, finder, face_index))"
-        )
-        db.execute(
-            "CREATE TABLE old (photo_id TEXT, finder TEXT, face_index INTEGER, contract "
-            "TEXT, embedding BLOB, PRIMARY KEY (photo_id, finder, face_index, contract)) "
-            "WITHOUT ROWID"
-        )
-        keys = {}
-        for photo, photo_id, finder, content in photos:
-            keys[photo] = photo_id, finder
-            for index, (box, *scores, forgotten) in enumerate(
-                np.frombuffer(content, FACE).tolist()
-            ):
-                both = pictures.get((photo, index), (b"", None))
-                row = (photo_id, finder, index, *box, *scores, forgotten, *both)
-                db.execute(f"INSERT INTO faces VALUES ({','.join('?' * len(row))})", row)
-        for photo, contract, content in embedded:
-            for index, row in enumerate(np.frombuffer(content, "<f4").reshape(-1, 128)):
-                if row.any():
-                    db.execute(
-                        "INSERT INTO old VALUES (?, ?, ?, ?, ?)",
-                        (*keys[photo], index, contract, row.tobytes()),
-                    )
-        for table in ("embeddings", "lengths", "pictures"):
-            db.execute(f"DROP TABLE {table}")
-        db.execute("ALTER TABLE old RENAME TO embeddings")
-        columns = "photo_id, finder, reason, decoder, width, height, orientation, turned"
-        db.execute(f"CREATE TABLE kept AS SELECT {columns} FROM photos")
-        db.execute("DROP TABLE photos")
-        db.execute("ALTER TABLE kept RENAME TO photos")
-        for column in ("photos DROP turned", "files DROP ctime_ns", "files DROP inode"):
-            db.execute(f"ALTER TABLE {column}")
-        db.execute("PRAGMA user_version=4")
+        pictures = {(row[0], row[1]): row[2:] for row in db.execute("SELECT * FROM pictures")}
+        for photo, *key, content in db.execute("SELECT id, photo_id, finder, faces FROM photos"):
+            keys[photo] = key
+            for index, (box, *rest) in enumerate(np.frombuffer(content, FACE).tolist()):
+                picture = pictures.get((photo, index), (b"", None))
+                faces.append((*key, index, *box, *rest, *picture))
+        for photo, contract, content in db.execute("SELECT * FROM embeddings"):
+            rows = enumerate(np.frombuffer(content, "<f4").reshape(-1, 128))
+            embedded += [
+                (*keys[photo], at, contract, row.tobytes()) for at, row in rows if row.any()
+            ]
+        for statement in (
+            *(f"DROP TABLE {table}" for table in ("embeddings", "lengths", "pictures")),
+            f"CREATE TABLE faces ({of_face}, x REAL, y REAL, width REAL, height REAL, "
+            "detector_score REAL, quality REAL, forgotten INTEGER, thumbnail BLOB, crop BLOB, "
+            "PRIMARY KEY (photo_id, finder, face_index))",
+            f"CREATE TABLE embeddings ({of_face}, contract TEXT, embedding BLOB, "
+            "PRIMARY KEY (photo_id, finder, face_index, contract)) WITHOUT ROWID",
+            f"CREATE TABLE kept AS SELECT {of_photo} FROM photos",
+            "DROP TABLE photos",
+            "ALTER TABLE kept RENAME TO photos",
+            *(f"ALTER TABLE files DROP {column}" for column in ("ctime_ns", "inode")),
+            "PRAGMA user_version=4",
+        ):
+            db.execute(statement)
+        db.executemany(f"INSERT INTO faces VALUES ({','.join('?' * 12)})", faces)
+        db.executemany("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)", embedded)

@@ -12,10 +12,11 @@ import pytest
 from faceops.base.reasons import Reason
 from faceops.cli.identify import result_lines
 from faceops.gallery.store import Gallery
+from faceops.identification.engine.decide import naming_rule
 from faceops.identification.engine.ranking import AlbumSearch, rank_people
 from faceops.identification.forget.files import ForgottenOutput, forget_in_files
 from faceops.identification.inputs import IdentifySettings
-from faceops.identification.run import identify, naming_rule
+from faceops.identification.run import identify
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.identification.summary import AlbumEstimate, promise, read_summary
 from faceops.release.bundle import Bundle

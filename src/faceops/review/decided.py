@@ -16,7 +16,13 @@ from faceops.base.reasons import IDENTIFIED, UNKNOWN, Reason, reason_code
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE, Decisions
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.decide import FaceDecisions, NamingRule, name_faces, name_photos
+from faceops.identification.engine.decide import (
+    FaceDecisions,
+    NamingRule,
+    name_faces,
+    name_photos,
+    naming_rule,
+)
 from faceops.identification.engine.ranking import AlbumSearch
 from faceops.identification.engine.verdicts import NOBODY, DecidedFaces
 from faceops.identification.records.output_folder import STATE_FILE
