@@ -115,20 +115,18 @@ class AlbumSearch:
     Args:
         album: measured.
         gallery: with at least one face.
-        people: float32 (P, D), see `templates_of`, if they are known.
+        people: float32 (P, D), see `templates_of`.
 
     Attributes:
         photos: the number of photos of each person.
         enrolled: see `effective_people`.
     """
 
-    def __init__(self, album: Album, gallery: Gallery, people: np.ndarray | None = None) -> None:
+    def __init__(self, album: Album, gallery: Gallery, people: np.ndarray) -> None:
         self.album = album
         self.photos: list[int] = np.bincount(gallery.person_rows).tolist()
         self.enrolled = effective_people(self.photos)
-        cohort = album.cohort
-        people = templates_of(cohort.normalisation, gallery) if people is None else people
-        self._people = cohort.describe(people)
+        self._people = album.cohort.describe(people)
         is_large = len(people) > EXACT_PEOPLE
         self._index = Index(people, "people", exact_rows=0) if is_large else None
 
