@@ -12,12 +12,10 @@ import pytest
 from faceops.base.reasons import Reason
 from faceops.cli.identify import result_lines
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.decide import naming_rule
 from faceops.identification.engine.ranking import AlbumSearch, rank_people
 from faceops.identification.forget.files import ForgottenOutput, forget_in_files
 from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
-from faceops.identification.state.photo_block import PhotoBlock
 from faceops.identification.summary import AlbumEstimate, promise, read_summary
 from faceops.release.bundle import Bundle
 from faceops.serving import PhotoService, RequestParams
@@ -261,15 +259,8 @@ def test_a_release_without_normalisation_decides_as_before(run: Run) -> None:
     assert adapted.photos_opened == 0 and adapted.album is not None
 
 
-def test_what_waits_for_its_name_holds_no_embeddings_and_of_the_forgotten_no_share_is_left(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept: list[PhotoBlock] = []
-    rule = "faceops.identification.run.naming_rule"
-    monkeypatch.setattr(rule, lambda *given: kept.extend(given[0]) or naming_rule(*given))
+def test_of_the_forgotten_no_share_is_left(run: Run) -> None:
     run()
-    assert sum(map(len, kept)) == len(PHOTOS)
-    assert not any(block.embeddings.size for block in kept)
     assert (run.out / "report.html").read_text("utf-8").count("data:image/webp") > 20
     named = [row["person"] == "P000" for row in run.rows()]
     forget_in_files(ForgottenOutput(run.out), "P000".__eq__, [])

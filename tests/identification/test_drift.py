@@ -8,7 +8,7 @@ import pytest
 
 from faceops.base.reasons import IDENTIFIED, NO_REASON, UNKNOWN, Reason, reason_code
 from faceops.faces.quality import QUALITY_VERSION
-from faceops.identification.drift import QUALITY, SIMILARITY, UNNAMED, DriftMeter, compare, psi
+from faceops.identification.drift import QUALITY, SIMILARITY, UNNAMED, DriftMeter, compare
 from faceops.identification.engine.decide import FaceDecisions, NamedBlock
 from faceops.identification.summary import Drift
 from faceops.release.bundle import Bundle
@@ -59,14 +59,6 @@ def as_calibrated(thresholds: Thresholds, count: int) -> list[Seen]:
         odds = search_log_odds(thresholds.search_tails, min(share, 0.85), GALLERY)
         photos.append((f"p{number}", draw.random(), float(1 / (1 + np.exp(-odds)))))
     return photos
-
-
-def test_psi_is_its_formula_and_none_for_equal_shares() -> None:
-    assert psi([0.5, 0.5], [0.5, 0.5]) == 0
-    assert psi([0.5, 0.5], [0.25, 0.75]) == pytest.approx(
-        (0.25 - 0.5) * np.log(0.5) + (0.75 - 0.5) * np.log(1.5)
-    )
-    assert np.isfinite(psi([1, 0], [0, 1]))
 
 
 def test_faces_like_those_of_the_calibration_are_not_drift(thresholds: Thresholds) -> None:

@@ -17,14 +17,12 @@ import pytest
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.work import Timer
 from faceops.faces.quality import LengthScale
 from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import FaceExtractor, extract_shard
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.inputs import (
-    DETAIL,
     IdentifySettings,
     SourceFile,
     list_photos,
@@ -34,7 +32,7 @@ from faceops.identification.run import identify
 from faceops.identification.state import schema
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import FACE, Extraction, decode_crop, encode_crop
-from faceops.identification.state.schema import Method, method_of
+from faceops.identification.state.schema import Method
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
 from tests.conftest import copy_album
@@ -269,23 +267,6 @@ def test_a_photo_that_could_be_opened_though_not_hashed_is_stored(
     assert first.faces > 0 and "data:image/webp" in (out / "report.html").read_text("utf-8")
     second = identify(photo, gallery, bundle, results_missing(out))
     assert (second.photos_opened, second.faces) == (0, first.faces)
-
-
-def test_a_photo_that_was_missing_at_first_is_stored_by_its_bytes(
-    album: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photo = album / "orientation_6.jpg"
-    method = method_of(bundle.release, DETAIL)
-    with contextlib.closing(FaceStore(tmp_path / "state.sqlite", method)) as store:
-        extractor = FaceExtractor(
-            bundle, bundle.face_finder(), store, IdentifySettings(detail=0), Timer()
-        )
-        fail(monkeypatch, os, "stat", OSError(errno.EIO, "Input/output error"))
-        (first,) = map(extractor.extract, extractor.groups([str(photo)]))
-        assert (first.file(0), *first.opened, len(first.faces) > 0) == (None, True, True)
-        assert store.load([first.photo_ids[0] or ""])
-        (second,) = map(extractor.extract, extractor.groups([str(photo)]))
-        assert (second.file(0) is None, *second.opened) == (False, False)
 
 
 def test_quality_is_that_after_embedding_by_the_release_of_the_run(run: Run) -> None:

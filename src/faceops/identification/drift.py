@@ -116,12 +116,6 @@ class DriftMeter:
         return replace(drift, advice="") if better and self.thresholds.normalisation else drift
 
 
-def psi(expected: Sequence[float], seen: Sequence[float]) -> float:
-    """Return the population stability index of two lists of shares."""
-    a, b = (np.maximum(shares, _MIN_SHARE) for shares in (expected, seen))
-    return float(((b - a) * np.log(b / a)).sum())
-
-
 def compare(what: str, expected: Sequence[float], counts: np.ndarray) -> Drift | None:
     """Compare counts in bins with expected shares; None if there are too few faces."""
     faces = int(np.sum(counts))
@@ -129,7 +123,9 @@ def compare(what: str, expected: Sequence[float], counts: np.ndarray) -> Drift |
         return None
     seen = [float(count) / faces for count in counts]
     # Half a face more in each bin, so that a bin that is empty by chance weighs less.
-    index = psi(expected, [(float(count) + 0.5) / (faces + 0.5 * len(seen)) for count in counts])
+    smoothed = (counts + 0.5) / (faces + 0.5 * len(seen))
+    a, b = (np.maximum(shares, _MIN_SHARE) for shares in (expected, smoothed))
+    index = float(((b - a) * np.log(b / a)).sum())
     by_chance = _CHI2_99[min(len(seen) - 1, len(_CHI2_99)) - 1] / faces
     level = "none"
     if index >= MODERATE and index > by_chance:
