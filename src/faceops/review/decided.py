@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from faceops.base.errors import UsageError, printable
 from faceops.base.reasons import IDENTIFIED, UNKNOWN, Reason, reason_code
+from faceops.base.work import Timer
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE, Decisions
 from faceops.gallery.store import Gallery
@@ -28,7 +29,7 @@ from faceops.identification.engine.verdicts import NOBODY, DecidedFaces
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.records.records import RunOrigin, table_of
 from faceops.identification.report.report import NEAR_THE_LIMIT
-from faceops.identification.run import name_photos, naming_rule
+from faceops.identification.run import new_summary
 from faceops.identification.state.photo_block import PhotoBlock, joined
 from faceops.identification.unknown.unknown_people import UNKNOWN_REASONS, find_unknown_people
 from faceops.release.bundle import Bundle
