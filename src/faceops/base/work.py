@@ -9,7 +9,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -160,18 +160,16 @@ def track(
     listener, is_terminal = _listener.get(), sys.stderr.isatty()
     start = last = time.monotonic()
     count = 0
-    with tqdm(
-        desc=what,
-        total=total,
-        leave=False,
-        dynamic_ncols=True,
-        delay=after_s,
-        disable=not is_terminal,
+    with (
+        tqdm(desc=what, total=total, leave=False, dynamic_ncols=True, delay=after_s)
+        if is_terminal
+        else nullcontext()  # making a bar starts a thread, even if it is disabled
     ) as bar:
         for item in items:
             yield item
             count += size(item)
-            bar.update(size(item))
+            if bar is not None:
+                bar.update(size(item))
             if listener and total:
                 listener(what, min(count / total, 1.0))
             now = time.monotonic()
