@@ -107,17 +107,20 @@ def static_measures() -> list[Measure]:
     """Return what the files themselves show."""
     source = python_files("src")
     return [
-        Measure("src: files", len(source), 273, aim=220),
-        Measure("src: lines", lines(source), 50_969, aim=26_000),
+        Measure("src: files", len(source), 220),
+        Measure("src: lines", lines(source), 49_455, aim=26_000),
         Measure(
-            "src: import lines in code lines", import_share(source), 0.101, aim=0.09, shown="{:.1%}"
+            "src: import lines in code lines",
+            import_share(source),
+            0.0905,
+            aim=0.09,
+            shown="{:.1%}",
         ),
-        Measure("tests: lines", lines(python_files("tests")), 34_588, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 33_994, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
-            4_387,
-            aim=2_800,
+            2_800,
         ),
         Measure("README: bytes", (ROOT / "README.md").stat().st_size, 10_240),
         Measure(
