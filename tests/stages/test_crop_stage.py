@@ -15,13 +15,8 @@ from faceops.base.files import sha256_file
 from faceops.dataset.data_folder import SCHEMA as MANIFEST_SCHEMA
 from faceops.dataset.data_folder import write_manifest
 from faceops.dataset.synthetic.people import load_generator
-from faceops.faces.crop_photos import (
-    SCHEMA,
-    CropSettings,
-    choose_face,
-    crop_photos,
-    draw_contact_sheet,
-)
+from faceops.faces.contact_sheets import draw_contact_sheet
+from faceops.faces.crop_photos import SCHEMA, CropSettings, choose_face, crop_photos
 from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.photos.formats import PhotoLimits

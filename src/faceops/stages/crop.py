@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 
 from faceops.base.work import usable_cpus
 from faceops.dataset.data_folder import read_manifest
-from faceops.faces.crop_photos import CropSettings, crop_photos, draw_contact_sheet, write_sheet
+from faceops.faces.contact_sheets import draw_contact_sheet, write_sheet
+from faceops.faces.crop_photos import CropSettings, crop_photos
 from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.photos.formats import PhotoLimits

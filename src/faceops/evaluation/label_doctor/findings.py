@@ -18,7 +18,7 @@ from faceops.base.files import csv_cell, csv_text, sha256_file, write_csv
 from faceops.base.work import track
 from faceops.dataset.data_folder import is_photo_id
 from faceops.evaluation.label_doctor.diagnose import Kind, Suspicion
-from faceops.faces import crop_photos as sheets
+from faceops.faces import contact_sheets as sheets
 from faceops.verification.embedded_faces import EmbeddedFaces
 
 

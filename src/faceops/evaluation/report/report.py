@@ -18,7 +18,7 @@ from faceops.evaluation.protocols.all_pairs import PairScan
 from faceops.evaluation.report import document as doc
 from faceops.evaluation.report import identification_sections as identification
 from faceops.evaluation.report import verification_sections as verification
-from faceops.faces import crop_photos as sheets
+from faceops.faces import contact_sheets as sheets
 from faceops.verification.album import FEWEST_PEOPLE
 from faceops.verification.embedded_faces import CropRows, EmbeddedFaces
 from faceops.verification.pairs import genuine_pairs, score_pairs

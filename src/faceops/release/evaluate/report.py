@@ -19,7 +19,7 @@ from faceops.evaluation.report.report import (
     write_mistake_sheets,
     write_mistakes_table,
 )
-from faceops.faces.crop_photos import write_sheet
+from faceops.faces.contact_sheets import write_sheet
 from faceops.release.contract import EMBEDDER, Release
 from faceops.release.evaluate.evaluate import EvaluationResult
 from faceops.release.evaluate.measured_model import MeasuredModel
