@@ -31,12 +31,7 @@ from faceops.faces.regions import embedded_regions, upright_box
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.storage import GALLERY_FILE, SEGMENTS_FOLDER
 from faceops.gallery.store import Gallery, open_or_create
-from faceops.identification.sidecars import (
-    NamedRegion,
-    names_of_ours,
-    remove_person,
-    write_sidecar,
-)
+from faceops.identification.sidecars import NamedRegion, names_of_ours, remove_person, write_sidecar
 from faceops.photos.formats import FORMATS, PhotoLimits
 from faceops.photos.open_photo import PhotoError, decode_photo
 from faceops.photos.photo_header import read_header

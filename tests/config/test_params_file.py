@@ -7,12 +7,7 @@ import pytest
 import yaml
 
 from faceops.base.errors import UsageError
-from faceops.config.params_file import (
-    RENAMED_KEYS,
-    experiment_file,
-    read_params,
-    write_params,
-)
+from faceops.config.params_file import RENAMED_KEYS, experiment_file, read_params, write_params
 from faceops.config.sections import Params
 from faceops.embedding.backbones.build import check_train_params
 

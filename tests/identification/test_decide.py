@@ -6,14 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from faceops.base.reasons import (
-    IDENTIFIED,
-    KINDS,
-    REASONS,
-    DecisionKind,
-    Reason,
-    reason_code,
-)
+from faceops.base.reasons import IDENTIFIED, KINDS, REASONS, DecisionKind, Reason, reason_code
 from faceops.identification.engine import ranking
 from faceops.identification.engine.decide import FaceDecisions, decide
 from faceops.identification.engine.ranking import Ranked, rank_people

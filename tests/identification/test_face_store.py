@@ -22,12 +22,7 @@ from faceops.gallery.reembed import reembed
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import FaceExtractor, extract_shard
 from faceops.identification.forget.forget import forget_person
-from faceops.identification.inputs import (
-    IdentifySettings,
-    SourceFile,
-    list_photos,
-    source_file,
-)
+from faceops.identification.inputs import IdentifySettings, SourceFile, list_photos, source_file
 from faceops.identification.run import identify
 from faceops.identification.state import schema
 from faceops.identification.state.face_store import FaceStore

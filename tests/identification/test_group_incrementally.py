@@ -12,9 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faceops.identification.unknown.unknown_people import (
-    find_unknown_people,
-)
+from faceops.identification.unknown.unknown_people import find_unknown_people
 from faceops.verification.verifier import Verifier
 
 SIZE = 33  # an odd one

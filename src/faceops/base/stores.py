@@ -20,13 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from faceops.base.errors import (
-    FaceOpsError,
-    UsageError,
-    error_numbers,
-    first_line,
-    without_secrets,
-)
+from faceops.base.errors import FaceOpsError, UsageError, error_numbers, first_line, without_secrets
 from faceops.base.files import read_json_object, temporary_name, write_file, write_json
 from faceops.base.work import track
 

@@ -19,14 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceops.base.errors import FaceOpsError, first_line
-from faceops.base.files import (
-    atomic_path,
-    csv_cell,
-    csv_text,
-    write_csv,
-    write_file,
-    write_json,
-)
+from faceops.base.files import atomic_path, csv_cell, csv_text, write_csv, write_file, write_json
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 

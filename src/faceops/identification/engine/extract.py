@@ -20,11 +20,7 @@ from faceops.faces.find_faces import FaceFinder, find_in_bytes, find_in_photo
 from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, source_file
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.state.face_store import NO_PHOTO, FaceStore, StoredPhoto
-from faceops.identification.state.photo_block import (
-    Extraction,
-    FoundPhoto,
-    PhotoBlock,
-)
+from faceops.identification.state.photo_block import Extraction, FoundPhoto, PhotoBlock
 from faceops.identification.state.schema import method_of
 from faceops.photos import open_photo
 from faceops.photos.formats import format_of
