@@ -48,7 +48,6 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
     import mlflow
 
     from faceops.registry import store
-    from faceops.registry.store import versions
 
     store.use_tracking(root, EXPERIMENT)
     tags = {name: summary[name] for name in ("release", "contract_id", "decided_by")}
@@ -57,7 +56,7 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
         tags["release_note"] = summary["release_note"]
     if summary["release"].startswith("models:/"):
         number = summary["release"].rpartition("/")[2]
-        for version in versions():
+        for version in store.versions():
             # The registry states the contract of the embedder in float32 only.
             is_same = summary["contract_id"] == version.contract_id
             if str(version.version) == number and (is_same or summary["precision"] != "float32"):

@@ -138,6 +138,9 @@ def test_few_faces_and_chance_differences_are_not_reported() -> None:
         levels.append(drift.level)
     # Without the guard against chance about 84 % of these would be warnings.
     assert levels.count("none") > 960
+    many = compare(QUALITY, [0.5, 0.5], np.array([25_000, 75_000]))
+    assert many is not None and many.level == "major"
+    assert many.psi == pytest.approx(-0.25 * np.log(0.5) + 0.25 * np.log(1.5), abs=1e-3)
 
 
 @pytest.mark.parametrize("stated", [{"quality_deciles": []}, {"quality_version": 1}])

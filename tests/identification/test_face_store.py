@@ -264,6 +264,16 @@ def test_a_photo_that_could_be_opened_though_not_hashed_is_stored(
     assert (second.photos_opened, second.faces) == (0, first.faces)
 
 
+def test_a_photo_that_was_missing_at_first_is_stored_by_its_bytes(
+    album: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, out = list_photos(album / "orientation_6.jpg"), tmp_path / "out"
+    fail(monkeypatch, os, "stat", OSError(errno.EIO, "Input/output error"))
+    assert extract_shard(photos, bundle, out) == 1
+    assert (count(out, "photos"), count(out, "files")) == (1, 0)
+    assert (extract_shard(photos, bundle, out), count(out, "files")) == (0, 1)
+
+
 def test_quality_is_that_after_embedding_by_the_release_of_the_run(run: Run) -> None:
     def qualities(release: Bundle) -> np.ndarray:
         assert (

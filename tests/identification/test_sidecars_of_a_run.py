@@ -208,10 +208,9 @@ def test_names_as_long_as_names_can_be_stop_neither_copies_nor_sidecars(run: Run
     assert summary.identified == 5
     assert summary.sidecars_written == 2
     errors = sorted(error.partition("cannot be ")[2] for error in summary.sidecar_errors)
-    too_long = "written (File name too long); give the photo a"
-    assert [error[: len(too_long)] for error in errors] == [
-        "read (it is not a file); repair or remove it, "[: len(too_long)], too_long, too_long
-    ]  # fmt: skip
+    assert len(errors) == 3 and errors[0].startswith("read (it is not a file); repair or remove it")
+    too_long = "written (File name too long); give the photo a shorter name"
+    assert all(error.startswith(too_long) for error in errors[1:])
     drawn = [path for path in (run.out / "annotated").rglob("*") if path.is_file()]
     assert len(drawn) == 5
 

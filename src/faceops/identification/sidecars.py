@@ -105,7 +105,11 @@ def write_sidecars(named: "NamedBlock", places: SidecarPlaces, summary: Summary)
 def _in_order(
     work: Callable[[Item], _Done], items: Iterable[Item], is_stored: bool
 ) -> Iterable[_Done]:
-    """Yield what was done with each item, in order; an error is told, unless the store is gone."""
+    """Yield what was done with each item, in order, or its error.
+
+    Raises:
+        NoAnswerError: the store does not answer.
+    """
 
     def tried(item: Item) -> _Done:
         try:

@@ -58,9 +58,9 @@ MEANINGS = {
 _START, _END = '<script type="application/json" id="people-shown">', "</script>"
 _EARLIER_START = '<script type="application/json" id="faces">'  # an object with the key "people"
 # A face, or a photo without faces. `photo`: by `PhotoColumn`; `face_index`: -1 for a photo; `kind`,
-# `reason`, `best`, `runner_up` and the probabilities: as in `Decisions`; `check`: named so near the
-# limit that it should be checked; `taken`: the best person is named in the same photo; `picture`:
-# by `Pages`, -1 for none.
+# `reason`, `best`, `runner_up` and the probabilities: as in `FaceDecisions`; `check`: named so near
+# the limit that it should be checked; `taken`: the best person is named in the same photo;
+# `picture`: by `Pages`, -1 for none.
 ROW = np.dtype(
     [
         ("photo", "<i4"),
