@@ -221,7 +221,7 @@ def fetch(weight: Weight, cache: Path) -> Path:
 
 @contextmanager
 def work_folder(cache: Path) -> Iterator[Path]:
-    """Yield a folder in `cache` to work in; those that killed processes left a day ago go."""
+    """Yield a new folder in `cache`; those that killed processes left a day ago are removed."""
     cache.mkdir(parents=True, exist_ok=True)
     for folder in cache.glob(_WORK_PREFIX + "*"):
         with suppress(FileNotFoundError):

@@ -96,7 +96,7 @@ class _Lack:
 
 
 def error_numbers(*names: str) -> frozenset[int]:
-    """Return the numbers of an OSError with these names, those that the system has."""
+    """Return the values of `errno` with these names; names that the system lacks are ignored."""
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
 
 

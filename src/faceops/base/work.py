@@ -1,4 +1,4 @@
-"""Work on many items: the devices, CPUs and threads for it, and its progress."""
+"""Work on many items: the devices, CPUs and threads for it, its progress, the time it takes."""
 
 import math
 import mmap

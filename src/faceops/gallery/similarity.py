@@ -385,8 +385,8 @@ def show(gallery: Gallery, name: str) -> tuple[str, list[EnrolledFace]]:
         same, other, similarity = cosine[rows[rows != row]], "", None
         mean = round(float(same.mean()), 4) if len(same) else None
         if len(others):
-            nearest = others[np.argmax(cosine[others])]
-            other, similarity = gallery.persons[nearest], round(float(cosine[nearest]), 4)
+            best = others[np.argmax(cosine[others])]
+            other, similarity = gallery.persons[best], round(float(cosine[best]), 4)
         quality = round(face.quality, 4)
         faces.append(EnrolledFace(face.photo, face.photo_id, quality, mean, other, similarity))
     faces.sort(key=lambda face: (2.0 if (s := face.mean_similarity) is None else s, face.photo))

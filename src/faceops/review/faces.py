@@ -303,9 +303,9 @@ def why(
 def _nearest_enrolled(
     album: DecidedAlbum, bundle: Bundle, row: int, person: int
 ) -> tuple[list[NearEnrolled], str]:
-    """Return the enrolled faces of a person that are nearest to a face of another photo.
+    """Return a person's enrolled faces that are nearest to a face, without those of its photo.
 
-    And the shown name of the best person if the first of them were not enrolled, "" for nobody.
+    Also the shown name of the best person if the first of them were not enrolled, "" for nobody.
     """
     gallery = album.gallery
     own = np.flatnonzero(gallery.person_rows == person)

@@ -155,7 +155,7 @@ class Pages:
         return self._of_version(self._album.people_cards)
 
     def html(self, template: str, page: str, status: int = 200, **content: Any) -> Response:
-        """Return a page, which is `page` of the menu, "" for none of it."""
+        """Return a page; `page`: its entry in the menu, "" for none."""
         text = self._templates.get_template(f"{template}.html.j2").render(page=page, **content)
         return HTMLResponse(text, status)
 
