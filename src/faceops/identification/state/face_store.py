@@ -289,7 +289,7 @@ class FaceStore:
             other = FaceStore(IN_MEMORY, self._method, self._limits, content)
             with contextlib.closing(other):
                 found = list(other._stored())
-        except (FaceOpsError, ValueError):
+        except (FaceOpsError, TypeError, ValueError):
             return False
         self._save(found)
         return True
