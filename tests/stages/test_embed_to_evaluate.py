@@ -132,11 +132,11 @@ def test_stages_write_their_files_and_the_same_bytes_again(
     assert sorted(before) == sorted(f"{f}/{name}" for f, names in OUTPUTS.items() for name in names)
     release = read_release(workspace / "build/export")
     assert release.git_commit == release.dvc_lock_sha256 == ""
-    assert release.params["train"]["backbone"] == "resnet18"
-    assert "evaluate" not in release.params
+    assert release.params["train"]["backbone"] == "resnet18" and "evaluate" not in release.params
     assert release.thresholds.data == "8 validation people of drawn"
     assert release.data["splits"]["test"] == {"people": 8, "photos": 32}
     assert release.data["sources"] == {"drawn": {"terms": "none"}}
+    assert "by this pipeline, its embeddings centred; dlib: " in release.weights[EMBEDDER].source
     figures = json.loads((workspace / "build/evaluate/evaluation.json").read_text())
     assert figures["people"] == 8
     assert [(row["name"], row["people"]) for row in figures["populations"]] == [("b", 4), ("c", 4)]
