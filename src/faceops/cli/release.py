@@ -261,8 +261,8 @@ def _promote(args: argparse.Namespace) -> int:
 def _publish(args: argparse.Namespace) -> int:
     """Write the package's files of the published release anew, from the last `dvc repro`.
 
-    The release that needs no rebuild: SFace as published, calibrated by `faceops params use
-    lfw_calibrated` and `dvc repro` on LFW. Commit the files that it writes.
+    The release that needs no rebuild: SFace and dlib as published, calibrated by `faceops params
+    use lfw_calibrated` and `dvc repro` on LFW. Commit the files that it writes.
     """
     from faceops.registry.published.write import write_published
 

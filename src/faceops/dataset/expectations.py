@@ -198,7 +198,7 @@ def check_photos(
     """Check the rows of a manifest.
 
     Args:
-        rows: one per photo, with the columns of `manifest.SCHEMA`.
+        rows: one per photo, with the columns of `data_folder.SCHEMA`.
         settings: min_photos, max_rejected_share and hard are used.
         docs: folder for the Data Docs (HTML); None writes none.
     """

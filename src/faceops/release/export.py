@@ -1,4 +1,4 @@
-"""Write the files of a bundle and its release.json; the verifier as an ONNX graph and back."""
+"""Write a bundle: ONNX files, the verifier as a graph and back, the int8 offer, release.json."""
 
 import hashlib
 import shutil

@@ -97,10 +97,7 @@ def pairs_interval(
 def share_interval(
     hits: np.ndarray, groups: np.ndarray, seed: int, repeats: int = REPEATS
 ) -> dict[str, float]:
-    """Return the 95 % interval {"low", "high"} of the mean of `hits` (N,).
-
-    `groups` int (N,) names the person of each row.
-    """
+    """Return the 95 % interval {"low", "high"} of the mean of `hits` of people `groups`, (N,)."""
     return pairs_interval(hits, groups, groups, seed, repeats)
 
 
@@ -147,7 +144,7 @@ class ImpostorPairs:
         return self._rate(self._kept(probability), np.ones(len(self.photos)))
 
     def interval(self, probability: float, *, seed: int = 0) -> dict[str, float]:
-        """Return the rate's 95 % interval at a fixed threshold (`bootstrap`, over people)."""
+        """Return the rate's 95 % interval at a fixed threshold, over resampled people."""
         kept = self._kept(probability)
         resamples = resampled_people(len(self.photos), seed, _RATE_REPEATS)
         return interval_figures(np.array([self._rate(kept, times) for times in resamples]))
