@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from experiments import parser, run
 from faceops.base.errors import FaceOpsError
@@ -218,12 +219,11 @@ def source_figures(
     return rows
 
 
-def embed(build: Path, out: Path, mirrored: bool) -> np.ndarray:
+def embed(build: Path, out: Path, mirrored: bool, device: torch.device) -> np.ndarray:
     """Return the L2-normalised embeddings of all crops, float32 (N, D); they are kept in `out`."""
     file = build / "crop/crops.npy"
     model, crops = load_model(build / "train"), np.load(file, mmap_mode="r")
     key = hashlib.sha256((sha256_file(file) + weights_sha256(model)).encode()).hexdigest()
-    device = choose_device(read_params(Path("params.yaml")).train.device)
     home = out / f"embeddings-{key[:16]}{'-mirrored' * mirrored}"
     home.mkdir(parents=True, exist_ok=True)
     parts = []
@@ -297,7 +297,8 @@ def main() -> None:
     options.add_argument("--mirrored", action="store_true")
     args = options.parse_args()
     params = read_params(Path("params.yaml"))
-    embeddings = embed(args.build, args.out, args.mirrored)
+    device = choose_device(params.train.device)
+    embeddings = embed(args.build, args.out, args.mirrored, device)
     measured = measure(args.build, embeddings, params, args.lists)
     # Nothing is published for images as small as those of NN2.
     published = {} if params.train.backbone == "facenet_nn2" else PUBLISHED
