@@ -20,9 +20,9 @@ from faceops.registry.published import load_published
 from faceops.release.bundle import Bundle
 from faceops.review.album import Album
 from faceops.review.decided import DecidedAlbum
-from faceops.review.piles import Links, groups, pile_rows, piles, with_hints
+from faceops.review.lists import Links, groups, pile_rows, piles, with_hints
 from tests.review.test_album import rows_of
-from tests.review.test_piles import album
+from tests.review.test_lists import album
 
 NOON = datetime(2026, 5, 1, 12)
 BELOW, AMBIGUOUS = Reason.BELOW_THRESHOLD, Reason.AMBIGUOUS

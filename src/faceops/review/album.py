@@ -19,7 +19,7 @@ from faceops.gallery.similarity import Agreement
 from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import ForgetResult, forget_person
 from faceops.identification.unknown.unknown_people import is_unknown_name, unknown_number
-from faceops.review import piles as lists
+from faceops.review import lists
 from faceops.review.decided import SURE, DecidedAlbum
 from faceops.review.faces import FaceKey
 from faceops.review.live import Change

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from faceops.base.errors import FaceOpsError, UsageError, counted, user_error
 from faceops.review.album import Album
 from faceops.review.faces import face_json, percent
-from faceops.review.piles import Group, PersonCard, Pile, person_rows
+from faceops.review.lists import Group, PersonCard, Pile, person_rows
 from faceops.review.requests import KEY, SHA256, UNKNOWN, parse
 from faceops.review.server import Access, Guard
 

@@ -24,7 +24,7 @@ from faceops.identification.unknown.unknown_people import unknown_number
 from faceops.photos.open_photo import Photo, open_photo
 from faceops.photos.pixels import image_of, part_of
 from faceops.release.bundle import Bundle
-from faceops.review import piles as lists
+from faceops.review import lists
 from faceops.review.decided import DecidedAlbum
 from faceops.review.faces import (
     FaceKey,
@@ -142,7 +142,7 @@ class AlbumViews:
         return self._album
 
     def piles(self) -> list[lists.Pile]:
-        """Return the people with faces to confirm, see `piles`."""
+        """Return the people with faces to confirm, see `lists.piles`."""
         return lists.piles(self._album)
 
     def pile(self, person: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:

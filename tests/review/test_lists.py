@@ -14,7 +14,7 @@ from faceops.identification.engine.decide import NamingRule
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.release.bundle import Bundle
 from faceops.review.decided import DecidedAlbum
-from faceops.review.piles import groups, person_rows, pile_rows, piles, to_confirm
+from faceops.review.lists import groups, person_rows, pile_rows, piles, to_confirm
 from faceops.verification.thresholds import NamingLimits
 from tests.identification.made_up_run import named_block
 
