@@ -16,6 +16,7 @@ from faceops.dataset.synthetic.people import SyntheticSettings
 WITHOUT_MLFLOW = """
 import sys
 sys.modules["mlflow"] = None
+from faceops.cli import main
 sys.exit(main(["enrol", ".", "--gallery", "../gallery", "--model", "models:/faceops@champion"]))
 """
 

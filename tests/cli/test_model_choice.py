@@ -16,6 +16,7 @@ from tests.tiny_repository import TinyRepository
 
 LIST = """
 import sys
+from faceops.cli import main
 code = main(["people", "list", "--gallery", "g", "--json"])
 sys.exit(code or ("mlflow" in sys.modules))
 """
