@@ -36,7 +36,8 @@ from faceops.photos.formats import FORMATS, PhotoLimits
 from faceops.photos.open_photo import PhotoError, decode_photo
 from faceops.photos.photo_header import read_header
 from faceops.photos.xmp import Area, XmpDocument
-from faceops.release.contract import RELEASE_FILE, read_release
+from faceops.release.contract import read_release
+from faceops.release.release_file import RELEASE_FILE
 from tests.tagged_photos import FORMATS as FORMATS_WITH_TAGS
 from tests.tagged_photos import STYLES, save
 

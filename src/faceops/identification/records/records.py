@@ -330,7 +330,7 @@ def photo_ids_in(records: Path) -> frozenset[bytes]:
 
 
 def change_rows(folder: Path, change: Callable[[Record], bool]) -> int:
-    """Change rows in the three record files of `folder`; return how many of a file changed.
+    """Change rows in the three record files of `folder`; return the number of rows changed.
 
     Each file that exists is replaced atomically, if a row changes.
 
