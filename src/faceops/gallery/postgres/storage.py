@@ -233,7 +233,10 @@ class PostgresStorage(GalleryStorage):
 
 
 class PostgresJournal(Journal):
-    """The tables `entries` and `tried`; see `Journal` for what the methods do and raise."""
+    """The tables `entries` and `tried`; see `Journal` for what the methods do and raise.
+
+    It has no `replace` and `readable_entries`: a repair, which calls them, refuses a database.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -292,19 +295,6 @@ class PostgresJournal(Journal):
 
     def check(self) -> None:
         self.entries()
-
-    def replace(self, entries: Iterable[Entry]) -> None:
-        new = list(entries)
-
-        def work(db: "Connection[Any]") -> None:
-            db.execute("DELETE FROM entries")
-            tables.note_unpurged(db, ["entries"])
-            _put(db, new)
-
-        self._change(work)
-
-    def readable_entries(self) -> list[Entry]:
-        return self.entries()
 
     def tried(self, contract: str) -> dict[str, str]:
         return dict(
