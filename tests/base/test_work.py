@@ -1,4 +1,4 @@
-"""The number of CPUs respects affinity and the limits of containers."""
+"""The number of CPUs respects affinity and the limits of containers; progress is told in a log."""
 
 import math
 import os
@@ -51,3 +51,15 @@ def test_no_code_counts_the_cpus_of_the_machine(repository: Path) -> None:
     files = [path for folder in folders for path in (repository / folder).rglob("*.py")]
     users = [path.name for path in files if "cpu_count" in path.read_text("utf-8")]
     assert users == ["work.py"]
+
+
+def test_progress_in_a_log_is_lines_and_starts_no_thread(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(work, "tqdm", None)  # making a bar starts a thread
+    monkeypatch.setattr(work, "LOG_EVERY_S", 1e-9)
+    heard: list[tuple[str, float]] = []
+    with work.progress_to(lambda *told: heard.append(told)):
+        assert list(work.track("ab", "read")) == ["a", "b"]
+    assert heard == [("read", 0.5), ("read", 1.0)]
+    assert "read: 2/2 (" in capsys.readouterr().err
