@@ -108,7 +108,7 @@ def static_measures() -> list[Measure]:
     source = python_files("src")
     return [
         Measure("src: files", len(source), 220),
-        Measure("src: lines", lines(source), 49_455, aim=26_000),
+        Measure("src: lines", lines(source), 49_444, aim=26_000),
         Measure(
             "src: import lines in code lines",
             import_share(source),
@@ -116,7 +116,7 @@ def static_measures() -> list[Measure]:
             aim=0.09,
             shown="{:.1%}",
         ),
-        Measure("tests: lines", lines(python_files("tests")), 33_996, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 33_992, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
