@@ -116,7 +116,7 @@ def static_measures() -> list[Measure]:
             aim=0.09,
             shown="{:.1%}",
         ),
-        Measure("tests: lines", lines(python_files("tests")), 33_992, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 33_993, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
