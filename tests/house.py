@@ -171,10 +171,10 @@ def trace(out: Path, module: str, arguments: list[str]) -> None:
 
 IDENTIFY = "faceops.cli identify data/album --gallery gallery --bundle build/export --out found"
 WALKS = {  # limit of files, aim, and the commands
-    "photo to row": (77, 25, [IDENTIFY]),
-    "crop to loss": (28, 18, ["faceops.stages.train"]),
+    "photo to row": (59, 25, [IDENTIFY]),
+    "crop to loss": (21, 18, ["faceops.stages.train"]),
     "export to champion": (
-        81,
+        66,
         30,
         ["faceops.stages.export", "faceops.cli release register", "faceops.cli release promote 2"],
     ),

@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 import faceops
 from faceops.base.errors import FaceOpsError, UsageError, allowed_failures, shortage
 from faceops.base.files import folder_lock, valid_unicode, write_error
@@ -21,8 +23,9 @@ from faceops.gallery.store import Gallery
 from faceops.identification import latest_run
 from faceops.identification.admit import admit_confirmed
 from faceops.identification.drift import DriftMeter
-from faceops.identification.engine.decide import name_photos, naming_rule
+from faceops.identification.engine.decide import NamingRule, name_photos
 from faceops.identification.engine.extract import KNOWN_AT_ONCE, FaceExtractor
+from faceops.identification.engine.ranking import AlbumSearch, usable_faces
 from faceops.identification.engine.verdicts import DecidedFaces, RewrittenPhotos
 from faceops.identification.inputs import IdentifySettings, check_identify_folders, list_photos
 from faceops.identification.records import output_folder, records
@@ -31,7 +34,7 @@ from faceops.identification.sidecars import withdraw_unused, write_sidecars
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import EmbeddingFile, PhotoBlock, in_blocks
 from faceops.identification.state.schema import Presence, method_of
-from faceops.identification.summary import Summary, write_metrics, write_summary
+from faceops.identification.summary import AlbumEstimate, Summary, write_metrics, write_summary
 from faceops.identification.unknown import unknown_people
 from faceops.photos.walk import SidecarPlaces
 from faceops.release.bundle import Bundle
@@ -273,6 +276,33 @@ def _note_presence(summary: Summary, presence: Presence, root: Path) -> None:
         valid_unicode(Path(folder).relative_to(root).as_posix()) for folder in presence.unlisted
     ]
     summary.drop_at = presence.drop_at.isoformat(timespec="seconds") if presence.drop_at else ""
+
+
+def naming_rule(
+    blocks: Sequence[PhotoBlock],
+    embeddings: np.ndarray,
+    gallery: Gallery,
+    thresholds: Thresholds,
+    summary: Summary,
+) -> NamingRule:
+    """Return the rule that keeps the budget of `summary`, which gets the threshold.
+
+    If the release knows normalised scores, the threshold is measured on the album: all faces of the
+    run that are good enough to be compared. `embeddings`, float32 (N, D), are those of all faces in
+    order, and may be mapped from a file.
+    """
+    rule = NamingRule.for_gallery(thresholds, gallery, summary.budget)
+    if thresholds.normalisation is None or not gallery.faces:
+        return rule
+    rows, photos = usable_faces(blocks)
+    if not len(rows):
+        return rule
+    search = AlbumSearch.of_run(thresholds.normalisation, gallery, embeddings[rows], photos)
+    limit = search.threshold(thresholds, summary.budget)
+    summary.threshold, summary.threshold_measured = limit.probability, limit.low is not None
+    fields = AlbumEstimate.__dataclass_fields__
+    summary.album = AlbumEstimate(**{name: getattr(limit, name) for name in fields})
+    return rule.in_album(search, limit, thresholds.default_budget)
 
 
 class _FailureLimit:

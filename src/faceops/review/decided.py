@@ -22,14 +22,13 @@ from faceops.identification.engine.decide import (
     NamingRule,
     name_faces,
     name_photos,
-    naming_rule,
 )
 from faceops.identification.engine.ranking import AlbumSearch
 from faceops.identification.engine.verdicts import NOBODY, DecidedFaces
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.records.records import RunOrigin, table_of
 from faceops.identification.report.report import NEAR_THE_LIMIT
-from faceops.identification.run import new_summary
+from faceops.identification.run import naming_rule, new_summary
 from faceops.identification.state.photo_block import PhotoBlock, joined
 from faceops.identification.unknown.unknown_people import UNKNOWN_REASONS, find_unknown_people
 from faceops.release.bundle import Bundle

@@ -26,11 +26,9 @@ from faceops.identification.engine.ranking import (
     Ranked,
     rank_people,
     refusals,
-    usable_faces,
 )
 from faceops.identification.engine.verdicts import NOBODY, UNNAMED, DecidedFaces, Verdicts
 from faceops.identification.state.photo_block import PhotoBlock
-from faceops.identification.summary import AlbumEstimate, Summary
 from faceops.verification.album import AlbumThreshold
 from faceops.verification.thresholds import NamingLimits, Thresholds
 from faceops.verification.verifier import Verify
@@ -153,33 +151,6 @@ class NamingRule:
         usual = search.album.threshold(default_budget, search.enrolled).log_odds
         limits = NamingLimits(found.probability, self.limits.margin, found.log_odds, usual)
         return replace(self, limits=limits, search=search)
-
-
-def naming_rule(
-    blocks: Sequence[PhotoBlock],
-    embeddings: np.ndarray,
-    gallery: Gallery,
-    thresholds: Thresholds,
-    summary: Summary,
-) -> NamingRule:
-    """Return the rule that keeps the budget of `summary`, which gets the threshold.
-
-    If the release knows normalised scores, the threshold is measured on the album: all faces of the
-    run that are good enough to be compared. `embeddings`, float32 (N, D), are those of all faces in
-    order, and may be mapped from a file.
-    """
-    rule = NamingRule.for_gallery(thresholds, gallery, summary.budget)
-    if thresholds.normalisation is None or not gallery.faces:
-        return rule
-    rows, photos = usable_faces(blocks)
-    if not len(rows):
-        return rule
-    search = AlbumSearch.of_run(thresholds.normalisation, gallery, embeddings[rows], photos)
-    limit = search.threshold(thresholds, summary.budget)
-    summary.threshold, summary.threshold_measured = limit.probability, limit.low is not None
-    fields = AlbumEstimate.__dataclass_fields__
-    summary.album = AlbumEstimate(**{name: getattr(limit, name) for name in fields})
-    return rule.in_album(search, limit, thresholds.default_budget)
 
 
 def name_photos(
