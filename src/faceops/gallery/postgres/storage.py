@@ -235,7 +235,7 @@ class PostgresStorage(GalleryStorage):
 class PostgresJournal(Journal):
     """The tables `entries` and `tried`; see `Journal` for what the methods do and raise.
 
-    It has no `replace` and `readable_entries`: a repair, which calls them, refuses a database.
+    `replace` and `readable_entries` need a file: a repair, which calls them, refuses a database.
     """
 
     def __init__(self, database: Database) -> None:
