@@ -20,6 +20,7 @@ from faceops.release.joined_embedder import (
     centre_of,
     dlib_graph,
     embedding_size,
+    mirror_embedder,
     raw_embedding,
     with_dlib,
 )
@@ -73,6 +74,23 @@ def test_the_mean_embedding_is_subtracted(sface: onnx.ModelProto) -> None:
     assert raw_embedding(with_dlib(centred, 0.3)) == raw_embedding(sface)
 
 
+def test_a_crop_and_its_mirror_image_are_averaged(sface: onnx.ModelProto) -> None:
+    mirrored = mirror_embedder(sface)
+    raw = raw_embedding(mirrored)
+    assert raw == raw_embedding(sface) is not None
+
+    def outputs(model: onnx.ModelProto, crops: np.ndarray) -> list[np.ndarray]:
+        return open_session(serialise(model) + raw_output(raw), 1).run(None, {"crops": crops})
+
+    plain, flipped = (outputs(sface, crops)[1] for crops in (CROPS, CROPS[:, :, ::-1].copy()))
+    embeddings, lengths = outputs(mirrored, CROPS)
+    mean = (plain + flipped) / 2
+    np.testing.assert_allclose(lengths, mean, atol=1e-4 * np.abs(mean).max())
+    expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    np.testing.assert_allclose(embeddings, expected, atol=1e-5)
+    np.testing.assert_allclose(embed(mirrored, CROPS[:1]), expected[:1], atol=1e-5)
+
+
 def test_the_graph_holds_the_published_bytes_which_fold_to_floats(files: list[bytes]) -> None:
     graph = dlib_graph(*files, opset=18)
     held = [t.raw_data for t in graph.graph.initializer if t.raw_data and t.raw_data in files[0]]
@@ -84,7 +102,7 @@ def test_the_graph_holds_the_published_bytes_which_fold_to_floats(files: list[by
 
 
 def test_int8_keeps_the_first_layers_of_both_networks_in_float32() -> None:
-    joined = with_dlib(small_net(), 0.5)
+    joined = with_dlib(mirror_embedder(small_net()), 0.5)
     quantised = quantise_embedder(joined, CROPS, float_layers=1)
     made_by = {name: node.op_type for node in quantised.graph.node for name in node.output}
     floats = [

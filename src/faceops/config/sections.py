@@ -296,6 +296,11 @@ class Export(Section):
     opset: int = param(18, "ONNX opset, asserted on the written file", ge=17, le=21)
     parity_crops: int = param(64, "real crops on which torch and ONNX Runtime are compared", ge=1)
     max_difference: float = param(1e-4, "maximum absolute difference of an embedding value", gt=0)
+    mirrored: bool = param(
+        True,
+        "average the trained network's embedding of a crop with that of its mirror image, in"
+        " twice the time",
+    )
     centred: bool = param(
         True, "subtract the mean embedding of training and validation people from each embedding"
     )

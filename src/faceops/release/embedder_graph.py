@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -13,24 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.quality import FACE
-from faceops.release.joined_embedder import IR_VERSION
+from faceops.release.onnx_graph import IR_VERSION, constants_of, replace_nodes
 
 # As in `faceops.embedding.embedder.ClippedHighlights`, of which a test compares the results.
 CLIPPED, MOST_CLIPPED = 249.0, 1632.5 / 5440
 
 _ONE = "one"  # the initialiser of the graphs that compute 1 - slope
-
-
-def constants_of(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
-    """Return the initialisers by name."""
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-
-
-def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
-    """Put `nodes` in the place of the nodes of `graph`."""
-    kept = list(nodes)
-    del graph.node[:]
-    graph.node.extend(kept)
 
 
 def replace_prelu(model: onnx.ModelProto, *, folded: bool = True) -> onnx.ModelProto:

@@ -19,7 +19,8 @@ from faceops.faces.detector import with_symbolic_size
 from faceops.release import contract
 from faceops.release.bundle import Bundle
 from faceops.release.contract import Alignment, Int8, Release, WeightFile, add_metadata, raw_output
-from faceops.release.joined_embedder import IR_VERSION, embedding_size, raw_embedding
+from faceops.release.joined_embedder import raw_embedding
+from faceops.release.onnx_graph import IR_VERSION, embedding_size
 from faceops.release.release_file import RELEASE_FILE
 from faceops.verification.thresholds import Thresholds
 from faceops.verification.verifier import Calibration, Verifier

@@ -15,7 +15,8 @@ from onnxruntime import quantization
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.inference_session import open_session
-from faceops.release.embedder_graph import canonical_onnx, constants_of, replace_nodes
+from faceops.release.embedder_graph import canonical_onnx
+from faceops.release.onnx_graph import constants_of, remove_unused, replace_nodes
 
 _QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "Relu")
 # Marks the graph as preprocessed; otherwise the quantiser warns that it is not.
@@ -82,7 +83,7 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
         constants |= dict(zip(node.output, found, strict=True))
         graph.initializer.extend(map(numpy_helper.from_array, found, node.output))
     replace_nodes(graph, nodes)
-    _remove_unused_constants(graph)
+    remove_unused(graph)
     return changed
 
 
@@ -116,14 +117,8 @@ def prelu_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
             helper.make_node("Relu", [scaled], [below], name=below),
             helper.make_node("Add", [value, below], [output], name=output),
         ]  # fmt: skip
-    wanted, kept = {output.name for output in graph.output}, []
-    # The nodes of a replaced PReLU are no longer connected to an output.
-    for node in reversed(nodes):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-            kept.append(node)
-    replace_nodes(graph, reversed(kept))
-    _remove_unused_constants(graph)
+    replace_nodes(graph, nodes)
+    remove_unused(graph)  # such as the nodes of a replaced PReLU
     return changed
 
 
@@ -261,7 +256,7 @@ def equalise(model: onnx.ModelProto, crops: np.ndarray) -> onnx.ModelProto:
             node.input[place] = f"{node.output[0]}_{'_wb'[place]}"
             constant = numpy_helper.from_array(value.astype(np.float32), node.input[place])
             graph.initializer.append(constant)
-    _remove_unused_constants(graph)
+    remove_unused(graph)
     return changed
 
 
@@ -308,13 +303,6 @@ def _scales_channels(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) 
     """Return whether a Conv only scales each channel, as `prelu_as_convolution` writes it."""
     weight = constants.get(node.input[1])
     return weight is not None and len(node.input) == 2 and weight.shape[1:] == (1, 1, 1)
-
-
-def _remove_unused_constants(graph: onnx.GraphProto) -> None:
-    read = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
 
 
 def _reads_channels(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:

@@ -1,4 +1,6 @@
-"""An embedder of two networks, SFace and dlib's ResNet, whose cosines are averaged; centring.
+"""An embedder of two networks, SFace and dlib's ResNet, whose cosines are averaged.
+
+The first one's embeddings are also averaged with those of mirrored crops, and centred.
 
 Two networks that were trained on different photos err on different faces. Each normalises its
 embedding; side by side, scaled by the square roots of their shares, they are one embedding of
@@ -20,11 +22,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.align import CROP_SIZE, TEMPLATE
+from faceops.release.onnx_graph import (
+    embedder_model,
+    embedding_size,
+    remove_unused,
+    replace_nodes,
+)
 from faceops.verification.verifier import Part
 from faceops.weights import weight_path
 
-# The newest that every supported version of onnx and onnxruntime reads.
-IR_VERSION = 10
 DLIB_SIZE = 128
 CHIP = 150  # pixels, the side of dlib's input
 # The middles of the eyes in a chip: the mean face of dlib's five-point model with a margin of a
@@ -111,7 +117,7 @@ def dlib_graph(content: bytes, manifest: bytes, opset: int) -> onnx.ModelProto:
             "with `faceops weights fetch`."
         ) from None
     graph.nodes.append(helper.make_node("LpNormalization", [output], ["embeddings"], axis=1, p=2))
-    return _model(graph.nodes, graph.constants, DLIB_SIZE, opset)
+    return embedder_model(graph.nodes, graph.constants, DLIB_SIZE, opset)
 
 
 def _network(graph: _Graph, tensors: _Tensors) -> str:
@@ -185,6 +191,47 @@ def _chip_samples() -> tuple[np.ndarray, np.ndarray]:
     return across, down
 
 
+def mirror_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return `model` with the mean of each crop's raw embedding and that of its mirror image.
+
+    The two views differ in pose and light, so part of what does not belong to the person cancels.
+    It takes twice the time.
+
+    Args:
+        model: "crops" in, L2-normalised "embeddings" (batch, D) out.
+
+    Raises:
+        ValueError: the value that `model` normalises is not found, see `raw_embedding`.
+    """
+    raw = raw_embedding(model)
+    if raw is None:
+        raise ValueError("the network's last operators do not normalise its embeddings")
+    mirrored = deepcopy(model)
+    graph, make, both = mirrored.graph, helper.make_node, f"{raw}_both"
+    shape = [2, -1, embedding_size(model)]
+    constants = {"columns": np.arange(CROP_SIZE)[::-1], "shape": shape, "plain": 0, "mirrored": 1}
+    for name, values in constants.items():
+        tensor = numpy_helper.from_array(np.array(values, np.int64), f"mirror_{name}")
+        graph.initializer.append(tensor)
+    names = {"crops": "crops_both", raw: both, "embeddings": "embeddings_both"}
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    replace_nodes(graph, [
+        make("Gather", ["crops", "mirror_columns"], ["crops_mirrored"], axis=2),
+        make("Concat", ["crops", "crops_mirrored"], ["crops_both"], axis=0),
+        *graph.node,
+        make("Reshape", [both, "mirror_shape"], [f"{raw}_halves"]),
+        make("Gather", [f"{raw}_halves", "mirror_plain"], [f"{raw}_plain"], axis=0),
+        make("Gather", [f"{raw}_halves", "mirror_mirrored"], [f"{raw}_mirrored"], axis=0),
+        make("Mean", [f"{raw}_plain", f"{raw}_mirrored"], [raw]),
+        make("LpNormalization", [raw], ["embeddings"], axis=1, p=2),
+    ])  # fmt: skip
+    remove_unused(graph)
+    onnx.checker.check_model(mirrored, full_check=True)
+    return mirrored
+
+
 CENTRE = "centre"  # the initialiser with the mean embedding
 
 
@@ -242,11 +289,6 @@ def parts_of(network: onnx.ModelProto, share: float) -> tuple[Part, ...]:
     return Part(embedding_size(network), 1 - share), Part(DLIB_SIZE, share)
 
 
-def embedding_size(model: onnx.ModelProto) -> int:
-    """Return D of a model whose output is "embeddings" (batch, D)."""
-    return model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-
-
 _NORMALISES = ("LpNormalization", "Div")
 
 
@@ -292,18 +334,4 @@ def join_embedders(models: Sequence[onnx.ModelProto], shares: Sequence[float]) -
         size += embedding_size(model)
     nodes.append(helper.make_node("Concat", parts, ["embeddings"], axis=1))
     (opset,) = {model.opset_import[0].version for model in models}
-    return _model(nodes, constants, size, opset)
-
-
-def _model(
-    nodes: Sequence[onnx.NodeProto], constants: Sequence[onnx.TensorProto], size: int, opset: int
-) -> onnx.ModelProto:
-    crops = helper.make_tensor_value_info(
-        "crops", TensorProto.UINT8, ["batch", CROP_SIZE, CROP_SIZE, 3]
-    )
-    embeddings = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", size])
-    graph = helper.make_graph(list(nodes), "embedder", [crops], [embeddings], list(constants))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    model.ir_version, model.producer_name = IR_VERSION, "faceops"
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return embedder_model(nodes, constants, size, opset)

@@ -1,7 +1,8 @@
 """Stage embed: export the embedder to ONNX, and embed every crop once with ONNX Runtime.
 
-With `export.centred` the mean embedding of training and validation people is subtracted, with
-`export.dlib_share` the trained network is joined with dlib's ResNet.
+With `export.mirrored` a crop and its mirror image are averaged, with `export.centred` the mean
+embedding of training and validation people is subtracted, with `export.dlib_share` the trained
+network is joined with dlib's ResNet.
 """
 
 import hashlib
@@ -19,7 +20,13 @@ from faceops.faces.inference_session import open_session
 from faceops.release.bundle import Embedded, resumable_embeddings, run_embedder
 from faceops.release.embedder_graph import export_embedder, measure_parity, require_parity
 from faceops.release.export import embedder_file, is_sface_as_published, serialise
-from faceops.release.joined_embedder import centre_embeddings, embedding_size, parts_of, with_dlib
+from faceops.release.joined_embedder import (
+    centre_embeddings,
+    mirror_embedder,
+    parts_of,
+    with_dlib,
+)
+from faceops.release.onnx_graph import embedding_size
 from faceops.stages import CHECKPOINTS, CROPS, EMBED, FACES, MODEL, run_stage, stage_params
 from faceops.verification.embedded_faces import evenly_spread, read_columns
 
@@ -72,6 +79,8 @@ def main() -> None:
     )
     parity = measure_parity(embed_crops(model, sample), found.embeddings)
     require_parity(parity, settings.max_difference)
+    if settings.mirrored:
+        network = mirror_embedder(network)
     if settings.centred:
         centre = centre_embedding(model, params.train.start, network, crops)
         network = centre_embeddings(network, centre)

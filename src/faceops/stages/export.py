@@ -125,6 +125,8 @@ def embedder_origin(params: Params, epochs: int, catalogue: dict[str, Weight]) -
         elif train.freeze:
             how = "its last layers trained further by this pipeline"
         licence, source = sface.licence, f"sface: {sface.what}, {how}"
+    if params.export.mirrored:
+        source += ", averaged with mirrored crops"
     if params.export.centred:
         source += ", its embeddings centred"
     if share:

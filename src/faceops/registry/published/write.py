@@ -24,7 +24,7 @@ from faceops.release.bundle import run_embedder
 from faceops.release.contract import Release, add_metadata
 from faceops.release.embedder_graph import adapt_embedder, measure_parity, require_parity
 from faceops.release.evaluate.report import model_card
-from faceops.release.joined_embedder import centre_embeddings, centre_of, with_dlib
+from faceops.release.joined_embedder import centre_embeddings, centre_of, mirror_embedder, with_dlib
 from faceops.release.release_file import is_synthetic
 from faceops.verification.embedded_faces import evenly_spread
 from faceops.weights import read_catalogue, weight_path
@@ -82,13 +82,16 @@ def write_published(root: Path, folder: Path = FILES) -> Release:
 
 def _write_models(root: Path, folder: Path, release: Release) -> Release:
     """Write the model files; return `release` with their sha256 and contract id."""
+    settings = release.params["export"]
     network = adapt_embedder(onnx.load(weight_path("sface")))
+    if settings["mirrored"]:
+        network = mirror_embedder(network)
     centre = centre_of(onnx.load(root / "build/export" / contract.EMBEDDER))
     if centre is not None:
         network = centre_embeddings(network, centre)
-    joined = with_dlib(network, release.params["export"]["dlib_share"])
+    joined = with_dlib(network, settings["dlib_share"])
     embedder, stated = export.embedder_file(joined)
-    _require_same_embeddings(root, embedder, release.params["export"])
+    _require_same_embeddings(root, embedder, settings)
     (folder / contract.EMBEDDER).write_bytes(embedder)
     detector = with_symbolic_size(weight_path("yunet").read_bytes())
     (folder / contract.DETECTOR).write_bytes(detector)

@@ -1,0 +1,57 @@
+"""Helpers for ONNX graphs of embedders."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from faceops.faces.align import CROP_SIZE
+
+# The newest that every supported version of onnx and onnxruntime reads.
+IR_VERSION = 10
+
+
+def embedder_model(
+    nodes: Sequence[onnx.NodeProto], constants: Sequence[onnx.TensorProto], size: int, opset: int
+) -> onnx.ModelProto:
+    """Return the model "crops" uint8 (batch, 112, 112, 3) -> "embeddings" (batch, `size`)."""
+    crops = helper.make_tensor_value_info(
+        "crops", TensorProto.UINT8, ["batch", CROP_SIZE, CROP_SIZE, 3]
+    )
+    embeddings = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", size])
+    graph = helper.make_graph(list(nodes), "embedder", [crops], [embeddings], list(constants))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version, model.producer_name = IR_VERSION, "faceops"
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def embedding_size(model: onnx.ModelProto) -> int:
+    """Return D of a model whose output is "embeddings" (batch, D)."""
+    return model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+
+
+def constants_of(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+    """Return the initialisers by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Put `nodes` in the place of the nodes of `graph`."""
+    kept = list(nodes)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def remove_unused(graph: onnx.GraphProto) -> None:
+    """Remove the nodes and constants of `graph` that no output depends on."""
+    wanted, kept = {output.name for output in graph.output}, []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    replace_nodes(graph, reversed(kept))
+    constants = [tensor for tensor in graph.initializer if tensor.name in wanted]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
