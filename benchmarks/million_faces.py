@@ -29,7 +29,6 @@ import pyarrow as pa
 
 from benchmarks import peak_mib
 from experiments import parser
-from experiments.embedders import embed_folder, joined
 from faceops.base.nearest import Index, nearest
 from faceops.gallery.faces_file import (
     COLUMNS,
@@ -46,6 +45,8 @@ from faceops.identification.engine.decide import FaceDecisions, decide
 from faceops.identification.engine.ranking import AlbumSearch, Ranked, templates_of
 from faceops.identification.forget.forget import forget_person
 from faceops.registry.published import load_published
+from faceops.release.evaluate.embed_photos import embed_photos, labelled_photos
+from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.verification.album import measure_album
 from faceops.verification.normalisation import Normalisation
 from faceops.verification.thresholds import NamingLimits
@@ -113,8 +114,9 @@ def make(lfw: Path, work: Path, count: int) -> Million:
     """Return a gallery of `count` faces; print how alike real and made-up people are."""
     bundle = load_published()
     thresholds = bundle.release.thresholds
-    stored = embed_folder(lfw, work).faces
-    faces = joined(stored.embeddings, bundle.release.params["export"]["dlib_share"])
+    model, photos = MeasuredModel.from_bundle(bundle), labelled_photos(lfw)
+    stored = embed_photos(model, photos, frozenset(), work, threads=2, duplicates=True).faces
+    faces = stored.embeddings
     owner = np.unique(stored.persons, return_inverse=True)[1]
     photos = np.bincount(owner)
     order = np.argsort(owner, kind="stable")

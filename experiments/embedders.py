@@ -5,10 +5,10 @@
 LFW holds lfw-deepfunneled/ and the lists. Nothing is fitted and no pipeline run is needed. `pairs`:
 the accuracy over the ten folds of pairs.txt (each at the threshold of the other nine), TAR at FAR
 over all pairs of the photos in that list and of DevTest's, and the differences to SFace, by one
-bootstrap over people. *Centred*: without the mean embedding of DevTrain's photos. `speed`: CPU time
-on one thread, the embedders alternating, and the joined embedder in int8, which DevTrain
-calibrates; *SFace's file* is the published ONNX file, which takes one face at a time. Faces and
-embeddings are kept in WORK.
+bootstrap over people. *Mirrored*: averaged with mirrored crops; *centred*: without SFace's mean
+embedding. `speed`: CPU time on one thread, the embedders alternating, and the joined embedder in
+int8, which DevTrain calibrates; *SFace's file* is the published ONNX file, which takes one face at
+a time. Faces and embeddings are kept in WORK.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from experiments import parser, run
 from faceops.base.work import track
 from faceops.config.sections import Export, Quantise
 from faceops.dataset.names import read_people_list
-from faceops.embedding.backbones.mobilefacenet import load_sface
+from faceops.embedding.backbones.mobilefacenet import load_sface, sface_centre
 from faceops.evaluation.protocols.all_pairs import PAIR_REPEATS, pair_intervals, scan_pairs
 from faceops.evaluation.protocols.lfw import (
     FARS,
@@ -44,7 +44,13 @@ from faceops.release.evaluate.embed_photos import EmbeddedPhotos, embed_photos, 
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.export import serialise
 from faceops.release.int8_graph import quantise_embedder
-from faceops.release.joined_embedder import DLIB_SIZE, centre_embeddings, with_dlib
+from faceops.release.joined_embedder import (
+    centre_embeddings,
+    dlib_graph,
+    mirror_embedder,
+    with_dlib,
+)
+from faceops.release.onnx_graph import embedding_size
 from faceops.stages.quantise import true_accept_rate
 from faceops.verification.embedded_faces import EmbeddedFaces, evenly_spread
 from faceops.verification.error_rates import percentile_interval, resampled_pair_shares
@@ -54,10 +60,19 @@ from faceops.verification.verifier import Verifier
 from faceops.weights import weight_path
 
 SEED, BATCHES, REPEATS, SPEED_CROPS = 7, (1, 4, 16), 9, 32
-DLIB_SHARES = {"SFace": 0.0, "dlib": 1.0, "joined .3": 0.3}
-CENTRED_SHARES = {"SFace": 0.0, "joined .2": 0.2, "joined .3": 0.3, "joined .5": 0.5}
-SIZE = 128 + DLIB_SIZE
 PUBLISHED = "SFace's file"
+# Of each embedder: the network beside dlib, dlib's share, and whether it is centred.
+WAYS = {
+    "SFace": ("SFace", 0.0, False),
+    "SFace, mirrored": ("mirrored", 0.0, False),
+    "dlib": ("SFace", 1.0, False),
+    "joined .3": ("SFace", 0.3, False),
+    "joined .3, centred": ("SFace", 0.3, True),
+    "SFace, mirrored, centred": ("mirrored", 0.0, True),
+    "joined .2, mirrored, centred": ("mirrored", 0.2, True),
+    "joined .3, mirrored, centred": ("mirrored", 0.3, True),
+    "joined .5, mirrored, centred": ("mirrored", 0.5, True),
+}
 
 
 def sface() -> onnx.ModelProto:
@@ -65,22 +80,27 @@ def sface() -> onnx.ModelProto:
     return export_embedder(load_sface(weight_path("sface")), Export().opset)
 
 
-def embed_folder(data: Path, work: Path) -> EmbeddedPhotos:
-    """Embed the photos person/photo below `data` with both networks, of equal shares.
+def networks() -> dict[str, onnx.ModelProto]:
+    """Return the single networks."""
+    dlib = [weight_path(name).read_bytes() for name in ("dlib", "dlib_manifest")]
+    plain, opset = sface(), Export().opset
+    return {"SFace": plain, "mirrored": mirror_embedder(plain), "dlib": dlib_graph(*dlib, opset)}
 
-    Faces and embeddings in `work` are reused.
-    """
-    content, yunet = serialise(with_dlib(sface(), 0.5)), weight_path("yunet").read_bytes()
+
+def embed_folder(data: Path, work: Path, network: onnx.ModelProto) -> EmbeddedPhotos:
+    """Embed the photos person/photo below `data`; faces and embeddings in `work` are reused."""
+    content, yunet = serialise(network), weight_path("yunet").read_bytes()
     onet, session = weight_path("onet").read_bytes(), open_session(content, 1)
+    size = embedding_size(network)
     model = MeasuredModel(
-        name="SFace and dlib",
+        name="a network",
         identity=hashlib.sha256(content).hexdigest(),
         finder=FaceFinder(Detector(with_symbolic_size(yunet)), LandmarkRefiner(onet)),
         finder_identity=hashlib.sha256(yunet + onet).hexdigest(),
         crops=CropSettings(),
-        embed=lambda crops: run_embedder(session, crops, SIZE),
-        embedding_size=SIZE,
-        verifier=distance(SIZE),
+        embed=lambda crops: run_embedder(session, crops, size),
+        embedding_size=size,
+        verifier=distance(size),
         thresholds=None,
         bundle=None,
         source="",
@@ -88,20 +108,12 @@ def embed_folder(data: Path, work: Path) -> EmbeddedPhotos:
     return embed_photos(model, labelled_photos(data), frozenset(), work, threads=2, duplicates=True)
 
 
-def joined(both: np.ndarray, share: float, mean: np.ndarray | float = 0.0) -> np.ndarray:
-    """Return embeddings with `share` for dlib (0: SFace alone, 1: dlib alone), float32 (N, D).
-
-    `both` float32 (N, SIZE) are of equal shares; `mean` (SIZE - DLIB_SIZE,), of `mean_sface`, is
-    subtracted from SFace's.
-    """
-    sface, dlib = np.split(both * math.sqrt(2), [SIZE - DLIB_SIZE], axis=1)
-    shares = zip((1 - share, share), (unit(sface - mean), dlib), strict=True)
+def joined(first: np.ndarray, dlib: np.ndarray, share: float, *, centred: bool) -> np.ndarray:
+    """Return the embeddings of one network and dlib's, with its `share`, as float32 (N, D)."""
+    if centred:
+        first = unit(first - sface_centre())
+    shares = zip((1 - share, share), (first, dlib), strict=True)
     return unit(np.concatenate([math.sqrt(part) * rows for part, rows in shares if part], axis=1))
-
-
-def mean_sface(both: np.ndarray) -> np.ndarray:
-    """Return the mean of SFace's embeddings in `both`, see `joined`."""
-    return np.asarray(joined(both, 0).mean(axis=0))
 
 
 def distance(size: int) -> Verifier:
@@ -125,20 +137,15 @@ def figures(
     return np.array(values), np.array(resamples)
 
 
-def pairs_table(lfw: Path, photos: EmbeddedPhotos) -> None:
+def pairs_table(lfw: Path, faces: EmbeddedFaces, embedded: dict[str, np.ndarray]) -> None:
     """Print figures of each embedder, and their differences to SFace."""
-    pairs, both = read_pairs_list(lfw / "pairs.txt"), photos.faces
-    test = read_people_list(lfw / "peopleDevTest.txt")
-    train = np.isin(both.persons, read_people_list(lfw / "peopleDevTrain.txt"))
-    mean = mean_sface(both.embeddings[train])
-    ways = {name: joined(both.embeddings, share) for name, share in DLIB_SHARES.items()}
-    for name, share in CENTRED_SHARES.items():
-        ways[f"{name}, centred"] = joined(both.embeddings, share, mean)
+    pairs, test = read_pairs_list(lfw / "pairs.txt"), read_people_list(lfw / "peopleDevTest.txt")
     print("| embedder | View 2 | TAR at FAR 1e-3 / 1e-4 / 1e-5 | DevTest |\n" + "| --- " * 4 + "|")
     found = {}
-    for way, embeddings in ways.items():
+    for way, (network, share, centred) in WAYS.items():
+        embeddings = joined(embedded[network], embedded["dlib"], share, centred=centred)
         verifier = distance(embeddings.shape[1])
-        found[way] = figures(replace(both, embeddings=embeddings), verifier, pairs, test)
+        found[way] = figures(replace(faces, embeddings=embeddings), verifier, pairs, test)
         cells = [f"{value:.4f}" for value in found[way][0]]
         print(f"| {way} | {cells[0]} | {' / '.join(cells[1:4])} | {' / '.join(cells[4:])} |")
     print("\n| minus SFace | View 2 | 1e-3 | 1e-4 | 1e-5 | DevTest 1e-3 | 1e-4 | 1e-5 |")
@@ -186,14 +193,16 @@ def speed_table(lfw: Path, photos: EmbeddedPhotos) -> None:
     def crops(rows: np.ndarray) -> np.ndarray:
         return np.stack([photos.crops[row] for row in rows])
 
-    mean = mean_sface(photos.faces.embeddings[train])
-    float32 = with_dlib(centre_embeddings(sface(), mean), share)
+    single = centre_embeddings(mirror_embedder(sface()), sface_centre())
+    float32 = with_dlib(single, share)
     calibration = crops(evenly_spread(train, settings.calibration_crops))
     int8 = quantise_embedder(float32, calibration, settings.float_layers)
+    not_mirrored = with_dlib(centre_embeddings(sface(), sface_centre()), share)
     models = {
         "SFace": sface(),
-        f"joined {share:g}, centred": float32,
-        "the same in int8": int8,
+        f"joined {share:g}, centred": not_mirrored,
+        f"joined {share:g}, mirrored, centred": float32,
+        "the last in int8": int8,
     }
     sessions = {name: open_session(serialise(model), 1) for name, model in models.items()}
     print("\nMilliseconds a face, ratio to SFace's file, ratio to SFace in our graph\n")
@@ -208,12 +217,13 @@ def speed_table(lfw: Path, photos: EmbeddedPhotos) -> None:
             ratios = [np.median(one[name] / one[base]) for base in (PUBLISHED, "SFace")]
             cells.append("{:.1f}, {:.2f} x, {:.2f} x".format(np.median(one[name]), *ratios))
         print(f"| {name} | {' | '.join(cells)} |")
-    before = joined(photos.faces.embeddings[test], share, mean)
-    after, _ = run_embedder(sessions["the same in int8"], crops(test), SIZE)
+    size = embedding_size(float32)
+    before = run_embedder(open_session(serialise(float32), 1), crops(test), size).embeddings
+    after = run_embedder(sessions["the last in int8"], crops(test), size).embeddings
     cosine = (before * after).sum(axis=1)
     print(f"\nint8: {len(test):,} faces, cosine {cosine.mean():.4f}, lowest {cosine.min():.4f}")
     pairs = [
-        all_pair_scores(rows, persons[test], distance(SIZE), log_odds=True)
+        all_pair_scores(rows, persons[test], distance(size), log_odds=True)
         for rows in (before, after)
     ]
     for far in FARS:
@@ -228,10 +238,13 @@ def main() -> None:
     options.add_argument("--work", type=Path, required=True)
     options.add_argument("--table", choices=("pairs", "speed"), help="one of the tables [both]")
     args = options.parse_args()
-    photos = embed_folder(args.lfw / "lfw-deepfunneled", args.work)
+    data = args.lfw / "lfw-deepfunneled"
+    embedded = {name: embed_folder(data, args.work, one) for name, one in networks().items()}
+    photos = embedded["SFace"]
     print(f"{len(photos.faces):,} photos, {len(photos.faces.missing)} without a face")
     if args.table != "speed":
-        pairs_table(args.lfw, photos)
+        rows = {name: found.faces.embeddings for name, found in embedded.items()}
+        pairs_table(args.lfw, photos.faces, rows)
     if args.table != "pairs":
         speed_table(args.lfw, photos)
 
