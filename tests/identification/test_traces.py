@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faceops.gallery.names import person_key
+from faceops.dataset.names import person_key
 from faceops.identification.forget import traces
 from faceops.identification.forget.traces import Probes, mentions, search_traces
 

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 
 import faceops
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.files import folder_lock, sha256_file
+from faceops.base.files import folder_lock, paths_shown_as, sha256_file
 from faceops.base.stores import is_url
-from faceops.gallery.names import paths_shown_as
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.inputs import (

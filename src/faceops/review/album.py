@@ -8,12 +8,12 @@ from typing import TypeVar
 import numpy as np
 
 from faceops.base.errors import UsageError, printable
+from faceops.dataset.names import given_name, person_key
 from faceops.faces.detector import Box
 from faceops.gallery import history as histories
 from faceops.gallery import people as enrolled_people
 from faceops.gallery.history import undoable
 from faceops.gallery.journal import TRUSTED, Action, Entry, Ignored, new_batch, new_person
-from faceops.gallery.names import given_name, person_key
 from faceops.gallery.people import locked_people
 from faceops.gallery.similarity import Agreement
 from faceops.gallery.store import Gallery

@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError, printable
+from faceops.base.files import paths_shown_as
 from faceops.base.nearest import nearest_of_others
+from faceops.dataset.names import person_key
 from faceops.gallery import history as histories
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace
-from faceops.gallery.names import paths_shown_as, person_key
 from faceops.gallery.similarity import MAX_COMPARED, Lookalikes, comparison, find_lookalikes
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery

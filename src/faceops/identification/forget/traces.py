@@ -30,7 +30,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from faceops.base.errors import first_line
 from faceops.base.files import json_texts, valid_unicode
 from faceops.base.work import default_threads, ordered_map, track
-from faceops.gallery.names import person_key
+from faceops.dataset.names import person_key
 from faceops.gallery.storage import DECISIONS_FILE
 from faceops.identification.records.output_folder import is_report_page
 from faceops.identification.report.report import people_on
