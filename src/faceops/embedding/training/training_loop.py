@@ -27,17 +27,8 @@ from torch import Tensor, nn
 from faceops.base.errors import FaceOpsError
 from faceops.base.work import ordered_map, track
 from faceops.config.sections import Train
-from faceops.embedding.backbones.build import build_backbone, load_model
-from faceops.embedding.backbones.mobilefacenet import load_sface
+from faceops.embedding import losses
 from faceops.embedding.embedder import Embedder
-from faceops.embedding.losses import (
-    MINERS,
-    build_head,
-    class_centres,
-    contrastive_loss,
-    squared_distances,
-    triplet_loss,
-)
 from faceops.embedding.training.batches import Batch, Epochs
 from faceops.embedding.training.figures import (
     Row,
@@ -75,49 +66,6 @@ class TrainingResult:
     def best(self) -> Row:
         """The row of the best epoch; early stopping of the warm-up skips epochs."""
         return next(row for row in self.history if row["epoch"] == self.best_epoch)
-
-
-def start_model(settings: Train, sface: Path | None) -> Embedder:
-    """Return SFace from the file `sface`, or an untrained network drawn from `settings.seed`.
-
-    With `settings.start` it is the trained model in that folder.
-
-    Raises:
-        FaceOpsError: there is none, or it is of another architecture than the settings say.
-    """
-    if settings.start:
-        model = load_model(Path(settings.start))
-        names = ("backbone", "embedding_size", "input_size", "colour")
-        for name in names:
-            if (own := getattr(model, name)) != getattr(settings, name):
-                raise FaceOpsError(
-                    f"the model in train.start = {settings.start} has {name} {own}, not "
-                    f"{getattr(settings, name)}; set train.{name} to {own}, or start from another."
-                )
-        return model
-    if settings.backbone == "pretrained":
-        assert sface is not None
-        return load_sface(sface)
-    torch.manual_seed(settings.seed)
-    return build_backbone(
-        settings.backbone, settings.embedding_size, settings.input_size, settings.colour
-    )
-
-
-OTHERS = 12.0  # weight of the similarities to other faces beside that to a face's own target
-
-
-def distillation_loss(embeddings: Tensor, targets: Tensor) -> Tensor:
-    """Return how far B embeddings are from B targets, both (B, D), L2-normalised.
-
-    It is 1 - cosine to the own target, and the squared error of the cosines to the other targets
-    of the batch. Without the second part a face that shows little is given the mean of all faces:
-    nearer to its own target, but as much nearer to everybody else's, which accepts impostors.
-    """
-    error = (embeddings - targets) @ targets.T  # (B, B)
-    own = error.diagonal()
-    others = (error.square().sum() - own.square().sum()) / max(1, len(own) * (len(own) - 1))
-    return OTHERS * others - own.mean()
 
 
 class Trainer:
@@ -163,7 +111,7 @@ class Trainer:
         torch.manual_seed(settings.seed)
         classes = self.train.num_classes(settings)
         scale, margin = settings.head_scale, settings.head_margin
-        head = build_head(settings.head, model.embedding_size, classes, scale, margin)
+        head = losses.build_head(settings.head, model.embedding_size, classes, scale, margin)
         self.head = head.to(device)
         self.average = build_average(self.trained, settings.ema_decay)
         if settings.compile:
@@ -221,7 +169,7 @@ class Trainer:
             self.model.eval()
             classified = np.flatnonzero(train.labels < train.num_classes(settings))
             embeddings = self.inputs.embed_plain(self.model, "train", classified)
-            centres = class_centres(embeddings, train.labels[classified])
+            centres = losses.class_centres(embeddings, train.labels[classified])
             self.head.start_at(torch.from_numpy(centres).to(self.device))
 
     def run_epochs(self) -> str:
@@ -311,30 +259,30 @@ class Trainer:
             first = self.processes.share(len(labels)).start
             own = self.inputs.embed(self.model, loaded, seed, first)  # (B / processes, D)
         embeddings = self.processes.gather(own, len(labels))  # (B, D)
-        distances = squared_distances(embeddings)  # (B, B)
+        distances = losses.squared_distances(embeddings)  # (B, B)
 
         loss = embeddings.sum() * 0
         miner = self.epochs.miner(self.epoch)
         head_weight = settings.head_loss_weight if miner else float(not self.distils)
         if self.targets is not None and not miner:
             targets = self.targets[torch.from_numpy(batch.positions)].to(device)
-            loss = loss + distillation_loss(embeddings, targets)
+            loss = loss + losses.distillation_loss(embeddings, targets)
         if head_weight > 0:
             # People who are used as negatives only have no class.
             known = torch.from_numpy(np.flatnonzero(batch.labels < self.head.people)).to(device)
             loss = loss + head_weight * self.head(embeddings[known], labels[known])
         if settings.contrastive_weight > 0:
             temperature = settings.contrastive_temperature
-            contrast = contrastive_loss(embeddings, labels, temperature)
+            contrast = losses.contrastive_loss(embeddings, labels, temperature)
             loss = loss + settings.contrastive_weight * contrast
         if miner:
             triplets = batch.triplets  # where global mining chose them
             if triplets is None:
                 generator = torch.Generator(device).manual_seed(seed)
-                triplets = MINERS[miner](
+                triplets = losses.MINERS[miner](
                     distances.detach(), labels, settings.triplet_margin, generator
                 )
-            loss = loss + triplet_loss(distances, triplets, settings.triplet_margin)
+            loss = loss + losses.triplet_loss(distances, triplets, settings.triplet_margin)
 
         self.optimiser.zero_grad()
         loss.backward()
