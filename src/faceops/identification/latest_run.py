@@ -204,8 +204,8 @@ def reuse_if_unchanged(
 def find_reusable_run(out: Path, digest: str, listed: PhotoList) -> Summary | None:
     """Return the latest run into `out` if a new run would write the same rows, else None.
 
-    Its `decided_by` is `digest`, and `listed` are its files, unchanged by their `SourceFile`. Its
-    results are complete: record files, state, annotated copies, and sidecars as the run left them.
+    Its `inputs_sha256` is `digest`, and `listed` are its files, unchanged by their `SourceFile`.
+    Its results are complete: record files, state, annotated copies, and sidecars as it left them.
     The state alone does not show it: shards and interrupted runs fill it without writing results.
     """
     try:
@@ -215,7 +215,7 @@ def find_reusable_run(out: Path, digest: str, listed: PhotoList) -> Summary | No
     results = (*output_folder.PUBLISHED, output_folder.STATE_FILE)
     if (
         not digest
-        or latest.decided_by != digest
+        or latest.inputs_sha256 != digest
         or latest.sidecar_errors
         or not all((out / name).is_file() for name in results)
         or not (out / output_folder.REPORT_PAGES).is_dir()
@@ -236,7 +236,7 @@ def find_reusable_run(out: Path, digest: str, listed: PhotoList) -> Summary | No
     latest.skipped = Counter(listed.skipped.values())
     for path in listed.paths:
         files.add_file(path, listed.file(path))
-    return latest if files.hexdigest() == latest.saw else None
+    return latest if files.hexdigest() == latest.files_sha256 else None
 
 
 def reuse_last_run(latest: Summary, out: Path, settings: IdentifySettings) -> Summary:

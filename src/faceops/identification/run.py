@@ -139,7 +139,7 @@ def identify(
                         digest = ""  # the next run applies what was decided since
                 if admission.is_busy:
                     digest = ""  # the next run tries again
-            summary.decided_by, summary.known_people = digest, len(decided.people)
+            summary.inputs_sha256, summary.known_people = digest, len(decided.people)
             made = decisions.made()
             summary.decisions, summary.decisions_digest = len(made), digest_of(made)
             with timer.part("name"):
@@ -169,7 +169,7 @@ def identify(
             if settings.xmp and whole:
                 withdraw_unused(whole, map(Path, paths), places, summary)
             del blocks  # grouping unknown faces needs the memory
-            summary.saw, summary.drift = files.hexdigest(places.changes), drift.result()
+            summary.files_sha256, summary.drift = files.hexdigest(places.changes), drift.result()
             with timer.part("group"):
                 people = unknown_people.find_unknown_people(
                     folder / output_folder.FACES_FILE, embeddings.all(), bundle, state, decisions

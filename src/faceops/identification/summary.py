@@ -87,10 +87,10 @@ class Summary:
             budget in a gallery of this size exceeds the pairs that the release was measured on.
         album: None if the release knows no normalised scores, or no face was compared.
         gallery: its folder; "" in summaries of earlier versions.
-        decided_by: sha256 of all that decides the rows but the photos, see `inputs_digest`.
+        inputs_sha256: of all that decides the rows but the photos, see `inputs_digest`.
         decisions: number of decisions of people that the rows obey, the first ones in the gallery's
             journal, and `decisions_digest` their sha256, see `gallery.decisions.digest_of`.
-        saw: sha256 of the files, and with `xmp` of the sidecars.
+        files_sha256: of the files, and with `xmp` of the sidecars.
         checked: when the folder was last compared with both; `unchanged` if nothing was to do.
         known_to_gallery: False if the gallery is read-only: forgetting a person then takes --out.
         known_people: enrolled, or with a name that only a decision gave.
@@ -146,10 +146,10 @@ class Summary:
     release_note: str = ""
     precision: Precision = "float32"
     device: str = ""
-    decided_by: str = ""
+    inputs_sha256: str = ""
     decisions: int = 0
     decisions_digest: str = ""
-    saw: str = ""
+    files_sha256: str = ""
     checked: str = ""
     unchanged: bool = False
     known_to_gallery: bool = True
@@ -221,13 +221,21 @@ def write_summary(summary: Summary, folder: Path) -> None:
     write_file(folder / SUMMARY_FILE, text)
 
 
+_EARLIER_NAMES = {"decided_by": "inputs_sha256", "saw": "files_sha256"}  # until 2026-12
+
+
+def with_current_names(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a summary.json, with the names that this version has for its fields."""
+    return {_EARLIER_NAMES.get(name, name): value for name, value in content.items()}
+
+
 def read_summary(folder: Path) -> Summary:
     """Return what `write_summary` wrote.
 
     Raises:
         OSError, ValueError, KeyError, TypeError: there is none, or another version's.
     """
-    content = read_json_object(folder / SUMMARY_FILE)
+    content = with_current_names(read_json_object(folder / SUMMARY_FILE))
     counts = {name: Counter(content.get(name, {})) for name in _COUNTED}
     drift = [Drift(**one) for one in content["drift"]]
     limits = PhotoLimits(**content.get("limits", {}))

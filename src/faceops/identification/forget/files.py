@@ -29,6 +29,7 @@ from faceops.identification.records.records import Record, change_rows, read_col
 from faceops.identification.report.report import people_on
 from faceops.identification.state import schema
 from faceops.identification.state.photo_block import FACE
+from faceops.identification.summary import with_current_names
 from faceops.identification.unknown.unknown_people import FaceKey, forget_numbers
 from faceops.photos.walk import SIDECAR, SidecarPlaces
 from faceops.photos.xmp import XmpDocument, read_sidecar, sidecar_bytes
@@ -251,7 +252,7 @@ def reset_summary(folder: Path, **changes: object) -> None:
     """Change the run's summary so that the next run decides every photo again."""
     path = folder / output_folder.SUMMARY_FILE
     if path.is_file():
-        content = read_json_object(path) | changes | {"decided_by": ""}
+        content = with_current_names(read_json_object(path)) | changes | {"inputs_sha256": ""}
         write_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
