@@ -144,13 +144,25 @@ class FileTracer:
         code = frame.f_code
         if event != "call" or code in self._seen:
             return
+        # An import alone opens no file, whatever it calls. Bodies of modules and classes run
+        # without this flag.
+        is_function = code.co_flags & inspect.CO_OPTIMIZED
+        is_own = code.co_filename.startswith(self._package)
+        if is_own and is_function and self._is_imported(frame):
+            return  # it may run again outside of an import
         self._seen.add(code)
-        if not code.co_filename.startswith(self._package):
-            return
-        # Bodies of modules and classes run without this flag: an import alone opens no file.
         # Every command's parser is built whichever is run.
-        if code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("add_parser"):
+        if is_own and is_function and not code.co_qualname.startswith("add_parser"):
             self.files.add(code.co_filename)
+
+    @staticmethod
+    def _is_imported(frame: FrameType | None) -> bool:
+        """Return whether a module of faceops that is being imported called this function."""
+        while frame := frame and frame.f_back:
+            name = frame.f_globals.get("__name__", "")  # "__main__" of the module that is run
+            if frame.f_code.co_name == "<module>" and name.startswith("faceops"):
+                return True
+        return False
 
 
 def trace(out: Path, module: str, arguments: list[str]) -> None:
