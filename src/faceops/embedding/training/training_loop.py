@@ -11,12 +11,9 @@ embedding that the start gives to the crop as it is. The start is both teacher a
 learns to ignore the augmentation. Validation crops are then augmented too.
 """
 
-import os
-import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +25,8 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.work import ordered_map, track
 from faceops.config.sections import Train
 from faceops.embedding import losses
-from faceops.embedding.embedder import Embedder
+from faceops.embedding.embedder import Embedder, compile_network
+from faceops.embedding.training import state
 from faceops.embedding.training.batches import Batch, Epochs
 from faceops.embedding.training.figures import (
     Row,
@@ -41,17 +39,6 @@ from faceops.embedding.training.figures import (
 )
 from faceops.embedding.training.inputs import TrainingInputs
 from faceops.embedding.training.processes import Processes, stop_signals
-from faceops.embedding.training.state import (
-    MemoryBank,
-    Tensors,
-    build_average,
-    build_optimiser,
-    build_schedule,
-    load_checkpoint,
-    optimiser_tensors,
-    restore_optimiser,
-    save_checkpoint,
-)
 
 
 @dataclass
@@ -113,14 +100,13 @@ class Trainer:
         scale, margin = settings.head_scale, settings.head_margin
         head = losses.build_head(settings.head, model.embedding_size, classes, scale, margin)
         self.head = head.to(device)
-        self.average = build_average(self.trained, settings.ema_decay)
+        self.average = state.build_average(self.trained, settings.ema_decay)
         if settings.compile:
-            _check_compiler()
-            self.trained.compile()
-        self.optimiser = build_optimiser(self.trained, self.head, settings)
-        self.bank: MemoryBank | None = None
+            compile_network(self.trained)
+        self.optimiser = state.build_optimiser(self.trained, self.head, settings)
+        self.bank: state.MemoryBank | None = None
         if "global" in settings.miners and settings.triplet_epochs > 0:
-            self.bank = MemoryBank(len(self.train), model.embedding_size, device)
+            self.bank = state.MemoryBank(len(self.train), model.embedding_size, device)
         self.negatives: np.ndarray | None = None  # of global mining, for the epoch in progress
         self.distils = settings.warmup_loss == "distillation" and settings.warmup_epochs > 0
         self.targets: Tensor | None = None  # (N, D) of distillation: the start's embeddings
@@ -128,7 +114,7 @@ class Trainer:
         # The progress of the run, which a checkpoint holds.
         self.history: list[Row] = []
         self.best_epoch = 0
-        self.best_weights: Tensors = {}
+        self.best_weights: state.Tensors = {}
         self.best_for_patience, self.stale_epochs = 0.0, 0
         self.epoch, self.step = 0, 0  # in progress; epoch 0: between two epochs
         self.step_figures: list[dict[str, float]] = []
@@ -210,7 +196,7 @@ class Trainer:
         settings, epochs = self.settings, self.epochs
         before = epochs.batches_before(self.epoch)
         all_steps = epochs.batches_before(epochs.total + 1)
-        schedule = build_schedule(self.optimiser, all_steps, before + self.step)
+        schedule = state.build_schedule(self.optimiser, all_steps, before + self.step)
         remaining = batches[self.step :]
         loading = ordered_map(self.load_share, remaining, workers=1)  # reads ahead
         self.set_training_mode()
@@ -304,7 +290,7 @@ class Trainer:
         row: Row = {"epoch": self.epoch, "phase": phase, "miner": miner}
         row |= epoch_means(self.step_figures)
         check_collapse([*self.history, row])
-        with self.averaged_weights():
+        with state.averaged_weights(self.trained, self.average):
             row |= self.evaluate()
             self.record_epoch(row)
         self.save_checkpoint()
@@ -318,7 +304,7 @@ class Trainer:
     def record_epoch(self, row: Row) -> None:
         """Add an epoch's row; keep the current weights if it is the best."""
         if not self.history or row["val_score"] > max(one["val_score"] for one in self.history):
-            self.best_epoch, self.best_weights = row["epoch"], _copy_weights(self.trained)
+            self.best_epoch, self.best_weights = row["epoch"], state.copy_weights(self.trained)
         self.history.append(row)
         self.stale_epochs += 1
         if row["val_score"] > self.best_for_patience + self.settings.min_delta:
@@ -360,19 +346,6 @@ class Trainer:
                 if isinstance(part, nn.modules.batchnorm._BatchNorm):
                     part.eval()
 
-    @contextmanager
-    def averaged_weights(self) -> Iterator[None]:
-        """Use the averaged weights, where there are any, within a `with`."""
-        if self.average is None:
-            yield
-            return
-        own = _copy_weights(self.trained)
-        self.trained.load_state_dict(self.average.module.state_dict())
-        try:
-            yield
-        finally:
-            self.trained.load_state_dict(own)
-
     @property
     def elapsed(self) -> float:
         """Seconds spent on this run by all processes that worked on it, one after another."""
@@ -394,47 +367,34 @@ class Trainer:
         if self.processes.rank > 0:
             return
         tensors = {name: part.state_dict() for name, part in self.stateful().items()}
-        tensors |= {"best": self.best_weights, "optimiser": optimiser_tensors(self.optimiser)}
+        tensors |= {"best": self.best_weights, "optimiser": state.optimiser_tensors(self.optimiser)}
         if self.negatives is not None:
             tensors["mined"] = {"negatives": torch.from_numpy(self.negatives)}
         if self.targets is not None:
             tensors["start"] = {"embeddings": self.targets}
-        state = {name: getattr(self, name) for name in self.PROGRESS} | {"seconds": self.elapsed}
-        save_checkpoint(self.checkpoints, tensors, state)
+        progress = {name: getattr(self, name) for name in self.PROGRESS} | {"seconds": self.elapsed}
+        state.save_checkpoint(self.checkpoints, tensors, progress)
 
     def load_checkpoint(self) -> bool:
         """Continue from the checkpoint of process 0; return whether there is one."""
-        saved = load_checkpoint(self.checkpoints) if self.processes.rank == 0 else None
+        saved = state.load_checkpoint(self.checkpoints) if self.processes.rank == 0 else None
         saved = self.processes.agree(saved)  # the others may be on hosts with disks of their own
         if saved is None:
             return False
-        tensors, state = saved
+        tensors, progress = saved
         for name, part in self.stateful().items():
             part.load_state_dict(tensors[name])
-        restore_optimiser(self.optimiser, tensors["optimiser"])
+        state.restore_optimiser(self.optimiser, tensors["optimiser"])
         if "mined" in tensors:
             self.negatives = tensors["mined"]["negatives"].numpy()
         if "start" in tensors:
             self.targets = tensors["start"]["embeddings"]
         self.best_weights = tensors["best"]
         for name in (*self.PROGRESS, "seconds"):
-            setattr(self, name, state[name])
+            setattr(self, name, progress[name])
         return True
 
     def print(self, line: str) -> None:
         """Show `line` on stderr, from one process."""
         if self.processes.rank == 0:
             print(line, file=sys.stderr, flush=True)
-
-
-def _copy_weights(module: nn.Module) -> Tensors:
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-def _check_compiler() -> None:
-    """Raise FaceOpsError where torch.compile would find no C++ compiler, at the first step."""
-    names = [os.environ.get("CXX", ""), "g++", "clang++"]
-    if not any(shutil.which(name) for name in names if name):
-        raise FaceOpsError(
-            "train.compile needs a C++ compiler; install g++ or set train.compile to false."
-        )
