@@ -10,7 +10,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.base.reasons import DecisionKind
 from faceops.dataset.expectations import CheckedTable, expect, run_expectations
-from faceops.identification.summary import mlflow_metrics
+from faceops.identification.metrics import mlflow_metrics
 from faceops.registry import has_store
 
 EXPERIMENT = "faceops-identify"

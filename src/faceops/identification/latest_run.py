@@ -27,8 +27,9 @@ from faceops.identification.inputs import (
     list_photos,
     source_file,
 )
+from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder
-from faceops.identification.summary import Summary, read_summary, write_metrics, write_summary
+from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
 from faceops.photos.walk import SidecarPlaces
 from faceops.release.release_file import RELEASE_FILE, trusted_keys
