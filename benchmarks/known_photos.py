@@ -160,7 +160,7 @@ def page(work: Path, bundle: Bundle, faces: int) -> None:
         times.append(1000 * (time.perf_counter() - start))
     print(f"| a key and the next faces, median | {np.median(times):,.0f} | |")
     print(f"| the same, slowest of {len(times)} | {max(times):,.0f} | |", flush=True)
-    keys = [album.decided().key(row) for row in range(0, faces, max(faces // BULK, 1))][:BULK]
+    keys = [album.decided.key(row) for row in range(0, faces, max(faces // BULK, 1))][:BULK]
     with told(f"a bulk of {len(keys)}"):
         album.ignore(keys)
     album.wait()

@@ -22,6 +22,7 @@ import onnx
 import onnxruntime
 
 from experiments import parser, run
+from faceops.base.figures import roc
 from faceops.base.work import track
 from faceops.config.sections import Export, Quantise
 from faceops.dataset.names import read_people_list
@@ -51,7 +52,6 @@ from faceops.release.joined_embedder import (
     with_dlib,
 )
 from faceops.release.onnx_graph import embedding_size
-from faceops.stages.quantise import true_accept_rate
 from faceops.verification.embedded_faces import EmbeddedFaces, evenly_spread
 from faceops.verification.error_rates import percentile_interval, resampled_pair_shares
 from faceops.verification.normalisation import unit
@@ -227,7 +227,7 @@ def speed_table(lfw: Path, photos: EmbeddedPhotos) -> None:
         for rows in (before, after)
     ]
     for far in FARS:
-        rates = [true_accept_rate(scores, far) for scores in pairs]
+        rates = [roc(scores.genuine, scores.impostor).tar(far) for scores in pairs]
         print(f"TAR at FAR {far:g}: float32 {rates[0]:.4f}, int8 {rates[1]:.4f}")
 
 

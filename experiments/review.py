@@ -28,8 +28,8 @@ from pathlib import Path
 
 from experiments import parser, run
 from faceops.base.errors import UsageError
+from faceops.dataset.names import display_name
 from faceops.gallery.enrol import enrol
-from faceops.gallery.names import display_name
 from faceops.gallery.store import Gallery
 from faceops.identification.records.records import read_columns
 from faceops.identification.run import identify

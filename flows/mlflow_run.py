@@ -10,7 +10,7 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import write_file
 from faceops.base.reasons import DecisionKind
 from faceops.dataset.expectations import CheckedTable, expect, run_expectations
-from faceops.identification.summary import mlflow_metrics
+from faceops.identification.metrics import mlflow_metrics
 from faceops.registry import has_store
 
 EXPERIMENT = "faceops-identify"
@@ -50,7 +50,7 @@ def log_run(summary: dict[str, Any], root: Path) -> str | None:
     from faceops.registry import store
 
     store.use_tracking(root, EXPERIMENT)
-    tags = {name: summary[name] for name in ("release", "contract_id", "decided_by")}
+    tags = {name: summary[name] for name in ("release", "contract_id", "inputs_sha256")}
     tags |= {"identify_run_id": summary["run_id"], "faceops": faceops.__version__}
     if summary["release_note"]:
         tags["release_note"] = summary["release_note"]

@@ -1,8 +1,11 @@
-"""A write replaces the whole file or folder, or leaves the old one untouched."""
+"""A write replaces all of a file or folder, or leaves it untouched; a lock has one holder."""
 
 import errno
 import os
+import re
+import resource
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -16,9 +19,13 @@ from faceops.base.files import (
     atomic_path,
     csv_cell,
     csv_text,
+    file_lock,
+    folder_lock,
+    paths_shown_as,
     replace_folder,
     sha256_file,
     temporary_name,
+    valid_unicode,
     write_csv,
     write_file,
     write_json,
@@ -154,3 +161,73 @@ def test_a_table_is_quoted_and_replaces_the_file(tmp_path: Path) -> None:
         write_csv(tmp_path / "a.csv", ("x",), [("\udcff",)])
     write_csv(tmp_path / "a.csv", ("x",), [("\udcff",)], errors="backslashreplace")
     assert content(tmp_path) == {"a.csv": "x\n\\udcff\n"}
+
+
+def test_a_path_that_is_not_utf_8_is_found_by_how_it_is_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    real = [folder / "b\udcff.jpg", folder / "b\\xff.jpg"]
+    for path in [*real, folder / "plain.jpg"]:
+        path.touch()
+    shown = valid_unicode(real[0].relative_to(tmp_path).as_posix())
+    assert shown == "caf\\xe9/b\\xff.jpg"
+    assert sorted(paths_shown_as(tmp_path, shown)) == sorted(real)
+    assert paths_shown_as(tmp_path, "caf\\xe9/plain.jpg") == [folder / "plain.jpg"]
+    assert paths_shown_as(tmp_path, "caf\\xe9/none.jpg") == []
+    assert paths_shown_as(tmp_path, "none\\xe9/none.jpg") == []
+
+
+HOLD = """
+import sys, time; from pathlib import Path; from faceops.base.files import file_lock
+with file_lock(Path(sys.argv[1]), "it is in use"):
+    print("locked", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def test_the_error_names_the_process_that_holds_the_lock_and_its_end_frees_it(
+    tmp_path: Path,
+) -> None:
+    folder, note = tmp_path / "new", tmp_path / "new/.lock"
+    command = [sys.executable, "-c", HOLD, str(note), "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout and holder.stdout.readline() == "locked\n"
+        host = re.escape(socket.gethostname())
+        who = rf"\(pid {holder.pid} on {host}, since \d{{4}}-\d\d-\d\dT[\d:]+\+00:00\)"
+        busy = f"{re.escape(str(folder))} is in use by another faceops process {who}; wait"
+        for _ in range(2):  # the first attempt must not erase the holder's note
+            with pytest.raises(FaceOpsError, match=busy) as caught, folder_lock(folder):
+                pytest.fail("two processes hold the lock")
+        assert caught.value.exit_code == 1
+        holder.kill()
+    assert str(holder.pid) in note.read_text()
+    for _ in range(2):
+        with folder_lock(folder):
+            assert f'"pid": {os.getpid()},' in note.read_text()
+        assert note.read_text() == ""
+
+
+def test_a_folder_is_locked_without_a_file(tmp_path: Path) -> None:
+    with (
+        file_lock(tmp_path, "it is in use"),
+        pytest.raises(FaceOpsError, match="it is in use by another faceops process; wait"),
+        file_lock(tmp_path, "it is in use"),
+    ):
+        pytest.fail("two locks on one folder")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_lock_works_on_a_full_disk(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HOLD, str(tmp_path / "lock"), "0"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "locked\n"), done.stderr
+
+
+def test_a_lock_file_that_cannot_be_created_is_one_sentence(tmp_path: Path) -> None:
+    (file := tmp_path / "file").touch()
+    with pytest.raises(FaceOpsError, match=r"lock cannot be written \("), folder_lock(file):
+        pytest.fail("locked")

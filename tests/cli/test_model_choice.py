@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
+import faceops.registry
+from faceops.base.errors import UsageError
 from faceops.cli import main
-from faceops.cli.model_choice import CHAMPION, Choice, choose_model, load_release
+from faceops.cli.model_choice import (
+    CHAMPION,
+    Choice,
+    choose_model,
+    import_registry,
+    load_release,
+)
 from faceops.registry import PUBLISHED, published_statement
 from faceops.registry.store import Version
 from tests.tiny_repository import TinyRepository
@@ -19,6 +27,13 @@ import sys
 from faceops.cli import main
 code = main(["people", "list", "--gallery", "g", "--json"])
 sys.exit(code or ("mlflow" in sys.modules))
+"""
+
+WITHOUT_MLFLOW = """
+import sys
+sys.modules["mlflow"] = None
+from faceops.cli import main
+sys.exit(main(["enrol", ".", "--gallery", "../gallery", "--model", "models:/faceops@champion"]))
 """
 
 
@@ -94,3 +109,21 @@ def test_a_champion_of_synthetic_people_is_used_for_its_own_galleries_and_with_a
     loaded = load_release(root / "build/release", "")
     assert choose_model(loaded.release.contract_id, "float32", root).model == CHAMPION
     assert "was calibrated on synthetic people: for photos of real people" in loaded.note
+
+
+def test_without_mlflow_a_registered_release_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_MLFLOW],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "models:/faceops@champion needs MLflow, which is not installed" in done.stderr
+    assert "--model published or --bundle DIR" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_mlflow_what_is_no_address_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faceops.registry.fetch", None)
+    monkeypatch.delattr(faceops.registry, "fetch", raising=False)
+    with pytest.raises(UsageError, match="'sface' names no release"):
+        import_registry("sface")

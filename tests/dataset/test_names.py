@@ -7,12 +7,12 @@ import pytest
 from faceops.base.errors import UsageError
 from faceops.dataset.names import (
     folder_name,
+    given_name,
     is_well_formed,
     name_key,
     name_problem,
     read_people_list,
 )
-from faceops.gallery.names import given_name
 
 
 def test_spellings_of_one_person_share_a_key() -> None:

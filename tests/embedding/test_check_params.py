@@ -8,11 +8,17 @@ import torch
 from faceops.base.errors import UsageError
 from faceops.cli import main
 from faceops.config.sections import Train
-from faceops.embedding.backbones.build import BACKBONES, check_train_params, load_model, save_model
+from faceops.embedding.backbones.build import (
+    BACKBONES,
+    check_train_params,
+    load_model,
+    save_model,
+    start_model,
+)
 from faceops.embedding.embedder import Embedder, InputStage
 from faceops.embedding.losses import HEADS, MINERS, ClassificationHead, Triplets
 from faceops.embedding.training.inputs import build_inputs
-from faceops.embedding.training.training_loop import Trainer, start_model
+from faceops.embedding.training.training_loop import Trainer
 from tests.embedding.faces_for_training import coloured_people, tiny_training
 
 PATH = Path("params.yaml")

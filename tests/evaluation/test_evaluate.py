@@ -83,7 +83,7 @@ def test_an_album_evaluation_says_what_the_albums_say_also_on_the_page() -> None
     card = markdown("Card", card_sections(facts))
     assert "The promise by population, each an album of its own" in card
     assert "| estimated, 95 % |" in card
-    assert "For an album that cannot say (alike 0: 300 people, 1,200 photos; alike 0.4" in card
+    assert "For an album with too few people (alike 0: 300 people, 1,200 photos; alike 0.4" in card
     shown = markdown("Search", [identification_section(facts)])
     assert re.search(r"; estimated 0.* to 0.*, right in \d of 5 draws \|", shown)
 

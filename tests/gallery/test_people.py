@@ -10,7 +10,15 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.journal import Action
-from faceops.gallery.people import locked_people, merge, rename, split, unalias
+from faceops.gallery.people import (
+    current_key,
+    keys_of_person,
+    locked_people,
+    merge,
+    rename,
+    split,
+    unalias,
+)
 from faceops.gallery.similarity import show
 from faceops.gallery.storage import GalleryPlace, crop_path, storage_of
 from faceops.gallery.store import Gallery, portraits
@@ -256,3 +264,18 @@ def test_a_portrait_is_the_best_face_of_a_person(
     assert portraits(tmp_path / "none", {"Ann"}) == {}
     monkeypatch.setattr(Path, "is_file", lambda _: True)  # it was there a moment before
     assert portraits(tmp_path, {"Ann"}) == {}
+
+
+ALIASES = {"ann lee": "A. King", "a king": "Ada", "ben": "Ada", "cleo": "Clea"}
+
+
+@pytest.mark.parametrize("name", ["Ann_Lee", "a. king", "ADA", "Ben"])
+def test_any_name_gives_all_names(name: str) -> None:
+    assert current_key(ALIASES, name) == "ada"
+    assert keys_of_person(ALIASES, name) == {"ada", "ben", "a king", "ann lee"}
+
+
+def test_names_of_other_people_are_not_included_and_a_cycle_ends() -> None:
+    assert keys_of_person(ALIASES, "Clea") == {"clea", "cleo"}
+    assert keys_of_person(ALIASES, "Dora") == {"dora"}
+    assert current_key({"a": "b", "b": "a"}, "a") in {"a", "b"}

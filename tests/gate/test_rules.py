@@ -13,7 +13,7 @@ import pytest
 from faceops.config.sections import Gate
 from faceops.gate import rules, trials
 from faceops.gate.compare import Comparison, Latency, Verdict
-from faceops.gate.rules import RULES, RuleResult, compare, gate_rule, no_loss
+from faceops.gate.rules import RULES, RuleResult, gate_rule, no_loss
 from faceops.gate.trials import FaceTable, FrozenPhotos
 from faceops.release.evaluate.embed_photos import LabelledPhoto
 from faceops.release.evaluate.measured_model import PeopleSeen
@@ -88,7 +88,7 @@ def verdict_on(monkeypatch: pytest.MonkeyPatch) -> VerdictOn:
     ) -> Verdict:  # fmt: skip
         models, gate = (champion or model(), challenger), GATE.model_copy(update=settings)
         frozen = replace(FROZEN, sources=sources)
-        return compare(Comparison(models, frozen, gate, (SEEN, seen), Path()))
+        return rules.verdict_on(Comparison(models, frozen, gate, (SEEN, seen), Path()))
 
     return compared
 

@@ -20,6 +20,23 @@ from faceops.release.bundle import Bundle
 from tests.conftest import copy_album, made_once
 
 
+def identified_once(gallery_dir: Path, photos: Path, bundle: Bundle, **settings: Any) -> None:
+    """Identify `photos` into out/ beside them, whose state then knows their faces under no path."""
+    folder = photos.parent
+    # A copy notes the output folder: forgetting somebody of the gallery would clean it.
+    gallery = Gallery.open(shutil.copytree(gallery_dir, folder / "gallery"))
+    identify(photos, gallery, bundle, folder / "out", IdentifySettings(**settings))
+    tables = ("files", "unknown_faces", "unknown_given")
+    change_state(folder / "out", *(f"DELETE FROM {table}" for table in tables))
+
+
+def with_state(state: Path, folder: Path) -> Path:
+    """Make an output folder without results that has a copy of `state`."""
+    folder.mkdir()
+    shutil.copyfile(state, folder / "state.sqlite")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def known_photos(
     synthetic_set: Path, gallery_dir: Path, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
@@ -28,11 +45,7 @@ def known_photos(
 
     def make(folder: Path) -> None:
         album = copy_album(synthetic_set, folder / "album")
-        # A copy notes the output folder: forgetting somebody of the gallery would clean it.
-        gallery = Gallery.open(shutil.copytree(gallery_dir, folder / "gallery"))
-        identify(album, gallery, bundle, folder / "out", IdentifySettings(keep_crops=True))
-        tables = ("files", "unknown_faces", "unknown_given")
-        change_state(folder / "out", *(f"DELETE FROM {table}" for table in tables))
+        identified_once(gallery_dir, album, bundle, keep_crops=True)
 
     return made_once(tmp_path_factory, "known_photos", make) / "out" / "state.sqlite"
 
@@ -44,10 +57,7 @@ def known_faces(
     """A state with the faces of the photos in `photos`, found under no path."""
 
     def make(folder: Path) -> None:
-        gallery = Gallery.open(shutil.copytree(gallery_dir, folder / "gallery"))
-        identify(copy_portraits(synthetic_set, folder / "photos"), gallery, bundle, folder / "out")
-        tables = ("files", "unknown_faces", "unknown_given")
-        change_state(folder / "out", *(f"DELETE FROM {table}" for table in tables))
+        identified_once(gallery_dir, copy_portraits(synthetic_set, folder / "photos"), bundle)
 
     return made_once(tmp_path_factory, "known_faces", make) / "out" / "state.sqlite"
 
@@ -55,19 +65,13 @@ def known_faces(
 @pytest.fixture
 def known_out(known_faces: Path, tmp_path: Path) -> Path:
     """An output folder without results whose state knows the faces of `photos`."""
-    folder = tmp_path / "out"
-    folder.mkdir()
-    shutil.copyfile(known_faces, folder / "state.sqlite")
-    return folder
+    return with_state(known_faces, tmp_path / "out")
 
 
 @pytest.fixture
 def out(known_photos: Path, tmp_path: Path) -> Path:
     """An output folder without results whose state knows the photos of `album`."""
-    folder = tmp_path / "out"
-    folder.mkdir()
-    shutil.copyfile(known_photos, folder / "state.sqlite")
-    return folder
+    return with_state(known_photos, tmp_path / "out")
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ import pytest
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import folder_lock
 from faceops.cli import main
+from faceops.dataset.names import person_key
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.enrol import enrol
 from faceops.gallery.journal import Action, Entry
-from faceops.gallery.names import person_key
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.people import merge, rename
 from faceops.gallery.storage import crop_path, storage_of

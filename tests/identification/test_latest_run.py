@@ -21,12 +21,15 @@ from tests.identification.conftest import Run
 def test_an_unchanged_folder_keeps_the_latest_results(run: Run) -> None:
     first = run()
     kept = {path: path.read_bytes() for path in run.out.glob("faces.*")}
+    summary = run.out / "summary.json"  # with the names that an earlier version had
+    text = summary.read_text("utf-8").replace('"inputs_sha256"', '"decided_by"')
+    summary.write_text(text.replace('"files_sha256"', '"saw"'), "utf-8")
     second = run()
     assert second.unchanged and not first.unchanged
     assert (second.run_id, second.people) == (first.run_id, first.people)
     assert {path: path.read_bytes() for path in run.out.glob("faces.*")} == kept
     assert len(list((run.out / "runs").iterdir())) == 1
-    stored = json.loads((run.out / "summary.json").read_text("utf-8"))
+    stored = json.loads(summary.read_text("utf-8"))
     assert stored["unchanged"] and stored["checked"] >= stored["started"]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.work import ordered_map
-from faceops.gallery.names import person_key
+from faceops.dataset.names import person_key
 from faceops.identification.forget.files import ForgottenSidecars, forget_in_sidecars
 from faceops.identification.forget.traces import mentions
 from faceops.identification.sidecars import NamedRegion, withdraw, write_sidecar

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faceops.gallery.names import person_key
-from faceops.identification.forget import traces
+from faceops.dataset.names import person_key
+from faceops.identification.forget import cells, traces
 from faceops.identification.forget.traces import Probes, mentions, search_traces
 
 RNG = np.random.default_rng(7)
@@ -25,7 +25,8 @@ CHUNK = 1 << 18
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are read in smaller pieces, so that smaller files are enough."""
-    monkeypatch.setattr(traces, "CHUNK", CHUNK)
+    for module in (traces, cells):
+        monkeypatch.setattr(module, "CHUNK", CHUNK)
 
 
 def is_ada(name: str) -> bool:

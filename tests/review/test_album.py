@@ -35,7 +35,7 @@ from tests.review.conftest import until
 
 def rows_of(album: Album, work: Path) -> tuple[list[dict], list[dict]]:
     """Return the rows that the album expects of the next run, and those in the results."""
-    rows = album.decided().rows
+    rows = album.decided.rows
     assert rows is not None
     written = pq.read_table(work / "found" / "faces.parquet")
     return tuple(table.drop_columns("run_id").to_pylist() for table in (rows, written))  # type: ignore[return-value]
@@ -95,7 +95,7 @@ def test_decisions_show_at_once_and_the_next_run_agrees(opened: Album, work: Pat
     photo = opened.photo(faces[1].photo_id)
     opened.draw(photo.photo_id, (2.0, 2.0, 20.0, 24.0), "Drawn")
     assert opened.wait()
-    assert "Zoë Newcomer" in opened.decided().gallery.people  # others are compared with the face
+    assert "Zoë Newcomer" in opened.decided.gallery.people  # others are compared with the face
     before, _ = rows_of(opened, work)
     opened.publish(wait=True)
     assert opened.status.error == ""
@@ -247,7 +247,7 @@ def test_a_dropped_face_leaves_the_gallery_and_enrolling_does_not_bring_it_back(
     opened: Album, work: Path, bundle: Bundle, synthetic_set: Path
 ) -> None:
     card = opened.people_cards()[0]
-    face = next(face for face in opened.decided().gallery.faces if face.person == card.person)
+    face = next(face for face in opened.decided.gallery.faces if face.person == card.person)
     place = face.photo_id, face.box
     batch = opened.drop_enrolled(face.crop_id)
     for left in (card.enrolled - 1, card.enrolled):
@@ -272,7 +272,7 @@ def test_the_doctor_finds_an_enrolled_face_of_somebody_else(
     unchanged: Album, bundle: Bundle
 ) -> None:
     assert {face.what for face in unchanged.doctor().faces} <= {"weak"}  # synthetic ones are small
-    gallery = unchanged.decided().gallery
+    gallery = unchanged.decided.gallery
     first, *_, last = gallery.faces
     mixed = gallery.without(np.array([face is last for face in gallery.faces], bool)).with_faces(
         [replace(last, person=first.person)]

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.config.params_file import read_params
-from faceops.embedding.backbones.build import load_model, weights_sha256
+from faceops.embedding.backbones.build import load_model, start_model, weights_sha256
 from faceops.embedding.embedder import Embedder
-from faceops.embedding.training.training_loop import start_model
 from faceops.evaluation.plots import read_history
-from faceops.stages import train as stage
-from faceops.stages.train import MlflowLog, main
+from faceops.registry.training_run import MlflowLog
+from faceops.stages.train import main
 
 OUTPUTS = ("model.safetensors", "model.json", "history.csv", "train.json")
 PARAMS = """
@@ -179,76 +177,3 @@ def test_training_starts_from_a_trained_model_of_the_same_architecture(root: Pat
     (root / "params.yaml").write_text(again.replace("embedding_size: 8", "embedding_size: 16"))
     with pytest.raises(FaceOpsError, match=r"start = earlier has embedding_size 8, not 16"):
         main()
-
-
-LOGGED: dict[str, Any] = {"miners": {"semi_hard": 0.4, "batch_hard": 1.0}, "seed": 7}
-
-
-@pytest.mark.slow
-def test_a_run_has_its_steps_epochs_pictures_and_parameters(
-    tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    requests: list[int] = []
-    log_batch = mlflow.MlflowClient.log_batch
-
-    def counted(client: mlflow.MlflowClient, run_id: str, **content: Any) -> None:
-        requests.append(len(content.get("metrics", ())))
-        log_batch(client, run_id, **content)
-
-    monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(mlflow_store)  # an earlier test may have named another
-    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", counted)
-    run_id_file = tmp_path / "checkpoints/run_id"
-    epochs = [
-        {"epoch": 0, "phase": "start", "val_score": 0.1},
-        {"epoch": 1, "phase": "warmup", "loss": 0.5, "val_score": 0.2},
-    ]
-    killed = MlflowLog("steps", LOGGED, "abc", None, run_id_file)
-    with pytest.raises(KeyboardInterrupt), killed as log:
-        log.log_epoch(epochs[0], 0)
-        requests.clear()
-        for step in range(1, 51):
-            log.log_step(step, {"loss": 1 / step, "learning_rate": 0.1, "spread": math.nan})
-        assert requests == []
-        log.log_epoch(epochs[1], 12.0)
-        assert requests == [100, 3]
-        raise KeyboardInterrupt
-    assert mlflow.MlflowClient().get_run(log.run_id).info.status == "FAILED"
-    requests.clear()
-    with MlflowLog("steps", LOGGED | {"seed": 8}, "abc", None, run_id_file) as log:
-        assert log.run_id == killed.run_id
-        assert mlflow.MlflowClient().get_run(log.run_id).info.status == "RUNNING"
-        for row in epochs:
-            log.log_epoch(row, 0)
-        for step in range(41, 61):  # resumed from a checkpoint ten steps back
-            log.log_step(step, {"loss": 1 / step})
-        assert requests == []
-        monkeypatch.setattr(stage, "SEND_EVERY_S", 0)
-        log.log_step(61, {"loss": 1 / 61})
-        assert requests == [11]
-        log.log_step(62, {"loss": 1 / 62})
-        log.log_map(np.eye(12, dtype=np.float32), np.arange(12) // 2)
-    (tmp_path / "elsewhere").write_text("0" * 32)  # the run of another store
-    other = MlflowLog("steps", {}, "abc", None, tmp_path / "elsewhere")
-    with pytest.raises(KeyboardInterrupt), other as cut:
-        monkeypatch.setattr(stage, "SEND_EVERY_S", 60)
-        cut.log_step(1, {"loss": 3.0})
-        cut.log_map(np.eye(2, dtype=np.float32), np.arange(2))
-        raise KeyboardInterrupt
-
-    client = mlflow.MlflowClient()
-    run = client.get_run(log.run_id)
-    assert run.info.status == "FINISHED"
-    assert run.data.params["train.miners"] == "semi_hard: 0.4, batch_hard: 1.0"
-    assert run.data.params["train.seed"] == "7"
-    assert run.data.tags["data_sha256"] == "abc"
-    losses = client.get_metric_history(log.run_id, "step/loss")
-    assert {point.step: point.value for point in losses} == {s: 1 / s for s in range(1, 63)}
-    assert len(losses) == 62
-    assert "step/spread" not in run.data.metrics
-    assert [point.step for point in client.get_metric_history(log.run_id, "val_score")] == [0, 1]
-    files = [file.path for file in client.list_artifacts(log.run_id)]
-    assert files == ["validation_people.png"]
-    assert client.get_run(cut.run_id).info.status == "FAILED"
-    assert client.get_run(cut.run_id).data.metrics == {"step/loss": 3.0}
-    assert client.list_artifacts(cut.run_id) == []

@@ -7,6 +7,7 @@ into one kind of error.
 
 import errno
 import re
+import shlex
 from dataclasses import dataclass
 
 # SQLAlchemy allows / and ? in a password, so what looks like host:port/path@rest is hidden too.
@@ -75,6 +76,12 @@ def first_line(error: Exception) -> str:
 def counted(count: int, one: str, several: str = "") -> str:
     """Return a number of things in words: 1 face, 2,000 faces, 2 people."""
     return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
+def as_arguments(*names: str) -> str:
+    """Return names as the last arguments of a shell command; one may begin with `-`."""
+    first = ["--"] if any(name.startswith("-") for name in names) else []
+    return shlex.join([*first, *names])
 
 
 _SHOWN = 200  # characters of a library's message

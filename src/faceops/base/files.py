@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import lock_descriptor
 
-from faceops.base.errors import FaceOpsError, InUseError, shortage
+from faceops.base.errors import FaceOpsError, InUseError, first_line, shortage
 
 # A spreadsheet would run =HYPERLINK(...) in the name of a file or a person.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -25,6 +25,24 @@ _NAME_BYTES = 255  # the longest file name of common file systems
 def valid_unicode(text: str) -> str:
     """Return a file name as valid Unicode; a byte that is not UTF-8 becomes a backslash code."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def paths_shown_as(folder: Path, shown: str) -> list[Path]:
+    """Return the existing paths below `folder` that `valid_unicode` shows as `shown` (with /).
+
+    There may be two, since a name may itself contain a backslash. Folders are listed only for
+    parts with a backslash; one that may not be listed counts as empty.
+    """
+    paths = [folder]
+    for part in Path(shown).parts:
+        parents, paths = paths, []
+        for parent in parents:
+            if "\\" not in part:
+                paths.append(parent / part)
+                continue
+            with suppress(OSError):
+                paths += sorted(p for p in parent.iterdir() if valid_unicode(p.name) == part)
+    return [path for path in paths if path.exists()]
 
 
 def sha256_file(path: Path) -> str:
@@ -134,6 +152,18 @@ def json_texts(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from json_texts(inner)
+
+
+@contextmanager
+def stage_output(file: Path) -> Iterator[None]:
+    """Turn what reading `file`, which a stage wrote, raises into one sentence (FaceOpsError)."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FaceOpsError(f"{file} does not exist; run `dvc repro` to build it.") from None
+    except (OSError, ValueError, EOFError) as error:  # Arrow's own are such too
+        reason = first_line(error)
+        raise FaceOpsError(f"{file} cannot be read ({reason}); run `dvc repro`.") from None
 
 
 def write_json(path: Path, content: object, *, sync: bool = False) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceops import cli
-from faceops.base.errors import UsageError, printable
+from faceops.base.errors import UsageError, as_arguments, printable
 from faceops.cli.model_choice import add_bundle_arguments, load_bundle
 from faceops.cli.people import LOOK_ALIKE
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
@@ -59,7 +59,6 @@ def _enrol(args: argparse.Namespace) -> int:
     again.
     """
     from faceops.gallery.enrol import enrol, enrol_tagged
-    from faceops.gallery.names import as_arguments
     from faceops.gallery.storage import storage_of
     from faceops.gallery.store import Gallery
 

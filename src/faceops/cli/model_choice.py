@@ -28,15 +28,7 @@ from faceops.registry import (
     published_folder,
     published_statement,
 )
-from faceops.release.release_file import (
-    RELEASE_FILE,
-    Precision,
-    PrecisionChoice,
-    is_of,
-    is_synthetic,
-    precision_for,
-    stated_contract,
-)
+from faceops.release import release_file
 
 if TYPE_CHECKING:
     from faceops.gallery.store import Gallery
@@ -58,7 +50,7 @@ class Choice:
         return f"using {published if self.model == PUBLISHED else self.model}: {self.why}"
 
 
-def choose_model(contract_id: str, precision: PrecisionChoice, root: Path) -> Choice:
+def choose_model(contract_id: str, precision: release_file.PrecisionChoice, root: Path) -> Choice:
     """Return the release for a gallery under `contract_id`; "" for none. See above.
 
     MLflow is imported only if there is a registry to ask.
@@ -68,14 +60,14 @@ def choose_model(contract_id: str, precision: PrecisionChoice, root: Path) -> Ch
     Raises:
         FaceOpsError: the registry does not answer, and the cache has no champion of it.
     """
-    is_of_published = is_of(published_statement(), precision, contract_id)
+    is_of_published = release_file.is_of(published_statement(), precision, contract_id)
     published = Choice(PUBLISHED, "the gallery was enrolled under it") if is_of_published else None
     if not has_store(root):
         why = f"there is no registry (MLFLOW_TRACKING_URI is not set, {root} has no mlflow.db)"
         return published or Choice(PUBLISHED, why)
     try:
         found: FetchedRelease = import_registry(CHAMPION).find_release(CHAMPION, root)
-        content = read_json_object(found.folder / RELEASE_FILE)
+        content = read_json_object(found.folder / release_file.RELEASE_FILE)
     except NoReleaseError as error:
         return published or Choice(PUBLISHED, str(error).partition(";")[0])
     except FaceOpsError:
@@ -85,12 +77,12 @@ def choose_model(contract_id: str, precision: PrecisionChoice, root: Path) -> Ch
     except (OSError, ValueError):  # loading it says what is wrong
         return published or Choice(CHAMPION, "it is the registry's champion")
     data = content.get("data") or {}
-    is_of_champion = is_of(content, precision, contract_id)
-    if published is not None and (is_synthetic(data) or not is_of_champion):
+    is_of_champion = release_file.is_of(content, precision, contract_id)
+    if published is not None and (release_file.is_synthetic(data) or not is_of_champion):
         return published
     if is_of_champion:
         return Choice(CHAMPION, f"the gallery was enrolled under {found.name}")
-    if is_synthetic(data):
+    if release_file.is_synthetic(data):
         return Choice(PUBLISHED, f"the champion, {found.name}, was calibrated on synthetic people")
     sources = ", ".join(sorted(data.get("sources") or {})) or "photos of real people"
     return Choice(CHAMPION, f"{found.name} was calibrated on {sources}")
@@ -150,11 +142,11 @@ def add_precision_argument(parser: argparse.ArgumentParser, default: str = "floa
 
 
 def choose_precision(
-    choice: PrecisionChoice,
+    choice: release_file.PrecisionChoice,
     bundle: Path,
     gallery: GalleryPlace | None,
     device: DeviceChoice = "cpu",
-) -> tuple[Precision, str]:
+) -> tuple[release_file.Precision, str]:
     """Return the precision that `choice` means for the release in the folder `bundle`, and why.
 
     With auto a `gallery` keeps the embedder that it was enrolled with, as the two are not
@@ -167,12 +159,12 @@ def choose_precision(
     if choice != "auto":
         return choice, ""
     try:
-        content = read_json_object(bundle / RELEASE_FILE)
+        content = read_json_object(bundle / release_file.RELEASE_FILE)
     except (OSError, ValueError):  # loading it says what is wrong
         content = {}
     contract_id = storage_of(gallery).contract_id() if gallery else ""
     if contract_id or gallery is None or not content.get("int8"):
-        return precision_for(content, choice, contract_id), ""
+        return release_file.precision_for(content, choice, contract_id), ""
     from faceops.faces.inference_session import may_use_cuda
     from faceops.release.bundle import LEAST_GAIN, int8_gain
 
@@ -198,8 +190,10 @@ def load_bundle(
     choice = _choose(args, gallery.contract_id if gallery else "")
     if gallery is not None and choice.model == PUBLISHED:  # before its weights are fetched
         content = published_statement()
-        precision = precision_for(content, args.precision, gallery.contract_id)
-        if stated := stated_contract(content, precision):  # else `load_release` refuses it
+        precision = release_file.precision_for(content, args.precision, gallery.contract_id)
+        if stated := release_file.stated_contract(
+            content, precision
+        ):  # else `load_release` refuses it
             gallery.require(stated)
     _print_choice(args, choice)
     folder = getattr(args, "gallery", None)
@@ -227,7 +221,7 @@ def load_release(
     bundle: Path | None,
     model: str,
     threads: int = 1,
-    precision: PrecisionChoice = "float32",
+    precision: release_file.PrecisionChoice = "float32",
     gallery: GalleryPlace | None = None,
     device: DeviceChoice = "cpu",
 ) -> "Bundle":
@@ -256,7 +250,7 @@ def load_release(
         from faceops.registry.published import load_published
 
         own = storage_of(gallery).contract_id() if gallery else ""
-        chosen = precision_for(published_statement(), precision, own)
+        chosen = release_file.precision_for(published_statement(), precision, own)
         return load_published(threads, chosen, device)
     else:
         loaded = import_registry(model).load_fetched(
@@ -288,10 +282,10 @@ def bundle_folder(args: argparse.Namespace, contract_id: str) -> tuple[Path, str
 def _with_warning(folder: Path, name: str, note: str) -> str:
     """Return the note of a release, with a warning if it was made of synthetic people."""
     try:
-        content = read_json_object(folder / RELEASE_FILE)
+        content = read_json_object(folder / release_file.RELEASE_FILE)
     except (OSError, ValueError):  # loading the release says what is wrong
         return note
-    if not is_synthetic(content.get("data")):
+    if not release_file.is_synthetic(content.get("data")):
         return note
     warning = f"{name} was calibrated on synthetic people: for photos of real people its budgets "
     warning += f"promise nothing, use --model {PUBLISHED}"

@@ -161,7 +161,7 @@ def _rename(args: argparse.Namespace) -> int:
     With --another-person two people have one displayed name: the report, drawings and XMP show NEW
     for both. The gallery and the column `person` of the records name this one NEW (2).
     """
-    from faceops.gallery.names import given_name, person_key
+    from faceops.dataset.names import given_name, person_key
     from faceops.gallery.people import rename
 
     by, is_another = cli.decided_by(args), args.another_person

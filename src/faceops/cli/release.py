@@ -8,14 +8,7 @@ from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli import PARAMS, add_command, add_folder, add_group, add_threads, show
 from faceops.photos.folders import BUNDLE, Use
 from faceops.registry import FILES, PUBLISHED, has_store, published_statement
-from faceops.release.release_file import (
-    RELEASE_FILE,
-    SIGNATURE_FILE,
-    sign,
-    signing_key,
-    trusted_keys,
-    verify,
-)
+from faceops.release import release_file
 
 
 def add_parser(subparsers: Any) -> None:
@@ -81,7 +74,7 @@ def _register(args: argparse.Namespace) -> int:
     """Log the last `dvc repro` to MLflow and register its bundle."""
     from faceops.registry.register import register_last_run
 
-    sign_key = args.sign_key or signing_key()
+    sign_key = args.sign_key or release_file.signing_key()
     version, is_new = register_last_run(Path.cwd(), sign_key=sign_key)
     aliases = f", {' and '.join(version.aliases)}" if version.aliases else ""
     done = "registered" if is_new else "nothing has changed since"
@@ -122,7 +115,7 @@ def _show(args: argparse.Namespace) -> int:
     Of the folder of a bundle, show licence, source and sha256 of its models, and the metadata
     inside the ONNX files; of `published` the model card.
     """
-    if (Path(args.version) / RELEASE_FILE).is_file():
+    if (Path(args.version) / release_file.RELEASE_FILE).is_file():
         return _show_bundle(args, Path(args.version))
     if args.version == PUBLISHED:
         return show(args, published_statement(), (FILES / "model_card.md").read_text("utf-8"))
@@ -155,7 +148,7 @@ def _show_bundle(args: argparse.Namespace, folder: Path) -> int:
         name: weight.model_dump() | {"metadata": read_metadata(folder / name)}
         for name, weight in weights.items()
     }
-    signed = (folder / SIGNATURE_FILE).is_file()
+    signed = (folder / release_file.SIGNATURE_FILE).is_file()
     lines = [f"{folder}: contract {release.contract_id}, {'' if signed else 'not '}signed"]
     for name, entry in files.items():
         lines += [f"\n{name}: {entry['licence']}; {entry['source']}", f"  sha256 {entry['sha256']}"]
@@ -303,10 +296,10 @@ def _sign(args: argparse.Namespace) -> int:
     """
     from faceops.release.bundle import check_files
 
-    if (key := args.key or signing_key()) is None:
+    if (key := args.key or release_file.signing_key()) is None:
         raise UsageError("no key is named to sign with; give --key PEM.")
     check_files(args.bundle)
-    signed_by = sign(args.bundle, key)
+    signed_by = release_file.sign(args.bundle, key)
     line = f"{args.bundle} is signed; the sha256 of the public key is {signed_by}"
     return show(args, {"bundle": str(args.bundle), "signed_by": signed_by}, line)
 
@@ -318,10 +311,10 @@ def _verify(args: argparse.Namespace) -> int:
     """
     from faceops.release.bundle import check_files
 
-    keys = args.key or trusted_keys()
+    keys = args.key or release_file.trusted_keys()
     if not keys:
         raise UsageError("no key is named to verify with; give --key PEM.")
-    key = verify(args.bundle, keys)
+    key = release_file.verify(args.bundle, keys)
     contract_id = check_files(args.bundle).contract_id
     line = f"{args.bundle} is as the owner of {key} signed it; contract {contract_id}"
     content = {"bundle": str(args.bundle), "key": str(key), "contract_id": contract_id}

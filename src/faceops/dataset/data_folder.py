@@ -200,6 +200,17 @@ def read_sources(data: Path) -> dict[str, dict[str, Any]]:
     return content
 
 
+def real_sources(data: Path) -> dict[str, dict[str, Any]]:
+    """Return `read_sources`. Raises: also FaceOpsError for the folder of the synthetic set."""
+    sources = read_sources(data)
+    if SYNTHETIC in sources:
+        raise FaceOpsError(
+            f"{data} holds the synthetic people, which real photos are not mixed with; choose "
+            "another folder with --out, or remove it."
+        )
+    return sources
+
+
 def write_sources(data: Path, sources: dict[str, dict[str, Any]]) -> None:
     """Write sources.json, sorted and without times: DVC hashes it."""
     write_json(data / _SOURCES_FILE, sources)

@@ -22,7 +22,7 @@ from faceops.base.download import download
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import atomic_folder, file_lock, write_csv, write_file
 from faceops.base.work import track
-from faceops.dataset.data_folder import LISTS, SYNTHETIC, read_list, read_sources, write_sources
+from faceops.dataset.data_folder import LISTS, read_list, real_sources, write_sources
 from faceops.dataset.names import folder_name, name_key, name_problem, read_people_list
 from faceops.dataset.sources import SOURCES, SourcePhoto, without_wrapper
 from faceops.photos.walk import walk_photos
@@ -60,12 +60,7 @@ def import_photos(
         raise UsageError(f"there is no source {name!r}; choose from {', '.join(SOURCES)}.")
     skipped = {} if skipped is None else skipped
     with _locked(data):
-        recorded = read_sources(data)
-        if SYNTHETIC in recorded:
-            raise FaceOpsError(
-                f"{data} holds the synthetic people, which real photos are not mixed with; choose "
-                "another folder with --out, or remove it."
-            )
+        recorded = real_sources(data)
         source, wanted = SOURCES[name], read_people_list(only_list) if only_list else None
         work = data.absolute().with_name(f".{data.name}.import")
         with source_folder(place, work) as (root, unpacked):

@@ -5,6 +5,7 @@ import unicodedata
 from pathlib import Path
 
 from faceops.base.errors import UsageError
+from faceops.base.files import valid_unicode
 
 _SEPARATORS = re.compile(r"[\s_.\-]+")
 _PART_ENDS = re.compile(r"[\s_.]+")
@@ -24,6 +25,16 @@ def name_key(name: str) -> str:
         # Normalised again, because folding can undo it: the key of a key must be the key.
         folded = unicodedata.normalize("NFKC", folded)
     return " ".join(folded.replace("_", " ").replace(".", " ").replace("-", " ").split())
+
+
+def person_key(name: str) -> str:
+    """Return the key that all spellings of a name share: `Ann_Lee` and `ann-lee` have one."""
+    return name_key(name) or name
+
+
+def display_name(name: str) -> str:
+    """Return a folder's name as the name that is shown: `Ann_Lee` is `Ann Lee`."""
+    return " ".join(valid_unicode(name).replace("_", " ").split())
 
 
 def folder_name(name: str) -> str:
@@ -67,6 +78,13 @@ def name_problem(name: str) -> str:
     if all(unicodedata.category(each)[0] in "MPZ" or each in JOINERS for each in name):
         return "it has no letter or digit"
     return ""
+
+
+def given_name(text: str) -> str:
+    """Return a name that a user typed, as it is shown. Raises UsageError: see `name_problem`."""
+    if problem := name_problem(valid_unicode(text)):
+        raise UsageError(f"{text!r} cannot be a person's name: {problem}; choose another one.")
+    return display_name(text)
 
 
 def _joins(name: str, place: int) -> bool:

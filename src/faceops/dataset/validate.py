@@ -22,15 +22,7 @@ from faceops.base.files import sha256_file
 from faceops.base.nearest import near_codes
 from faceops.base.reasons import Reason
 from faceops.base.work import track
-from faceops.dataset.data_folder import (
-    ACCEPTED,
-    QUARANTINE_FILE,
-    REJECTED,
-    SYNTHETIC,
-    read_imported,
-    read_quarantine,
-    read_sources,
-)
+from faceops.dataset import data_folder
 from faceops.dataset.names import is_well_formed, name_key
 from faceops.photos.formats import FORMATS, PhotoLimits
 from faceops.photos.open_photo import PhotoError, PhotoShortageError, open_photo
@@ -126,15 +118,16 @@ def validate_photos(
         raise FaceOpsError(
             f"{folder} holds no photos; run `faceops data synthetic` or `faceops data import`."
         )
-    quarantined = read_quarantine(data / QUARANTINE_FILE)
+    quarantined = data_folder.read_quarantine(data / data_folder.QUARANTINE_FILE)
     work = partial(_inspect, data, limits, frozenset(formats))
     few = processes == 1 or len(paths) < _MIN_PHOTOS_FOR_PROCESSES
     done = map(work, paths) if few else _in_processes(work, paths, processes)
     inspected = list(track(done, "validate photos", len(paths)))
     usable = [p for p in inspected if not p.reason and p.photo_id not in quarantined]
     duplicates = find_duplicates(usable, near_bits)
-    sources = read_imported(data)
-    other_source = SYNTHETIC if SYNTHETIC in read_sources(data) else ""
+    sources = data_folder.read_imported(data)
+    is_synthetic = data_folder.SYNTHETIC in data_folder.read_sources(data)
+    other_source = data_folder.SYNTHETIC if is_synthetic else ""
 
     spellings: dict[str, str] = {}  # one person has one spelling in the manifest
     for photo in inspected:
@@ -152,7 +145,7 @@ def validate_photos(
             "height": photo.height,
             "source": sources.get(photo.path, other_source),
             "split": "",
-            "status": REJECTED if reason else ACCEPTED,
+            "status": data_folder.REJECTED if reason else data_folder.ACCEPTED,
             "reason": str(reason),
             "format": photo.format,
         }

@@ -1,5 +1,8 @@
 """The parts of every backbone: input stage, trunk, and head with L2-normalised output."""
 
+import os
+import shutil
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -165,6 +168,16 @@ def embed_crops(
         for start in track(range(0, len(crops), batch), "embedding"):
             rows.append(model(pixels_of(crops[start : start + batch], device)).cpu().numpy())
     return np.concatenate(rows)
+
+
+def compile_network(network: nn.Module) -> None:
+    """Let torch compile `network` in place. Raises FaceOpsError: there is no C++ compiler."""
+    names = [os.environ.get("CXX", ""), "g++", "clang++"]
+    if not any(shutil.which(name) for name in names if name):  # else the first step would fail
+        raise FaceOpsError(
+            "train.compile needs a C++ compiler; install g++ or set train.compile to false."
+        )
+    network.compile()
 
 
 def choose_device(name: str) -> torch.device:

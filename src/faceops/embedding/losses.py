@@ -1,4 +1,4 @@
-"""The losses: of classification heads, of triplets that miners choose, and of all pairs of a batch.
+"""The losses: of classification heads, of triplets that miners choose, of pairs, and of targets.
 
 `HEADS` and `MINERS` hold them by their names in params.yaml. A miner is a function of
 
@@ -223,6 +223,22 @@ def contrastive_loss(embeddings: Tensor, labels: Tensor, temperature: float) -> 
     logits = logits.fill_diagonal_(-torch.inf)  # a face is not compared with itself
     shares = torch.log_softmax(logits[anchors], dim=1).masked_fill(~positive[anchors], 0)
     return -(shares.sum(dim=1) / positive[anchors].sum(dim=1)).mean()
+
+
+_OTHERS = 12.0  # weight of the similarities to other faces beside that to a face's own target
+
+
+def distillation_loss(embeddings: Tensor, targets: Tensor) -> Tensor:
+    """Return how far B embeddings are from B targets, both (B, D), L2-normalised.
+
+    It is 1 - cosine to the own target, and the squared error of the cosines to the other targets
+    of the batch. Without the second part a face that shows little is given the mean of all faces:
+    nearer to its own target, but as much nearer to everybody else's, which accepts impostors.
+    """
+    error = (embeddings - targets) @ targets.T  # (B, B)
+    own = error.diagonal()
+    others = (error.square().sum() - own.square().sum()) / max(1, len(own) * (len(own) - 1))
+    return _OTHERS * others - own.mean()
 
 
 def mine_batch_all(

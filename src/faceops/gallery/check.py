@@ -1,5 +1,7 @@
 """Check a gallery for damage, and repair it with all that can be kept."""
 
+import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,6 +15,7 @@ from faceops.base.work import track
 from faceops.dataset.names import name_problem
 from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.faces_file import FORMAT_VERSION, has_length_1
+from faceops.gallery.journal import Entry, Journal, as_sqlite
 from faceops.gallery.outputs import output_folders, readable_lines
 from faceops.gallery.storage import (
     DECISIONS_FILE,
@@ -30,6 +33,7 @@ from faceops.gallery.storage import (
 from faceops.gallery.store import Gallery, load_crop
 
 NOTHING = "nothing"
+_PAGE = 4096  # bytes of a page of decisions.sqlite
 
 
 @dataclass(frozen=True)
@@ -138,11 +142,11 @@ def repair_gallery(place: GalleryPlace) -> Repair:
             output_folders(folder)
         except FaceOpsError:
             write_file(folder / OUTPUTS_FILE, b"".join(readable_lines(folder)))
-        journal = storage.journal()
+        journal = _DamagedJournal(folder / DECISIONS_FILE)
         try:
             journal.check()
         except DamageError:
-            journal.replace(journal.readable_entries())
+            journal.keep_readable()
         return Repair(before, check_gallery(folder), backup)
 
 
@@ -238,6 +242,36 @@ def _check_faces(gallery: Gallery, crop_problems: Mapping[str, str]) -> Iterator
         what = f"{unused} crops in {gallery.storage} belong to no face"
         kept = "all faces; the next change of the gallery deletes these crops"
         yield Finding(what, NOTHING, kept, is_damage=False)
+
+
+class _DamagedJournal(Journal):
+    def keep_readable(self) -> None:
+        """Write the file anew with the entries that can be read, atomically."""
+        content = as_sqlite(self._readable_entries())
+        # Of a killed writer: SQLite would apply it to the new file.
+        self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
+        write_file(self.path, content, sync=True)
+
+    def _readable_entries(self) -> list[Entry]:
+        texts: set[str] = set()
+        for order in ("ASC", "DESC"):  # from both ends up to the damage
+            with suppress(FaceOpsError), self._open(writes=False) as db:
+                for (content,) in db.execute(f"SELECT content FROM entries ORDER BY id {order}"):
+                    texts.add(content)
+        # Most entries lie in one piece in a page, which may belong to no tree any more.
+        raw = self.path.read_bytes()
+        for found in re.finditer(rb'\{"action": "', raw):
+            text = raw[found.start() : found.start() + _PAGE].decode("utf-8", "replace")
+            with suppress(ValueError, RecursionError):
+                _, end = json.JSONDecoder().raw_decode(text)
+                texts.add(text[:end])
+        entries = {}
+        for text in texts:
+            with suppress(ValueError):
+                if "\ufffd" not in text:
+                    entry = Entry.from_json(text)
+                    entries[entry.id] = entry
+        return sorted(entries.values(), key=lambda entry: (entry.time, entry.id))
 
 
 def _back_up(folder: Path, crop_ids: Mapping[str, str], backup: Path) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+from faceops.dataset.names import person_key
 from faceops.faces.detector import MAX_OVERLAP, Box, best_overlap, best_pairs, box_overlap
 from faceops.gallery.journal import TRUSTED, Action, Entry, new_person
-from faceops.gallery.names import person_key
 from faceops.gallery.storage import GalleryPlace, storage_of
 
 # Least overlap of two boxes of the same face; the detector finds no two faces that overlap more.

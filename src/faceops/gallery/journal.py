@@ -11,7 +11,6 @@ entries of one to the other; both then result in the same state.
 
 import contextlib
 import json
-import re
 import secrets
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,11 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import DamageError, FaceOpsError, shortage
-from faceops.base.files import write_file
 from faceops.faces.detector import Box
 
 VERSION = 1
-_PAGE = 4096  # bytes of a page of the file
 _BUSY_S = 60.0  # how long to wait for another process that writes
 
 
@@ -274,35 +271,6 @@ class Journal:
             raise self._damaged(problem)
         if made - {statement.replace("IF NOT EXISTS ", "") for statement in _TABLES}:
             raise self._damaged("its tables are not those of a journal")
-
-    def replace(self, entries: Iterable[Entry]) -> None:
-        """Write the file anew with these entries, atomically. Raises: FaceOpsError."""
-        content = as_sqlite(entries)
-        # Of a killed writer: SQLite would apply it to the new file.
-        self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
-        write_file(self.path, content, sync=True)
-
-    def readable_entries(self) -> list[Entry]:
-        """Return the entries of a damaged file that can be read, by time."""
-        texts: set[str] = set()
-        for order in ("ASC", "DESC"):  # from both ends up to the damage
-            with contextlib.suppress(FaceOpsError), self._open(writes=False) as db:
-                for (content,) in db.execute(f"SELECT content FROM entries ORDER BY id {order}"):
-                    texts.add(content)
-        # Most entries lie in one piece in a page, which may belong to no tree any more.
-        raw = self.path.read_bytes()
-        for found in re.finditer(rb'\{"action": "', raw):
-            text = raw[found.start() : found.start() + _PAGE].decode("utf-8", "replace")
-            with contextlib.suppress(ValueError, RecursionError):
-                _, end = json.JSONDecoder().raw_decode(text)
-                texts.add(text[:end])
-        entries = {}
-        for text in texts:
-            with contextlib.suppress(ValueError):
-                if "\ufffd" not in text:
-                    entry = Entry.from_json(text)
-                    entries[entry.id] = entry
-        return sorted(entries.values(), key=lambda entry: (entry.time, entry.id))
 
     def tried(self, contract: str) -> dict[str, str]:
         """Return by entry why its face did not enter the gallery, see `note_tried`.

@@ -10,17 +10,17 @@ when it or its journal is damaged, in use or cannot be written, or when somebody
 """
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.errors import FaceOpsError, UsageError, as_arguments
+from faceops.dataset.names import display_name, given_name, person_key
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.journal import Action, Entry, new_batch, new_id, new_person
-from faceops.gallery.names import as_arguments, display_name, given_name, person_key
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, locked_gallery
 
@@ -373,3 +373,22 @@ def unalias(gallery_dir: GalleryPlace, name: str, *, by: str = "") -> str:
         kept = others.pop(key)
         people.gallery.with_aliases(others).save()
         return kept
+
+
+def current_key(aliases: Mapping[str, str], name: str) -> str:
+    """Return the key (`person_key`) of the name that the person `name` has now, in any spelling."""
+    key = person_key(display_name(name))
+    visited = {key}
+    while key in aliases:
+        key = person_key(aliases[key])
+        if key in visited:  # only a file that was edited by hand has a cycle
+            break
+        visited.add(key)
+    return key
+
+
+def keys_of_person(aliases: Mapping[str, str], name: str) -> frozenset[str]:
+    """Return the keys of every name of the person who is, or was, called `name`."""
+    current = current_key(aliases, name)
+    earlier = {key for key in aliases if current_key(aliases, key) == current}
+    return frozenset({current, *earlier, person_key(display_name(name))})

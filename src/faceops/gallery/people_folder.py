@@ -15,11 +15,11 @@ from faceops.base.errors import UsageError, allowed_failures, shortage
 from faceops.base.files import valid_unicode
 from faceops.base.reasons import Reason
 from faceops.base.work import ordered_map, track
+from faceops.dataset.names import given_name, person_key
 from faceops.faces.detector import Detection
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.quality import QUALITY_VERSION, Quality
 from faceops.gallery.faces_file import ENROLLED, GalleryFace
-from faceops.gallery.names import given_name, person_key
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, UnfinishedWork
 from faceops.photos.formats import PhotoLimits

@@ -17,8 +17,8 @@ import numpy as np
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.nearest import EXACT_ROWS, nearest
+from faceops.dataset.names import display_name, person_key
 from faceops.gallery.faces_file import Embeddings
-from faceops.gallery.names import display_name, person_key
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import Bundle
 from faceops.verification.album import FEWEST_PEOPLE, effective_people

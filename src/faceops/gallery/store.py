@@ -16,6 +16,7 @@ from PIL import Image
 import faceops
 from faceops.base.errors import FaceOpsError, shortage
 from faceops.base.files import write_file
+from faceops.dataset.names import person_key
 from faceops.faces.align import CROP_SIZE
 from faceops.gallery.backend import GalleryStorage
 from faceops.gallery.faces_file import (
@@ -25,7 +26,6 @@ from faceops.gallery.faces_file import (
     GalleryFace,
     format_1_crops,
 )
-from faceops.gallery.names import person_key
 from faceops.gallery.storage import FACES_FILE, GalleryPlace, storage_of
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from faceops.base.errors import FaceOpsError, UsageError, printable
 from faceops.base.files import valid_unicode
 from faceops.base.reasons import Reason
 from faceops.base.work import ordered_map, track
+from faceops.dataset.names import given_name
 from faceops.faces.detector import SAME_BOX, Box, box_overlap
 from faceops.faces.find_faces import Face, FaceFinder, find_in_photo
 from faceops.faces.regions import (
@@ -24,7 +25,6 @@ from faceops.faces.regions import (
 )
 from faceops.gallery import people_folder
 from faceops.gallery.faces_file import TAGGED
-from faceops.gallery.names import given_name
 from faceops.gallery.store import Gallery
 from faceops.photos.formats import FORMATS, PhotoLimits
 from faceops.photos.open_photo import PhotoError

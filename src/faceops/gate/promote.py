@@ -16,7 +16,7 @@ from faceops.base.files import sha256_file, write_file
 from faceops.base.stores import is_url, local_copy
 from faceops.config.sections import Gate
 from faceops.gate.compare import VERDICT_VERSION, Comparison, Verdict
-from faceops.gate.rules import TIME, compare
+from faceops.gate.rules import TIME, verdict_on
 from faceops.gate.trials import data_sha256, freeze, touched_by_review
 from faceops.registry import PUBLISHED, published_folder, store
 from faceops.registry import champion as registry
@@ -95,7 +95,7 @@ def gate_release(
     complete = settings.model_copy(update={"slices": slices})
     both, seen_of_both = (models[0], models[1]), (seen[0], seen[1])
     comparison = Comparison(both, frozen, complete, seen_of_both, root / FACES, threads)
-    verdict = compare(comparison)
+    verdict = verdict_on(comparison)
     record_verdict(challenger, champion, verdict, settings, root)
     write_file(root / FOLDER / "verdict.json", verdict.json())
     write_file(root / FOLDER / "verdict.md", verdict.markdown())

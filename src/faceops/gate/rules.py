@@ -324,7 +324,7 @@ def _group(name: str, comparison: Comparison, rows: np.ndarray | None = None) ->
     return {"group": name, "people": people, "champion": champion, "challenger": challenger}
 
 
-def compare(comparison: Comparison) -> Verdict:
+def verdict_on(comparison: Comparison) -> Verdict:
     """Apply the rules and return the verdict on the challenger.
 
     Raises:

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 
 import faceops
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.files import folder_lock, sha256_file
+from faceops.base.files import folder_lock, paths_shown_as, sha256_file
 from faceops.base.stores import is_url
-from faceops.gallery.names import paths_shown_as
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.inputs import (
@@ -28,8 +27,9 @@ from faceops.identification.inputs import (
     list_photos,
     source_file,
 )
+from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder
-from faceops.identification.summary import Summary, read_summary, write_metrics, write_summary
+from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
 from faceops.photos.walk import SidecarPlaces
 from faceops.release.release_file import RELEASE_FILE, trusted_keys
@@ -205,8 +205,8 @@ def reuse_if_unchanged(
 def find_reusable_run(out: Path, digest: str, listed: PhotoList) -> Summary | None:
     """Return the latest run into `out` if a new run would write the same rows, else None.
 
-    Its `decided_by` is `digest`, and `listed` are its files, unchanged by their `SourceFile`. Its
-    results are complete: record files, state, annotated copies, and sidecars as the run left them.
+    Its `inputs_sha256` is `digest`, and `listed` are its files, unchanged by their `SourceFile`.
+    Its results are complete: record files, state, annotated copies, and sidecars as it left them.
     The state alone does not show it: shards and interrupted runs fill it without writing results.
     """
     try:
@@ -216,7 +216,7 @@ def find_reusable_run(out: Path, digest: str, listed: PhotoList) -> Summary | No
     results = (*output_folder.PUBLISHED, output_folder.STATE_FILE)
     if (
         not digest
-        or latest.decided_by != digest
+        or latest.inputs_sha256 != digest
         or latest.sidecar_errors
         or not all((out / name).is_file() for name in results)
         or not (out / output_folder.REPORT_PAGES).is_dir()
@@ -237,7 +237,7 @@ def find_reusable_run(out: Path, digest: str, listed: PhotoList) -> Summary | No
     latest.skipped = Counter(listed.skipped.values())
     for path in listed.paths:
         files.add_file(path, listed.file(path))
-    return latest if files.hexdigest() == latest.saw else None
+    return latest if files.hexdigest() == latest.files_sha256 else None
 
 
 def reuse_last_run(latest: Summary, out: Path, settings: IdentifySettings) -> Summary:

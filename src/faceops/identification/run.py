@@ -28,13 +28,14 @@ from faceops.identification.engine.extract import KNOWN_AT_ONCE, FaceExtractor
 from faceops.identification.engine.ranking import AlbumSearch, usable_faces
 from faceops.identification.engine.verdicts import DecidedFaces, RewrittenPhotos
 from faceops.identification.inputs import IdentifySettings, check_identify_folders, list_photos
+from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder, records
 from faceops.identification.report.report import Report
 from faceops.identification.sidecars import withdraw_unused, write_sidecars
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import EmbeddingFile, PhotoBlock, in_blocks
 from faceops.identification.state.schema import Presence, method_of
-from faceops.identification.summary import AlbumEstimate, Summary, write_metrics, write_summary
+from faceops.identification.summary import AlbumEstimate, Summary, write_summary
 from faceops.identification.unknown import unknown_people
 from faceops.photos.walk import SidecarPlaces
 from faceops.release.bundle import Bundle
@@ -139,7 +140,7 @@ def identify(
                         digest = ""  # the next run applies what was decided since
                 if admission.is_busy:
                     digest = ""  # the next run tries again
-            summary.decided_by, summary.known_people = digest, len(decided.people)
+            summary.inputs_sha256, summary.known_people = digest, len(decided.people)
             made = decisions.made()
             summary.decisions, summary.decisions_digest = len(made), digest_of(made)
             with timer.part("name"):
@@ -169,7 +170,7 @@ def identify(
             if settings.xmp and whole:
                 withdraw_unused(whole, map(Path, paths), places, summary)
             del blocks  # grouping unknown faces needs the memory
-            summary.saw, summary.drift = files.hexdigest(places.changes), drift.result()
+            summary.files_sha256, summary.drift = files.hexdigest(places.changes), drift.result()
             with timer.part("group"):
                 people = unknown_people.find_unknown_people(
                     folder / output_folder.FACES_FILE, embeddings.all(), bundle, state, decisions

@@ -20,9 +20,9 @@ from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import atomic_path
 from faceops.base.stores import NoAnswerError, is_url, read_object
 from faceops.base.work import Item, ordered_map, track
+from faceops.dataset.names import person_key
 from faceops.faces.detector import Box
 from faceops.faces.regions import Region, embedded_regions, matches, regions_of_others, upright_box
-from faceops.gallery.names import person_key
 from faceops.identification.summary import Summary, TaggedOtherwise
 from faceops.photos import xmp
 from faceops.photos.photo_header import WITHOUT_PACKETS, read_header

@@ -83,18 +83,12 @@ def stored_area(
         return None
     x, y = (left + right) / 2 / width, (top + bottom) / 2 / height
     w, h = (right - left) / width, (bottom - top) / height
-    places = {
-        1: (x, y),
-        2: (1 - x, y),
-        3: (1 - x, 1 - y),
-        4: (x, 1 - y),
-        5: (y, x),
-        6: (y, 1 - x),
-        7: (1 - y, 1 - x),
-        8: (1 - y, x),
-    }
+    places = (  # by orientation, from 1
+        *((x, y), (1 - x, y), (1 - x, 1 - y), (x, 1 - y)),
+        *((y, x), (y, 1 - x), (1 - y, 1 - x), (1 - y, x)),
+    )
     sides = (h, w) if orientation in SIDEWAYS else (w, h)
-    return Area(*places[orientation], *sides)
+    return Area(*places[orientation - 1], *sides)
 
 
 class XmpDocument:

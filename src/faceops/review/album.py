@@ -8,12 +8,12 @@ from typing import TypeVar
 import numpy as np
 
 from faceops.base.errors import UsageError, printable
+from faceops.dataset.names import given_name, person_key
 from faceops.faces.detector import Box
 from faceops.gallery import history as histories
 from faceops.gallery import people as enrolled_people
 from faceops.gallery.history import undoable
 from faceops.gallery.journal import TRUSTED, Action, Entry, Ignored, new_batch, new_person
-from faceops.gallery.names import given_name, person_key
 from faceops.gallery.people import locked_people
 from faceops.gallery.similarity import Agreement
 from faceops.gallery.store import Gallery
@@ -72,7 +72,7 @@ class Album(AlbumViews):
         A misspelled name would become a second person with the same faces, and faces that are like
         both would be ambiguous.
         """
-        album = self._album
+        album = self.decided
         if self._name_of(album, given_name(person)) in album.people:
             return ""
         faces = self._reviewed(album, np.array([album.row(key) for key in keys]))
@@ -100,7 +100,7 @@ class Album(AlbumViews):
     def draw(self, photo_id: str, box: Box, person: str) -> str:
         """Decide that the box, x, y, width, height in upright pixels, shows `person`."""
         with self._live.lock:
-            width, height = self._album.photos.sizes[self._album.photo_at(photo_id)].tolist()
+            width, height = self.decided.photos.sizes[self.decided.photo_at(photo_id)].tolist()
             x, y, w, h = box
             if min(w, h) < SMALLEST_BOX:
                 raise UsageError("the box is too small; draw it again.")
@@ -133,7 +133,7 @@ class Album(AlbumViews):
         """Decide that all faces of an unknown person show `person`; `faces`: see `_keys_of`."""
         with self._live.lock:
             keys = self._keys_of(unknown, faces)
-            album, name = self._album, self._name_of(self._album, given_name(person))
+            album, name = self.decided, self._name_of(self.decided, given_name(person))
             embeddings = album.photos.embeddings[[album.row(key) for key in keys]]
             if not trust and (question := self._disagreement(embeddings, name, album.gallery)):
                 return Outcome(question=question)
@@ -152,7 +152,7 @@ class Album(AlbumViews):
     def split(self, keys: Sequence[FaceKey]) -> str:
         """Decide that these faces of an unknown person are another unknown person."""
         with self._live.lock:
-            album, person = self._album, new_person()
+            album, person = self.decided, new_person()
             rows = [album.row(key) for key in keys]
             numbers = {int(album.unknown[row]) for row in rows} - {0}
             chosen = set(keys)
@@ -167,7 +167,7 @@ class Album(AlbumViews):
     def merge_people(self, gone: str, kept: str, trust: bool = False) -> Outcome:
         """Merge `gone` into `kept`; without `trust` only if their faces are similar."""
         with self._live.lock:
-            album, folder, batch = self._album, self._live.place, new_batch()
+            album, folder, batch = self.decided, self._live.place, new_batch()
             gone, kept = self._name_of(album, gone), self._name_of(album, kept)
             faces = album.gallery.faces
             is_gone = faces.where("person", [gone])
@@ -186,8 +186,8 @@ class Album(AlbumViews):
         """Rename a person; with `is_another`, another person may have the same name."""
         with self._live.lock:
             folder, batch = self._live.place, new_batch()
-            old, other = (self._name_of(self._album, given_name(one)) for one in (old, new))
-            is_taken = other in self._album.people and person_key(other) != person_key(old)
+            old, other = (self._name_of(self.decided, given_name(one)) for one in (old, new))
+            is_taken = other in self.decided.people and person_key(other) != person_key(old)
             if is_taken and not is_another:
                 return Outcome(
                     question=f"{given_name(new)} is, or was, the name of {other}. Are {old} and "
@@ -224,7 +224,7 @@ class Album(AlbumViews):
             return self._write([*entries, refused], {face.photo_id})
 
     def _naming(self, person: str) -> tuple[str, list[Entry]]:
-        name = self._name_of(self._album, given_name(person))
+        name = self._name_of(self.decided, given_name(person))
         if is_unknown_name(name):
             raise UsageError(f"{name} is nobody's name: faces without a name are called so.")
         return self._decisions.naming(name)
@@ -234,12 +234,12 @@ class Album(AlbumViews):
     ) -> list[Entry]:
         if not keys:
             raise UsageError("no face is chosen.")
-        photos = self._album.photos
+        photos = self.decided.photos
         entries = []
         for key in dict.fromkeys(keys):
-            row = self._album.row(key)
+            row = self.decided.row(key)
             x, y, w, h = photos.faces["box"][row].tolist()
-            width, height = photos.sizes[self._album.photo[row]].tolist()
+            width, height = photos.sizes[self.decided.photo[row]].tolist()
             place = key.partition(".")[0], (x, y, w, h), (width, height)
             entries.append(Entry(action, *place, person, detail))
         return entries
@@ -283,8 +283,8 @@ class Album(AlbumViews):
             people.decide(entries)
 
     def _require(self, person: str) -> None:
-        name = self._name_of(self._album, given_name(person))
-        if name not in self._album.people:
+        name = self._name_of(self.decided, given_name(person))
+        if name not in self.decided.people:
             raise UsageError(f"{printable(person)} is not in the album; load the page again.")
 
     def _keys_of(self, unknown: str, faces: int | None = None) -> list[FaceKey]:
@@ -294,7 +294,7 @@ class Album(AlbumViews):
             faces: number of faces that the page showed. If it differs, the group was changed since
                 in another tab or by another user, who must look at it again.
         """
-        rows = lists.group_rows(self._album, unknown_number(unknown))
+        rows = lists.group_rows(self.decided, unknown_number(unknown))
         if not len(rows):
             raise UsageError(f"there is no {printable(unknown)} any more; load the page again.")
         if faces not in (None, len(rows)):
@@ -302,7 +302,7 @@ class Album(AlbumViews):
                 f"{printable(unknown)} has {len(rows)} faces now, not the {faces} that were shown; "
                 "load the page again."
             )
-        return [self._album.key(row) for row in rows.tolist()]
+        return [self.decided.key(row) for row in rows.tolist()]
 
     def _disagreement(self, embeddings: np.ndarray, name: str, gallery: Gallery) -> str:
         """Return the question to ask before faces, (N, D), are an enrolled person's, or ""."""
@@ -315,7 +315,7 @@ class Album(AlbumViews):
         A person who is split off appears only when the whole album has been decided again.
         """
         with self._live.lock:
-            before = {self._decisions.person_id(name): name for name in self._album.people}
+            before = {self._decisions.person_id(name): name for name in self.decided.people}
             done = self._live.change_gallery(act)
             renames = [
                 (name, now)

@@ -146,7 +146,7 @@ class Pages:
         return self._of_version(self._album.groups)
 
     def _count_groups(self) -> int:
-        album = self._album.decided()
+        album = self._album.decided
         members = (album.unknown > 0) & album.is_unknown
         return len(np.unique(album.unknown[members]))
 
@@ -315,7 +315,7 @@ class Pages:
         elif kind == "person":
             card = self._card(name)
             board |= {"shown": card.shown, "portraits": [_portrait(card, 240)]}
-            board["total"] = len(person_rows(self._album.decided(), name))
+            board["total"] = len(person_rows(self._album.decided, name))
             faces = self._album.person(name, start)
         elif kind == "pile":
             piles = self._piles
@@ -335,7 +335,7 @@ class Pages:
 
     def _portraits(self, name: str) -> list[str]:
         card = self._card(name)
-        faces = self._album.decided().gallery.faces
+        faces = self._album.decided.gallery.faces
         own = sorted(faces.take(faces.where("person", [name])), key=lambda face: -face.quality)
         first = [_portrait(card, 240)] if card.key or not own else []
         return [*first, *(enrolled(face.crop_id) for face in own)][:_PORTRAITS]

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from faceops.base.arrow import numbers, places_in, take_rows
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import paths_shown_as
 from faceops.base.reasons import KINDS, REASONS, Reason
-from faceops.gallery.names import paths_shown_as
 from faceops.identification.engine.decide import FaceDecisions
 from faceops.identification.engine.extract import KNOWN_AT_ONCE
 from faceops.identification.latest_run import LatestRun, latest_run

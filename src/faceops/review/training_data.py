@@ -25,10 +25,9 @@ from faceops.dataset.data_folder import (
     PERSON,
     REVIEWED_FILE,
     STRANGER,
-    SYNTHETIC,
     ReviewedFace,
     read_reviewed,
-    read_sources,
+    real_sources,
     write_hard_negatives,
     write_reviewed,
     write_sources,
@@ -99,12 +98,7 @@ def import_reviewed(
     """
     data.mkdir(parents=True, exist_ok=True)
     with file_lock(data, f"{data} is in use"):
-        sources = read_sources(data)
-        if SYNTHETIC in sources:
-            raise FaceOpsError(
-                f"{data} holds the synthetic people, which real photos are not mixed with; choose "
-                "another folder with --out, or remove it."
-            )
+        sources = real_sources(data)
         before = {face.place: face for face in read_reviewed(data / REVIEWED_FILE)}
         decisions = Decisions.load(gallery)
         if not decisions and not before:

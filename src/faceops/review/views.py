@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image
 
 from faceops.base.errors import FaceOpsError, UsageError, printable
+from faceops.base.files import paths_shown_as
 from faceops.base.nearest import nearest_of_others
+from faceops.dataset.names import person_key
 from faceops.gallery import history as histories
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace
-from faceops.gallery.names import paths_shown_as, person_key
 from faceops.gallery.similarity import MAX_COMPARED, Lookalikes, comparison, find_lookalikes
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery
@@ -124,30 +125,27 @@ class AlbumViews:
     @property
     def people(self) -> list[str]:
         """The names of people with an enrolled face or a valid decision, for completion."""
-        album = self._album
+        album = self.decided
         with self._live.lock:
             known = {*album.gallery.people, *self._decisions.decided_people()}
         return sorted((name for name in album.people if name in known), key=str.casefold)
 
     @property
-    def _album(self) -> DecidedAlbum:
+    def decided(self) -> DecidedAlbum:
+        """The album as it is decided now."""
         return self._live.decided
 
     @property
     def _decisions(self) -> Decisions:
         return self._live.decisions
 
-    def decided(self) -> DecidedAlbum:
-        """Return the album as it is decided now."""
-        return self._album
-
     def piles(self) -> list[lists.Pile]:
         """Return the people with faces to confirm, see `lists.piles`."""
-        return lists.piles(self._album)
+        return lists.piles(self.decided)
 
     def pile(self, person: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
         """Return the faces that may show `person`, as `with_hints` orders them."""
-        album, results = self._album, self._live.results
+        album, results = self.decided, self._live.results
 
         def taken(photo: int) -> datetime | None:
             photo_id = album.photos.photo_ids[photo] or ""
@@ -165,33 +163,33 @@ class AlbumViews:
     def people_cards(self) -> list[lists.PersonCard]:
         """Return the enrolled and named people by name."""
         with self._live.lock:
-            return lists.people_cards(self._album, self._decisions)
+            return lists.people_cards(self.decided, self._decisions)
 
     def person(self, name: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
         """Return the faces that are named `name`, the least sure first."""
-        album = self._album
+        album = self.decided
         rows = lists.person_rows(album, self._name_of(album, name))
         return self._reviewed(album, rows[start : start + count])
 
     def groups(self) -> list[lists.Group]:
         """Return the unknown people, the one with most faces first."""
         with self._live.lock:
-            return lists.groups(self._album, self._bundle, self._decisions)
+            return lists.groups(self.decided, self._bundle, self._decisions)
 
     def group(self, name: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
         """Return the faces of an unknown person such as unknown-007, the best first."""
-        album = self._album
+        album = self.decided
         rows = lists.group_rows(album, unknown_number(name))
         return self._reviewed(album, rows[start : start + count])
 
     def face(self, key: FaceKey) -> ReviewedFace:
         """Return a face; UsageError if there is none."""
-        album = self._album
+        album = self.decided
         return self._reviewed(album, np.array([album.row(key)]))[0]
 
     def photo(self, photo_id: str) -> ReviewedPhoto:
         """Return a photo with its faces; UsageError if there is none."""
-        album = self._album
+        album = self.decided
         place = album.photo_at(photo_id)
         rows = np.arange(*album.photos.starts[place : place + 2])
         rows = rows[album.is_shown[rows]]
@@ -201,7 +199,7 @@ class AlbumViews:
 
     def why(self, key: FaceKey) -> Why:
         """Return why a face has its name."""
-        album = self._album
+        album = self.decided
         row = album.row(key)
         with self._live.lock:
             (place,) = places_of(album, self._decisions, [row])
@@ -217,13 +215,13 @@ class AlbumViews:
 
     def doctor(self) -> Doctor:
         """Return the enrolled faces and people to check."""
-        album = self._album
+        album = self.decided
         shown = dict(zip(album.people, album.shown, strict=True))
         return examine(album.gallery, self._bundle, shown)
 
     def search(self, text: str, most: int = 20) -> Found:
         """Return people and photos whose name or path has `text`, in any case."""
-        album, wanted = self._album, text.casefold().strip()
+        album, wanted = self.decided, text.casefold().strip()
         if not wanted:
             return Found([], [])
         people = [
@@ -247,7 +245,7 @@ class AlbumViews:
         Raises:
             FaceOpsError: it has none, and its photo cannot be opened.
         """
-        album, results = self._album, self._live.results
+        album, results = self.decided, self._live.results
         row = album.row(key)
         photo = int(album.photo[row])
         face = album.photos.photo_ids[photo] or "", row - int(album.photos.starts[photo])
@@ -269,7 +267,7 @@ class AlbumViews:
         Raises:
             FaceOpsError: it cannot be opened, or was changed since.
         """
-        album, results = self._album, self._live.results
+        album, results = self.decided, self._live.results
         side = min(max(side, 16), MAX_SIDE)
         opened = _open(results, album, album.photo_at(photo_id), side)
         return _encoded(image_of(opened.pixels), side, "JPEG")
@@ -277,11 +275,11 @@ class AlbumViews:
     def enrolled_picture(self, crop_id: str) -> bytes:
         """Return the aligned crop of an enrolled face, as PNG."""
         with suppress(OSError):
-            return self._album.gallery.storage.png(self._enrolled(crop_id).crop_id)
+            return self.decided.gallery.storage.png(self._enrolled(crop_id).crop_id)
         raise UsageError(_NOT_ENROLLED)
 
     def _enrolled(self, crop_id: str) -> GalleryFace:
-        faces = self._album.gallery.faces
+        faces = self.decided.gallery.faces
         for face in faces.take(faces.where("crop_id", [crop_id])):
             return face
         raise UsageError(_NOT_ENROLLED)

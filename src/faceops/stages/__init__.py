@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from faceops.base.errors import FaceOpsError, user_error
-from faceops.base.files import read_json_object, write_json
+from faceops.base.errors import user_error
+from faceops.base.files import read_json_object, stage_output, write_json
 from faceops.config.params_file import read_params
 from faceops.config.sections import Params
 
@@ -43,12 +43,8 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         FaceOpsError: the file is absent or damaged.
     """
-    try:
+    with stage_output(path):
         return read_json_object(path)
-    except FileNotFoundError:
-        raise FaceOpsError(f"{path} does not exist; run `dvc repro` to build it.") from None
-    except (OSError, ValueError) as error:
-        raise FaceOpsError(f"{path} cannot be read ({error}); run `dvc repro`.") from None
 
 
 def run_script(main: Callable[[], None], interrupted: str) -> None:

@@ -10,8 +10,7 @@ import hashlib
 import numpy as np
 import onnx
 
-from faceops.base.errors import FaceOpsError
-from faceops.base.files import atomic_path, write_file, write_json
+from faceops.base.files import atomic_path, stage_output, write_file, write_json
 from faceops.base.work import track, usable_cpus
 from faceops.embedding.backbones.build import load_model, trained_epochs
 from faceops.embedding.backbones.mobilefacenet import sface_centre
@@ -69,9 +68,8 @@ def main() -> None:
     params = stage_params()
     settings = params.export
     model = load_model(MODEL)
-    if not CROPS.is_file():
-        raise FaceOpsError(f"{CROPS} does not exist; run `dvc repro` to build it.")
-    crops = np.load(CROPS, mmap_mode="r", allow_pickle=False)
+    with stage_output(CROPS):
+        crops = np.load(CROPS, mmap_mode="r", allow_pickle=False)
     network = export_embedder(model, settings.opset)
     sample = crops[evenly_spread(np.arange(len(crops)), settings.parity_crops)]
     found = run_embedder(

@@ -12,7 +12,7 @@ from faceops.release.evaluate.evaluate import evaluate_test_people
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.evaluate.report import model_card, write_report
 from faceops.release.export import INT8, with_int8
-from faceops.verification.embedded_faces import EmbeddedFaces, photo_sources, read_rows, read_split
+from faceops.verification.embedded_faces import EmbeddedFaces, photo_sources, read_embedded
 from faceops.weights import read_catalogue
 
 OUT = Path("build/evaluate")
@@ -47,9 +47,7 @@ def embedded_faces(bundle: Bundle) -> EmbeddedFaces:
         raise FaceOpsError(
             f"{stages.EMBED} is not of the embedder in {bundle.folder}; run `dvc repro`."
         )
-    test = read_split(stages.FACES, "test")
-    embeddings = read_rows(stages.EMBED / "embeddings.npy", test.rows)
-    return EmbeddedFaces(embeddings, test.persons, test.paths, read_rows(stages.CROPS, test.rows))
+    return read_embedded(stages.FACES, "test", stages.EMBED / "embeddings.npy", stages.CROPS)
 
 
 if __name__ == "__main__":

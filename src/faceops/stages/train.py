@@ -1,6 +1,5 @@
 """Stage train: from the aligned faces of the split to an embedder."""
 
-import math
 import os
 import sys
 import time
@@ -8,23 +7,26 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pyarrow.parquet as pq
-from mlflow.entities import Metric, Param
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import sha256_file, write_csv, write_json
+from faceops.base.files import sha256_file, stage_output, write_json
 from faceops.config.sections import Train
-from faceops.embedding.backbones.build import WEIGHTS, check_train_params, save_model
+from faceops.embedding.backbones.build import (
+    WEIGHTS,
+    check_train_params,
+    save_model,
+    start_model,
+)
 from faceops.embedding.embedder import Embedder, choose_device
-from faceops.embedding.similarity_map import draw_similarity_map
-from faceops.embedding.training.figures import Row, TrainingLog
+from faceops.embedding.training.figures import write_history
 from faceops.embedding.training.inputs import FaceDataset, build_inputs
 from faceops.embedding.training.processes import Processes, start_processes, started_by_torchrun
 from faceops.embedding.training.state import delete_checkpoint, run_key
-from faceops.embedding.training.training_loop import Trainer, TrainingResult, start_model
+from faceops.embedding.training.training_loop import Trainer, TrainingResult
 from faceops.registry.store import EXPERIMENT, store_errors, use_tracking
+from faceops.registry.training_run import MlflowLog
 from faceops.stages import CHECKPOINTS, CROPS, FACES, MODEL, PARAMS, run_stage, stage_params
 from faceops.weights import weight_path
 
@@ -131,166 +133,17 @@ def _hard_negatives() -> list[tuple[str, str]]:
 
 
 def _faces_of(split: str, confused: Iterable[tuple[str, str]] = ()) -> FaceDataset:
-    for path in (CROPS, FACES):
-        if not path.exists():
-            raise FaceOpsError(f"{path} does not exist; run `dvc repro` to build it.")
-    table = pq.read_table(FACES, filters=[("split", "=", split)])
+    with stage_output(CROPS):
+        crops = np.load(CROPS, mmap_mode="r")
+    with stage_output(FACES):
+        table = pq.read_table(FACES, filters=[("split", "=", split)])
     return FaceDataset.of(
-        np.load(CROPS, mmap_mode="r"),
+        crops,
         table["crop"].to_numpy(),
         table["person"].to_pylist(),
         table["negative_only"].to_numpy(),
         confused,
     )
-
-
-COLUMNS = (
-    *("epoch", "phase", "miner", "learning_rate", "loss", "active_triplets"),
-    *("positive_distance", "negative_distance", "spread"),
-    *("val_tar", "val_tar_far_1e-2", "val_auc", "val_score"),
-)
-SEND_EVERY_S = 5.0
-MAX_METRICS = 900  # per request; MLflow refuses more than 1,000
-_PARENT = "mlflow.parentRunId"
-
-
-def write_history(history: list[Row], path: Path) -> None:
-    """Write `history` to `path`; numbers with six significant digits, NaN as empty."""
-
-    def cell(value: Any) -> Any:
-        if isinstance(value, float):
-            return "" if math.isnan(value) else f"{value:.6g}"
-        return value
-
-    write_csv(path, COLUMNS, ([cell(row.get(name, "")) for name in COLUMNS] for row in history))
-
-
-class MlflowLog(TrainingLog):
-    """A run named "train", used as a context: it ends FAILED when the context ends in an error.
-
-    Written through MLflow's client, whatever run is active in this process.
-    """
-
-    def __init__(
-        self,
-        experiment: str,
-        params: dict[str, Any],
-        data_sha256: str,
-        parent: str | None,
-        run_id_file: Path,
-    ) -> None:
-        """Open a run of `experiment` (its name), below the run `parent` if there is one.
-
-        Args:
-            run_id_file: keeps the run's id: a training that was interrupted continues in the run
-                that it began, as long as the store still has it.
-        """
-        client = self._client = mlflow.MlflowClient()
-        if parent:
-            experiment_id = client.get_run(parent).info.experiment_id
-        else:
-            found = client.get_experiment_by_name(experiment)
-            experiment_id = found.experiment_id if found else mlflow.create_experiment(experiment)
-        tags = {"data_sha256": data_sha256} | ({_PARENT: parent} if parent else {})
-        self._unsent: list[Metric] = []
-        self._sent_at = time.monotonic()
-        run_id = self._interrupted_run(run_id_file, experiment_id)
-        if run_id:  # its parameters stay: MLflow refuses another value, such as of a limit
-            client.update_run(run_id, "RUNNING")
-            for name, value in tags.items():
-                client.set_tag(run_id, name, value)
-        else:
-            run_id = client.create_run(experiment_id, tags=tags, run_name="train").info.run_id
-            texts = [Param(f"train.{name}", _param_text(value)) for name, value in params.items()]
-            client.log_batch(run_id, params=texts)
-            run_id_file.parent.mkdir(parents=True, exist_ok=True)
-            run_id_file.write_text(run_id, encoding="utf-8")
-        self.run_id = str(run_id)
-        steps = client.get_metric_history(run_id, "step/loss")
-        self._last_step = max((point.step for point in steps), default=0)  # that the run has
-        epochs = client.get_metric_history(run_id, "val_score")
-        self._logged_epochs = {point.step for point in epochs}
-
-    def _interrupted_run(self, run_id_file: Path, experiment_id: str) -> str | None:
-        """Return the run of an earlier process, if it belongs to this experiment."""
-        if not run_id_file.exists():
-            return None
-        try:
-            info = self._client.get_run(run_id_file.read_text("utf-8")).info
-        except mlflow.MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # another store, or a purged one
-                return None
-            raise
-        here = info.experiment_id == experiment_id and info.lifecycle_stage == "active"
-        return str(info.run_id) if here else None
-
-    def log_step(self, step: int, figures: dict[str, float]) -> None:
-        """Log the figures of a step as "step/<name>"; a request sends those of some seconds.
-
-        Args:
-            step: counted from 1 over all epochs; one that the run has is left out, so a loop
-                that repeats steps after its checkpoint logs none of them twice.
-            figures: those that are NaN are left out.
-        """
-        if step <= self._last_step:
-            return
-        self._last_step = step
-        self._unsent += _metrics({f"step/{name}": x for name, x in figures.items()}, step)
-        late = time.monotonic() - self._sent_at > SEND_EVERY_S
-        if late or len(self._unsent) > MAX_METRICS - len(figures):
-            self._send()
-
-    def log_epoch(self, row: Row, images_per_second: float) -> None:
-        """Log the figures of an epoch (a row of the history); the speed if it is above 0."""
-        figures = {name: value for name, value in row.items() if isinstance(value, float)}
-        if images_per_second:
-            figures["images_per_second"] = images_per_second
-        self._send()
-        if row["epoch"] not in self._logged_epochs:
-            self._client.log_batch(self.run_id, metrics=_metrics(figures, row["epoch"]))
-
-    def log_result(self, figures: dict[str, float]) -> None:
-        """Log figures of the whole run."""
-        self._client.log_batch(self.run_id, metrics=_metrics(figures, 0))
-
-    def log_map(self, embeddings: np.ndarray, labels: np.ndarray) -> None:
-        """Log the map of validation people (see `draw_similarity_map`), without their faces."""
-        picture = draw_similarity_map(embeddings, np.char.add("person ", labels.astype(str)))
-        if picture is not None:
-            self._client.log_image(self.run_id, picture, "validation_people.png")
-
-    def __enter__(self) -> "MlflowLog":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        try:
-            self._send()
-        except mlflow.MlflowException:
-            if kind is None:  # else the error of the block is more informative
-                raise
-        self._client.set_terminated(self.run_id, "FINISHED" if kind is None else "FAILED")
-
-    def _send(self) -> None:
-        unsent, self._unsent = self._unsent, []
-        self._sent_at = time.monotonic()
-        if unsent:
-            self._client.log_batch(self.run_id, metrics=unsent)
-
-
-def _metrics(figures: dict[str, float], step: int) -> list[Metric]:
-    now = int(time.time() * 1000)
-    return [
-        Metric(name, float(value), now, step)
-        for name, value in figures.items()
-        if not math.isnan(value)
-    ]
-
-
-def _param_text(value: Any) -> str:
-    """Return a parameter in short form: {"semi_hard": 0.4} as `semi_hard: 0.4`."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name}: {part}" for name, part in value.items())
-    return str(value)
 
 
 if __name__ == "__main__":

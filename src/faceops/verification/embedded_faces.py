@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError, first_line
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import stage_output
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,8 @@ def read_columns(file: Path, columns: list[str]) -> pa.Table:
     Raises:
         FaceOpsError: the file is absent or damaged.
     """
-    try:
+    with stage_output(file):
         return pq.read_table(file, columns=columns)
-    except FileNotFoundError:
-        raise FaceOpsError(f"{file} does not exist; run `dvc repro` to build it.") from None
-    except (OSError, pa.ArrowException) as error:
-        reason = first_line(error)
-        raise FaceOpsError(f"{file} cannot be read ({reason}); run `dvc repro`.") from None
 
 
 def read_split(faces: Path, split: str) -> SplitFaces:
@@ -78,12 +74,8 @@ def read_rows(file: Path, rows: np.ndarray) -> np.ndarray:
     Raises:
         FaceOpsError: the file is absent or damaged, or has too few rows.
     """
-    try:
+    with stage_output(file):
         table = np.load(file, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise FaceOpsError(f"{file} does not exist; run `dvc repro` to build it.") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise FaceOpsError(f"{file} cannot be read ({error}); run `dvc repro`.") from None
     if len(rows) and (rows.min() < 0 or rows.max() >= len(table)):
         raise FaceOpsError(f"{file} has {len(table)} rows, not {rows.max() + 1}; run `dvc repro`.")
     return np.asarray(table[rows])
@@ -148,6 +140,13 @@ class EmbeddedFaces:
             paths=self.paths[rows],
             crops=None if self.crops is None else self.crops[rows],
         )
+
+
+def read_embedded(faces: Path, split: str, embeddings: Path, crops: Path) -> EmbeddedFaces:
+    """Return the faces of `split`, of the files of these stages. Raises: as `read_split`."""
+    chosen = read_split(faces, split)
+    vectors, pictures = (read_rows(file, chosen.rows) for file in (embeddings, crops))
+    return EmbeddedFaces(vectors, chosen.persons, chosen.paths, pictures)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from faceops.base.errors import FaceOpsError
 from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder
-from faceops.embedding.losses import class_centres, contrastive_loss
+from faceops.embedding.losses import class_centres, contrastive_loss, distillation_loss
 from faceops.embedding.training import state
 from faceops.embedding.training.batches import Epochs
 from faceops.embedding.training.figures import validation_figures
@@ -32,7 +32,6 @@ from faceops.embedding.training.training_loop import (
     Trainer,
     TrainingLog,
     TrainingResult,
-    distillation_loss,
 )
 from tests.embedding.faces_for_training import (
     coloured_people,

@@ -94,7 +94,7 @@ def test_each_draw_is_an_album_whose_own_estimate_is_compared_with_the_truth() -
     assert 0.02 / 10 < figures["fpir"] < 0.02 * 2
     assert figures["dir"] > 0.9
     assert figures["estimate_low"] < 0.02 < figures["estimate_high"]
-    assert figures["albums_that_say"] == 4 and figures["estimate_covers"] >= 0.75
+    assert figures["estimated_albums"] == 4 and figures["estimate_covers"] >= 0.75
     assert figures["threshold_measured"] and not figures["fallback_population"]
     earlier = adapting().model_copy(update={"normalisation": None})
     raw = open_set_figures(
@@ -110,7 +110,7 @@ def test_a_small_album_says_which_calibration_set_its_threshold_is_from() -> Non
     )
     figures = open_set_figures(result, adapting(), 0)
     assert figures["fallback_population"] == "alike 0.4"
-    assert figures["estimate_covers"] is None and figures["albums_that_say"] == 0
+    assert figures["estimate_covers"] is None and figures["estimated_albums"] == 0
     assert figures["fpir"] <= 0.02 and not figures["threshold_measured"]
 
 

@@ -22,6 +22,7 @@ from faceops.embedding.backbones.mobilefacenet import (
     EMBEDDING_SIZE,
     build_mobilefacenet,
     build_sface,
+    load_sface,
 )
 from faceops.embedding.embedder import CROP_SIZE, Embedder, InputStage
 from faceops.embedding.losses import MINERS, build_head
@@ -225,6 +226,33 @@ def load_model(folder: Path) -> Embedder:
     except (FaceOpsError, SafetensorError, RuntimeError):
         raise FaceOpsError(f"{folder / WEIGHTS} does not fit a {backbone}; {again}.") from None
     return model.eval()
+
+
+def start_model(settings: Train, sface: Path | None) -> Embedder:
+    """Return SFace from the file `sface`, or an untrained network drawn from `settings.seed`.
+
+    With `settings.start` it is the trained model in that folder.
+
+    Raises:
+        FaceOpsError: there is none, or it is of another architecture than the settings say.
+    """
+    if settings.start:
+        model = load_model(Path(settings.start))
+        names = ("backbone", "embedding_size", "input_size", "colour")
+        for name in names:
+            if (own := getattr(model, name)) != getattr(settings, name):
+                raise FaceOpsError(
+                    f"the model in train.start = {settings.start} has {name} {own}, not "
+                    f"{getattr(settings, name)}; set train.{name} to {own}, or start from another."
+                )
+        return model
+    if settings.backbone == "pretrained":
+        assert sface is not None
+        return load_sface(sface)
+    torch.manual_seed(settings.seed)
+    return build_backbone(
+        settings.backbone, settings.embedding_size, settings.input_size, settings.colour
+    )
 
 
 def weights_sha256(network: nn.Module) -> str:

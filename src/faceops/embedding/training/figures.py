@@ -1,6 +1,7 @@
 """Figures of batches and epochs: whether an embedding learns or collapses, and the best epoch."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import write_csv
 from faceops.embedding.losses import positive_pairs
 
 Row = dict[str, Any]  # an epoch of the history: epoch, phase, miner, figures
@@ -158,3 +160,21 @@ class TrainingLog:
 
     def log_epoch(self, row: Row, images_per_second: float) -> None:
         """Take a row of the history; those before a resumed epoch come again, with speed 0."""
+
+
+COLUMNS = (
+    *("epoch", "phase", "miner", "learning_rate", "loss", "active_triplets"),
+    *("positive_distance", "negative_distance", "spread"),
+    *("val_tar", "val_tar_far_1e-2", "val_auc", "val_score"),
+)
+
+
+def write_history(history: list[Row], path: Path) -> None:
+    """Write `history` to `path`; numbers with six significant digits, NaN as empty."""
+
+    def cell(value: Any) -> Any:
+        if isinstance(value, float):
+            return "" if math.isnan(value) else f"{value:.6g}"
+        return value
+
+    write_csv(path, COLUMNS, ([cell(row.get(name, "")) for name in COLUMNS] for row in history))

@@ -8,6 +8,8 @@ import hashlib
 import json
 import math
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,25 @@ def build_average(module: torch.nn.Module, decay: float) -> AveragedModel | None
     average = AveragedModel(module, avg_fn=update, use_buffers=True)
     average.update_parameters(module)  # the first update copies; the later ones average
     return average
+
+
+def copy_weights(module: nn.Module) -> Tensors:
+    """Return copies of all that `module` stores."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+@contextmanager
+def averaged_weights(module: nn.Module, average: AveragedModel | None) -> Iterator[None]:
+    """Use the averaged weights in `module`, where there are any, within a `with`."""
+    if average is None:
+        yield
+        return
+    own = copy_weights(module)
+    module.load_state_dict(average.module.state_dict())
+    try:
+        yield
+    finally:
+        module.load_state_dict(own)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> Tensors:

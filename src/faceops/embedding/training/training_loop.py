@@ -11,12 +11,9 @@ embedding that the start gives to the crop as it is. The start is both teacher a
 learns to ignore the augmentation. Validation crops are then augmented too.
 """
 
-import os
-import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,17 +24,9 @@ from torch import Tensor, nn
 from faceops.base.errors import FaceOpsError
 from faceops.base.work import ordered_map, track
 from faceops.config.sections import Train
-from faceops.embedding.backbones.build import build_backbone, load_model
-from faceops.embedding.backbones.mobilefacenet import load_sface
-from faceops.embedding.embedder import Embedder
-from faceops.embedding.losses import (
-    MINERS,
-    build_head,
-    class_centres,
-    contrastive_loss,
-    squared_distances,
-    triplet_loss,
-)
+from faceops.embedding import losses
+from faceops.embedding.embedder import Embedder, compile_network
+from faceops.embedding.training import state
 from faceops.embedding.training.batches import Batch, Epochs
 from faceops.embedding.training.figures import (
     Row,
@@ -50,17 +39,6 @@ from faceops.embedding.training.figures import (
 )
 from faceops.embedding.training.inputs import TrainingInputs
 from faceops.embedding.training.processes import Processes, stop_signals
-from faceops.embedding.training.state import (
-    MemoryBank,
-    Tensors,
-    build_average,
-    build_optimiser,
-    build_schedule,
-    load_checkpoint,
-    optimiser_tensors,
-    restore_optimiser,
-    save_checkpoint,
-)
 
 
 @dataclass
@@ -75,49 +53,6 @@ class TrainingResult:
     def best(self) -> Row:
         """The row of the best epoch; early stopping of the warm-up skips epochs."""
         return next(row for row in self.history if row["epoch"] == self.best_epoch)
-
-
-def start_model(settings: Train, sface: Path | None) -> Embedder:
-    """Return SFace from the file `sface`, or an untrained network drawn from `settings.seed`.
-
-    With `settings.start` it is the trained model in that folder.
-
-    Raises:
-        FaceOpsError: there is none, or it is of another architecture than the settings say.
-    """
-    if settings.start:
-        model = load_model(Path(settings.start))
-        names = ("backbone", "embedding_size", "input_size", "colour")
-        for name in names:
-            if (own := getattr(model, name)) != getattr(settings, name):
-                raise FaceOpsError(
-                    f"the model in train.start = {settings.start} has {name} {own}, not "
-                    f"{getattr(settings, name)}; set train.{name} to {own}, or start from another."
-                )
-        return model
-    if settings.backbone == "pretrained":
-        assert sface is not None
-        return load_sface(sface)
-    torch.manual_seed(settings.seed)
-    return build_backbone(
-        settings.backbone, settings.embedding_size, settings.input_size, settings.colour
-    )
-
-
-OTHERS = 12.0  # weight of the similarities to other faces beside that to a face's own target
-
-
-def distillation_loss(embeddings: Tensor, targets: Tensor) -> Tensor:
-    """Return how far B embeddings are from B targets, both (B, D), L2-normalised.
-
-    It is 1 - cosine to the own target, and the squared error of the cosines to the other targets
-    of the batch. Without the second part a face that shows little is given the mean of all faces:
-    nearer to its own target, but as much nearer to everybody else's, which accepts impostors.
-    """
-    error = (embeddings - targets) @ targets.T  # (B, B)
-    own = error.diagonal()
-    others = (error.square().sum() - own.square().sum()) / max(1, len(own) * (len(own) - 1))
-    return OTHERS * others - own.mean()
 
 
 class Trainer:
@@ -163,16 +98,15 @@ class Trainer:
         torch.manual_seed(settings.seed)
         classes = self.train.num_classes(settings)
         scale, margin = settings.head_scale, settings.head_margin
-        head = build_head(settings.head, model.embedding_size, classes, scale, margin)
+        head = losses.build_head(settings.head, model.embedding_size, classes, scale, margin)
         self.head = head.to(device)
-        self.average = build_average(self.trained, settings.ema_decay)
+        self.average = state.build_average(self.trained, settings.ema_decay)
         if settings.compile:
-            _check_compiler()
-            self.trained.compile()
-        self.optimiser = build_optimiser(self.trained, self.head, settings)
-        self.bank: MemoryBank | None = None
+            compile_network(self.trained)
+        self.optimiser = state.build_optimiser(self.trained, self.head, settings)
+        self.bank: state.MemoryBank | None = None
         if "global" in settings.miners and settings.triplet_epochs > 0:
-            self.bank = MemoryBank(len(self.train), model.embedding_size, device)
+            self.bank = state.MemoryBank(len(self.train), model.embedding_size, device)
         self.negatives: np.ndarray | None = None  # of global mining, for the epoch in progress
         self.distils = settings.warmup_loss == "distillation" and settings.warmup_epochs > 0
         self.targets: Tensor | None = None  # (N, D) of distillation: the start's embeddings
@@ -180,7 +114,7 @@ class Trainer:
         # The progress of the run, which a checkpoint holds.
         self.history: list[Row] = []
         self.best_epoch = 0
-        self.best_weights: Tensors = {}
+        self.best_weights: state.Tensors = {}
         self.best_for_patience, self.stale_epochs = 0.0, 0
         self.epoch, self.step = 0, 0  # in progress; epoch 0: between two epochs
         self.step_figures: list[dict[str, float]] = []
@@ -221,7 +155,7 @@ class Trainer:
             self.model.eval()
             classified = np.flatnonzero(train.labels < train.num_classes(settings))
             embeddings = self.inputs.embed_plain(self.model, "train", classified)
-            centres = class_centres(embeddings, train.labels[classified])
+            centres = losses.class_centres(embeddings, train.labels[classified])
             self.head.start_at(torch.from_numpy(centres).to(self.device))
 
     def run_epochs(self) -> str:
@@ -262,7 +196,7 @@ class Trainer:
         settings, epochs = self.settings, self.epochs
         before = epochs.batches_before(self.epoch)
         all_steps = epochs.batches_before(epochs.total + 1)
-        schedule = build_schedule(self.optimiser, all_steps, before + self.step)
+        schedule = state.build_schedule(self.optimiser, all_steps, before + self.step)
         remaining = batches[self.step :]
         loading = ordered_map(self.load_share, remaining, workers=1)  # reads ahead
         self.set_training_mode()
@@ -311,30 +245,30 @@ class Trainer:
             first = self.processes.share(len(labels)).start
             own = self.inputs.embed(self.model, loaded, seed, first)  # (B / processes, D)
         embeddings = self.processes.gather(own, len(labels))  # (B, D)
-        distances = squared_distances(embeddings)  # (B, B)
+        distances = losses.squared_distances(embeddings)  # (B, B)
 
         loss = embeddings.sum() * 0
         miner = self.epochs.miner(self.epoch)
         head_weight = settings.head_loss_weight if miner else float(not self.distils)
         if self.targets is not None and not miner:
             targets = self.targets[torch.from_numpy(batch.positions)].to(device)
-            loss = loss + distillation_loss(embeddings, targets)
+            loss = loss + losses.distillation_loss(embeddings, targets)
         if head_weight > 0:
             # People who are used as negatives only have no class.
             known = torch.from_numpy(np.flatnonzero(batch.labels < self.head.people)).to(device)
             loss = loss + head_weight * self.head(embeddings[known], labels[known])
         if settings.contrastive_weight > 0:
             temperature = settings.contrastive_temperature
-            contrast = contrastive_loss(embeddings, labels, temperature)
+            contrast = losses.contrastive_loss(embeddings, labels, temperature)
             loss = loss + settings.contrastive_weight * contrast
         if miner:
             triplets = batch.triplets  # where global mining chose them
             if triplets is None:
                 generator = torch.Generator(device).manual_seed(seed)
-                triplets = MINERS[miner](
+                triplets = losses.MINERS[miner](
                     distances.detach(), labels, settings.triplet_margin, generator
                 )
-            loss = loss + triplet_loss(distances, triplets, settings.triplet_margin)
+            loss = loss + losses.triplet_loss(distances, triplets, settings.triplet_margin)
 
         self.optimiser.zero_grad()
         loss.backward()
@@ -356,7 +290,7 @@ class Trainer:
         row: Row = {"epoch": self.epoch, "phase": phase, "miner": miner}
         row |= epoch_means(self.step_figures)
         check_collapse([*self.history, row])
-        with self.averaged_weights():
+        with state.averaged_weights(self.trained, self.average):
             row |= self.evaluate()
             self.record_epoch(row)
         self.save_checkpoint()
@@ -370,7 +304,7 @@ class Trainer:
     def record_epoch(self, row: Row) -> None:
         """Add an epoch's row; keep the current weights if it is the best."""
         if not self.history or row["val_score"] > max(one["val_score"] for one in self.history):
-            self.best_epoch, self.best_weights = row["epoch"], _copy_weights(self.trained)
+            self.best_epoch, self.best_weights = row["epoch"], state.copy_weights(self.trained)
         self.history.append(row)
         self.stale_epochs += 1
         if row["val_score"] > self.best_for_patience + self.settings.min_delta:
@@ -412,19 +346,6 @@ class Trainer:
                 if isinstance(part, nn.modules.batchnorm._BatchNorm):
                     part.eval()
 
-    @contextmanager
-    def averaged_weights(self) -> Iterator[None]:
-        """Use the averaged weights, where there are any, within a `with`."""
-        if self.average is None:
-            yield
-            return
-        own = _copy_weights(self.trained)
-        self.trained.load_state_dict(self.average.module.state_dict())
-        try:
-            yield
-        finally:
-            self.trained.load_state_dict(own)
-
     @property
     def elapsed(self) -> float:
         """Seconds spent on this run by all processes that worked on it, one after another."""
@@ -446,47 +367,34 @@ class Trainer:
         if self.processes.rank > 0:
             return
         tensors = {name: part.state_dict() for name, part in self.stateful().items()}
-        tensors |= {"best": self.best_weights, "optimiser": optimiser_tensors(self.optimiser)}
+        tensors |= {"best": self.best_weights, "optimiser": state.optimiser_tensors(self.optimiser)}
         if self.negatives is not None:
             tensors["mined"] = {"negatives": torch.from_numpy(self.negatives)}
         if self.targets is not None:
             tensors["start"] = {"embeddings": self.targets}
-        state = {name: getattr(self, name) for name in self.PROGRESS} | {"seconds": self.elapsed}
-        save_checkpoint(self.checkpoints, tensors, state)
+        progress = {name: getattr(self, name) for name in self.PROGRESS} | {"seconds": self.elapsed}
+        state.save_checkpoint(self.checkpoints, tensors, progress)
 
     def load_checkpoint(self) -> bool:
         """Continue from the checkpoint of process 0; return whether there is one."""
-        saved = load_checkpoint(self.checkpoints) if self.processes.rank == 0 else None
+        saved = state.load_checkpoint(self.checkpoints) if self.processes.rank == 0 else None
         saved = self.processes.agree(saved)  # the others may be on hosts with disks of their own
         if saved is None:
             return False
-        tensors, state = saved
+        tensors, progress = saved
         for name, part in self.stateful().items():
             part.load_state_dict(tensors[name])
-        restore_optimiser(self.optimiser, tensors["optimiser"])
+        state.restore_optimiser(self.optimiser, tensors["optimiser"])
         if "mined" in tensors:
             self.negatives = tensors["mined"]["negatives"].numpy()
         if "start" in tensors:
             self.targets = tensors["start"]["embeddings"]
         self.best_weights = tensors["best"]
         for name in (*self.PROGRESS, "seconds"):
-            setattr(self, name, state[name])
+            setattr(self, name, progress[name])
         return True
 
     def print(self, line: str) -> None:
         """Show `line` on stderr, from one process."""
         if self.processes.rank == 0:
             print(line, file=sys.stderr, flush=True)
-
-
-def _copy_weights(module: nn.Module) -> Tensors:
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-def _check_compiler() -> None:
-    """Raise FaceOpsError where torch.compile would find no C++ compiler, at the first step."""
-    names = [os.environ.get("CXX", ""), "g++", "clang++"]
-    if not any(shutil.which(name) for name in names if name):
-        raise FaceOpsError(
-            "train.compile needs a C++ compiler; install g++ or set train.compile to false."
-        )

@@ -211,17 +211,17 @@ def estimate_figures(estimates: Sequence[tuple[AlbumThreshold, float]]) -> dict[
     Both are None where all albums had too few people. "fallback_population" is the calibration set
     whose threshold was used for albums with too few people, "" without any.
     """
-    said = [
+    estimated = [
         (one.low, one.high, reached)
         for one, reached in estimates
         if one.low is not None and one.high is not None
     ]
-    covers = [low <= reached <= high for low, high, reached in said]
+    covers = [low <= reached <= high for low, high, reached in estimated]
     return {
-        "estimate_low": float(np.mean([low for low, _, _ in said])) if said else None,
-        "estimate_high": float(np.mean([high for _, high, _ in said])) if said else None,
-        "estimate_covers": float(np.mean(covers)) if said else None,
-        "albums_that_say": len(said),
+        "estimate_low": float(np.mean([low for low, _, _ in estimated])) if estimated else None,
+        "estimate_high": float(np.mean([high for _, high, _ in estimated])) if estimated else None,
+        "estimate_covers": float(np.mean(covers)) if estimated else None,
+        "estimated_albums": len(estimated),
         "fallback_population": max(one.population for one, _ in estimates),
     }
 

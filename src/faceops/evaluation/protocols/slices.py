@@ -30,14 +30,8 @@ from faceops.evaluation.protocols.album_scores import (
     release_threshold,
     score_album,
 )
+from faceops.verification import error_rates
 from faceops.verification.embedded_faces import EmbeddedFaces
-from faceops.verification.error_rates import (
-    DRAWS,
-    chance_named,
-    find_impostor_pairs,
-    impostor_comparisons,
-    share_interval,
-)
 from faceops.verification.pairs import (
     all_pair_scores,
     codes,
@@ -217,7 +211,7 @@ def _group_figures(
     able = len(np.unique(whose))
     genuine = score_pairs(faces.embeddings, pairs, verifier)
     floor = min(cuts.values())
-    impostors = find_impostor_pairs(faces.embeddings, faces.persons, verifier, floor)
+    impostors = error_rates.find_impostor_pairs(faces.embeddings, faces.persons, verifier, floor)
     figures: dict[str, Any] = {"people": people, "photos": len(faces)}
     figures |= {"people_with_two_photos": able, "genuine_pairs": len(pairs)}
     for prefix, cut in cuts.items():
@@ -225,7 +219,7 @@ def _group_figures(
         ends = impostors.interval(cut, seed=seed) if people > 1 else {"low": nan, "high": nan}
         figures |= {
             f"{prefix}tar": float(hits.mean()) if len(hits) else None,
-            f"{prefix}tar_interval": share_interval(hits, whose, seed),
+            f"{prefix}tar_interval": error_rates.share_interval(hits, whose, seed),
             f"{prefix}false_accept_rate": impostors.rate(cut) if people > 1 else None,
             f"{prefix}false_accept_rate_interval": ends,
         }
@@ -249,13 +243,13 @@ def _search_figures(
         cut = scored.threshold(thresholds, thresholds.default_budget, [1] * GALLERY).log_odds
     except UsageError as error:
         return absent | {"search_refused": str(error)}
-    comparisons = impostor_comparisons(
+    comparisons = error_rates.impostor_comparisons(
         faces.embeddings, faces.persons, scored.verifier, cut, seed=seed
     )
     named, whose = chance_identified(faces, scored, cut, thresholds.runner_up_margin, seed)
     return {
         "dir": float(named.mean()) if len(named) else None,
-        "dir_interval": share_interval(named, whose, seed),
+        "dir_interval": error_rates.share_interval(named, whose, seed),
         "fpir": comparisons.rate(cut, GALLERY),
         "fpir_interval": comparisons.interval(cut, GALLERY, seed=seed),
         "gallery_people": GALLERY,
@@ -277,7 +271,7 @@ def chance_identified(
     person = codes(faces.persons)
     draw = np.random.default_rng(seed)
     chances, whose = [np.zeros(0)], [np.zeros(0, int)]
-    for _ in range(DRAWS):
+    for _ in range(error_rates.DRAWS):
         order = draw.permutation(len(person))
         gallery = order[np.unique(person[order], return_index=True)[1]]
         probes = np.setdiff1d(np.arange(len(person)), gallery)
@@ -288,7 +282,7 @@ def chance_identified(
             own = scores[right]
             scores[right] = -np.inf
             near = (own[:, None] - scores < scored.lead(scores, cut, margin)).sum(1)
-            alone = 1 - chance_named(near, faces.people - 1, GALLERY - 1)
+            alone = 1 - error_rates.chance_named(near, faces.people - 1, GALLERY - 1)
             chances.append(np.where(reaches(own, cut), alone, 0.0))
             whose.append(person[rows])
     return np.concatenate(chances), np.concatenate(whose)

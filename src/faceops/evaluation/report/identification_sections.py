@@ -68,12 +68,12 @@ def estimate_in_words(figures: dict[str, Any]) -> str:
     if "estimate_covers" not in figures:
         return ""
     if figures["estimate_covers"] is None:
-        return f"; the albums cannot say: threshold of {figures['fallback_population']}"
+        return f"; too few people in the albums: threshold of {figures['fallback_population']}"
     ends = {"low": figures["estimate_low"], "high": figures["estimate_high"]}
-    right = round(figures["estimate_covers"] * figures["albums_that_say"])
+    right = round(figures["estimate_covers"] * figures["estimated_albums"])
     return (
         f"; estimated {doc.shown_interval(ends)}, right in {right} of "
-        f"{figures['albums_that_say']} draws"
+        f"{figures['estimated_albums']} draws"
     )
 
 
@@ -220,7 +220,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     stated = doc.shown_interval(row["calibrated_interval"])
     stated = stated or doc.shown_interval(row["estimate_interval"])
     if row["fallback_population"]:
-        stated = f"the album cannot say: threshold of {row['fallback_population']}"
+        stated = f"too few people in the album: threshold of {row['fallback_population']}"
     elif not row["measured"]:
         threshold += ", extrapolated"
     return [*first, *seen, row["verdict"], threshold, stated]
@@ -260,7 +260,7 @@ def thresholds_section(facts: doc.Facts) -> doc.Section:
 
 _ADAPTS = (
     "Names in an album: the threshold is found on the album itself, on normalised scores. An album "
-    "with too few people cannot say; the threshold is then the highest of the calibration sets."
+    "with too few people has no estimate: the threshold is the highest of the calibration sets."
 )
 _WITHOUT_ALBUM = (
     "The tables below are on scores as they are, for what needs no album: enrolment and the "
@@ -278,7 +278,7 @@ def _fallback(measured: Thresholds, known: Normalisation) -> doc.Table:
         f"{one.name}: {one.people:,} people, {one.photos:,} photos" for one in known.populations
     )
     header = ["people enrolled with one photo", "strangers named, at most", "threshold", "of"]
-    return doc.Table(header, rows, f"For an album that cannot say ({sets})")
+    return doc.Table(header, rows, f"For an album with too few people ({sets})")
 
 
 def _in_words(measured: Thresholds) -> doc.Table:

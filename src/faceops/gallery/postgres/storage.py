@@ -233,10 +233,7 @@ class PostgresStorage(GalleryStorage):
 
 
 class PostgresJournal(Journal):
-    """The tables `entries` and `tried`; see `Journal` for what the methods do and raise.
-
-    `replace` and `readable_entries` need a file: a repair, which calls them, refuses a database.
-    """
+    """The tables `entries` and `tried`; see `Journal` for what the methods do and raise."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

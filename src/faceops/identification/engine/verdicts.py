@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from faceops.base.errors import DamageError, FaceOpsError
+from faceops.dataset.names import person_key
 from faceops.faces.detector import SAME_BOX, best_overlap
 from faceops.gallery.decisions import Decisions, scaled_box
 from faceops.gallery.journal import Action, Entry, Journal, new_batch
-from faceops.gallery.names import person_key
 from faceops.gallery.store import Gallery
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import FACE, FoundPhoto, PhotoBlock

@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import csv_text, read_json_object, valid_unicode, write_file
+from faceops.base.files import csv_text, paths_shown_as, read_json_object, valid_unicode, write_file
 from faceops.base.reasons import DecisionKind, Reason
 from faceops.base.stores import NoAnswerError, ObjectStore, is_url, shown, split
 from faceops.base.work import ordered_map, track
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE
-from faceops.gallery.names import paths_shown_as
 from faceops.gallery.outputs import has_content
 from faceops.identification import sidecars
 from faceops.identification.engine.shards import remove_shards
@@ -28,14 +27,9 @@ from faceops.identification.records import output_folder
 from faceops.identification.records.drawings import drawn_path
 from faceops.identification.records.records import Record, change_rows, read_columns
 from faceops.identification.report.report import people_on
+from faceops.identification.state import schema
 from faceops.identification.state.photo_block import FACE
-from faceops.identification.state.schema import (
-    add_place,
-    connect,
-    drop_missing,
-    open_state,
-    state_errors,
-)
+from faceops.identification.summary import with_current_names
 from faceops.identification.unknown.unknown_people import FaceKey, forget_numbers
 from faceops.photos.walk import SIDECAR, SidecarPlaces
 from faceops.photos.xmp import XmpDocument, read_sidecar, sidecar_bytes
@@ -113,7 +107,7 @@ def forget_in_state(out: Path, faces: Collection[NamedFace], mark: str) -> Forgo
             keys = _forget_in_photos(state, faces, mark, done.secrets)
             done.cached_faces = len(keys)
             if keys:
-                with state_errors(state), contextlib.closing(connect(state)) as db:
+                with schema.state_errors(state), contextlib.closing(schema.connect(state)) as db:
                     db.execute("VACUUM")  # overwrites freed bytes
             forget_numbers(state, keys)
     return done
@@ -200,7 +194,7 @@ def _forget_in_photos(
     missing photos are dropped, since it is unknown whom they show.
     """
     keys: list[FaceKey] = []
-    with open_state(state) as db:
+    with schema.open_state(state) as db:
         for face in faces:
             select = "SELECT id, faces FROM photos WHERE photo_id=?"
             for photo, content in db.execute(select, (face.photo_id,)).fetchall():
@@ -208,10 +202,10 @@ def _forget_in_photos(
                 boxes = found["box"].tolist()
                 index = best_overlap(face.box, boxes, SAME_PLACE)
                 if index is not None and not found["forgotten"][index]:
-                    add_place(db, face.photo_id, tuple(boxes[index]), mark)
+                    schema.add_place(db, face.photo_id, tuple(boxes[index]), mark)
                     secrets += _blank_face(db, photo, found, index)
                     keys.append((face.photo_id, index))
-        drop_missing(db)
+        schema.drop_missing(db)
     return keys
 
 
@@ -258,7 +252,7 @@ def reset_summary(folder: Path, **changes: object) -> None:
     """Change the run's summary so that the next run decides every photo again."""
     path = folder / output_folder.SUMMARY_FILE
     if path.is_file():
-        content = read_json_object(path) | changes | {"decided_by": ""}
+        content = with_current_names(read_json_object(path)) | changes | {"inputs_sha256": ""}
         write_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 

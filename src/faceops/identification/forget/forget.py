@@ -13,11 +13,11 @@ from pathlib import Path
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import folder_lock, valid_unicode
+from faceops.dataset.names import display_name, person_key
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.journal import Action, Entry
-from faceops.gallery.names import current_key, display_name, keys_of_person, person_key
 from faceops.gallery.outputs import declare_gone, has_content, output_folders
-from faceops.gallery.people import locked_people
+from faceops.gallery.people import current_key, keys_of_person, locked_people
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery, remove_unfinished
 from faceops.identification.forget import files

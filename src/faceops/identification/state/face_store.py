@@ -113,11 +113,9 @@ class FaceStore:
 
     def find_path(self, path: str) -> tuple[bool, FoundPhoto | None]:
         """Return whether the latest run read the file `path`, and what was found, by any finder."""
+        query = "SELECT photo_id FROM files WHERE path=? AND gone_since IS NULL"
         with self._reading() as db:
-            row = db.execute(
-                "SELECT photo_id FROM files WHERE path=? AND gone_since IS NULL",
-                (os.fsencode(path),),
-            ).fetchone()
+            row = db.execute(query, (os.fsencode(path),)).fetchone()
         return row is not None, self.known(row).get(row[0]) if row else None
 
     def known(self, photo_ids: Sequence[str]) -> dict[str, FoundPhoto]:
@@ -185,9 +183,9 @@ class FaceStore:
             ).fetchall()
         found = {}
         for number, photo_id, reason, width, height, orientation, turned, decoder, *blobs in rows:
-            if decoder != self._decoder_of(reason, (width, height)):
+            size, (content, matrix, lengths) = (width, height), blobs
+            if decoder != self._decoder_of(reason, size):
                 continue
-            content, matrix, lengths = blobs
             faces, embeddings, crops = np.frombuffer(content, FACE), NOT_EMBEDDED, {}
             if matrix is not None:
                 embeddings = np.frombuffer(matrix, "<f4").reshape(len(faces), -1)
@@ -196,27 +194,16 @@ class FaceStore:
                 crops = self._crops_of(number)
                 if crops.keys() != set(np.flatnonzero(~faces["forgotten"]).tolist()):
                     continue
-            found[photo_id] = StoredPhoto(
-                FoundPhoto(
-                    photo_id,
-                    Reason(reason) if reason else None,
-                    (width, height),
-                    orientation or 1,
-                    turned or 0,
-                    faces,
-                    embeddings,
-                    np.frombuffer(lengths or b"", "<f4"),
-                ),
-                crops,
-                orientation is not None,
-            )
+            why, raw = Reason(reason) if reason else None, np.frombuffer(lengths or b"", "<f4")
+            turns = orientation or 1, turned or 0
+            photo = FoundPhoto(photo_id, why, size, *turns, faces, embeddings, raw)
+            found[photo_id] = StoredPhoto(photo, crops, orientation is not None)
         return found
 
     def _crops_of(self, photo: int) -> dict[int, np.ndarray]:
+        query = "SELECT face_index, crop FROM pictures WHERE photo=? AND crop IS NOT NULL"
         with self._reading() as db:
-            rows = db.execute(
-                "SELECT face_index, crop FROM pictures WHERE photo=? AND crop IS NOT NULL", (photo,)
-            ).fetchall()
+            rows = db.execute(query, (photo,)).fetchall()
         decoded = ((index, photo_block.decode_crop(webp)) for index, webp in rows)
         return {index: crop for index, crop in decoded if crop is not None}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from faceops.base.errors import FaceOpsError
+from faceops.dataset.names import given_name, person_key
 from faceops.faces.detector import Box
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.journal import TRUSTED, Action, Entry, new_batch, new_id
-from faceops.gallery.names import given_name, person_key
 from faceops.gallery.similarity import Agreement
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import Gallery

@@ -1,24 +1,12 @@
-"""What the commands share: defaults, errors of arguments, and the release to work with."""
+"""What the commands share: defaults, errors of arguments, printed names, missing packages."""
 
-import subprocess
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 
-import faceops.registry
-from faceops.base.errors import UsageError
 from faceops.cli import build_parser, main, show
-from faceops.cli.model_choice import import_registry
 from faceops.dataset.synthetic.people import SyntheticSettings
-
-WITHOUT_MLFLOW = """
-import sys
-sys.modules["mlflow"] = None
-from faceops.cli import main
-sys.exit(main(["enrol", ".", "--gallery", "../gallery", "--model", "models:/faceops@champion"]))
-"""
 
 
 def test_options_have_the_defaults_of_the_synthetic_settings() -> None:
@@ -68,24 +56,6 @@ def test_control_characters_of_names_are_printed_as_escapes(
     assert capsys.readouterr().out == "Ann\\x1b[2J\\u202e: 1\nعلی\u200cرضا\\udce9\n"
     assert main(["people", "list", "--gallery", "a\x1bb"]) == 2
     assert "a\\x1bb" in capsys.readouterr().err
-
-
-def test_without_mlflow_a_registered_release_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_MLFLOW],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "models:/faceops@champion needs MLflow, which is not installed" in done.stderr
-    assert "--model published or --bundle DIR" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def test_without_mlflow_what_is_no_address_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "faceops.registry.fetch", None)
-    monkeypatch.delattr(faceops.registry, "fetch", raising=False)
-    with pytest.raises(UsageError, match="'sface' names no release"):
-        import_registry("sface")
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from faceops.identification.metrics import METRICS, PREFIX, metrics_text, mlflow_metrics
 from faceops.identification.records.output_folder import METRICS_FILE
-from faceops.identification.summary import (
-    METRICS,
-    PREFIX,
-    Drift,
-    Summary,
-    metrics_text,
-    mlflow_metrics,
-)
+from faceops.identification.summary import Drift, Summary
 from tests.identification.conftest import Run
 
 SUMMARY = Summary(

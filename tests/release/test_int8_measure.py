@@ -12,8 +12,7 @@ from faceops.config.sections import Quantise
 from faceops.gallery.storage import GALLERY_FILE
 from faceops.release.bundle import int8_gain
 from faceops.release.contract import read_release
-from faceops.stages.quantise import measure_int8, true_accept_rate, why_not
-from faceops.verification.pairs import PairScores
+from faceops.release.int8_measure import measure_int8, why_not
 
 UNIT = np.eye(4, dtype=np.float32)
 
@@ -53,13 +52,6 @@ def test_cosines_are_of_a_crops_two_embeddings() -> None:
     measured = measure_int8((UNIT, turned), (1, 1), np.array(list("aabb")), Quantise(), 8)
     assert measured.min_cosine == pytest.approx(0.6)
     assert measured.mean_cosine == pytest.approx(0.9)
-
-
-def test_the_true_accept_rate_keeps_the_false_accept_rate() -> None:
-    impostor = np.arange(1000, dtype=np.float32)
-    scores = PairScores(np.array([500, 995, 998.5, 1200], np.float32), impostor, False)
-    assert true_accept_rate(scores, 0.001) == 0.5  # one of a thousand, 999, may pass
-    assert true_accept_rate(scores, 0.01) == 0.75
 
 
 def test_the_gain_is_measured_once_and_decides_for_a_new_gallery(

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from faceops.cli import main
-from faceops.weights import weights_cache, weights_folder
 
 
 def run(*argv: str) -> int:
@@ -53,19 +52,3 @@ def test_a_misspelt_name_is_refused_before_anything_is_fetched(
     assert run("fetch", "onet", "onett") == 2
     assert "no weight 'onett'; choose from yunet, sface" in capsys.readouterr().err
     assert not (tmp_path / "cache").exists()
-
-
-def test_the_environment_says_where_to_look(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for key in ("FACEOPS_WEIGHTS", "FACEOPS_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(key, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert weights_folder() is None
-    assert weights_cache() == tmp_path / ".cache" / "faceops" / "weights"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert weights_cache() == tmp_path / "xdg" / "faceops" / "weights"
-    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "own"))
-    assert weights_cache() == tmp_path / "own" / "weights"
-    monkeypatch.setenv("FACEOPS_WEIGHTS", "~/mine")
-    assert weights_folder() == tmp_path / "mine"
