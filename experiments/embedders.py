@@ -27,30 +27,19 @@ from faceops.base.work import track
 from faceops.config.sections import Export, Quantise
 from faceops.dataset.names import read_people_list
 from faceops.embedding.backbones.mobilefacenet import load_sface, sface_centre
+from faceops.evaluation.protocols import lfw as protocol
 from faceops.evaluation.protocols.all_pairs import PAIR_REPEATS, pair_intervals, scan_pairs
-from faceops.evaluation.protocols.lfw import (
-    FARS,
-    PairsList,
-    fold_decisions,
-    read_pairs_list,
-    score_list,
-)
 from faceops.faces.crop_photos import CropSettings
 from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
+from faceops.release import joined_embedder as graphs
 from faceops.release.bundle import run_embedder
 from faceops.release.embedder_graph import export_embedder
 from faceops.release.evaluate.embed_photos import EmbeddedPhotos, embed_photos, labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel
 from faceops.release.export import serialise
 from faceops.release.int8_graph import quantise_embedder
-from faceops.release.joined_embedder import (
-    centre_embeddings,
-    dlib_graph,
-    mirror_embedder,
-    with_dlib,
-)
 from faceops.release.onnx_graph import embedding_size
 from faceops.verification.embedded_faces import EmbeddedFaces, evenly_spread
 from faceops.verification.error_rates import percentile_interval, resampled_pair_shares
@@ -69,7 +58,6 @@ WAYS = {
     "joined .3": ("SFace", 0.3, False),
     "joined .3, centred": ("SFace", 0.3, True),
     "SFace, mirrored, centred": ("mirrored", 0.0, True),
-    "joined .2, mirrored, centred": ("mirrored", 0.2, True),
     "joined .3, mirrored, centred": ("mirrored", 0.3, True),
     "joined .5, mirrored, centred": ("mirrored", 0.5, True),
 }
@@ -84,7 +72,11 @@ def networks() -> dict[str, onnx.ModelProto]:
     """Return the single networks."""
     dlib = [weight_path(name).read_bytes() for name in ("dlib", "dlib_manifest")]
     plain, opset = sface(), Export().opset
-    return {"SFace": plain, "mirrored": mirror_embedder(plain), "dlib": dlib_graph(*dlib, opset)}
+    return {
+        "SFace": plain,
+        "mirrored": graphs.mirror_embedder(plain),
+        "dlib": graphs.dlib_graph(*dlib, opset),
+    }
 
 
 def embed_folder(data: Path, work: Path, network: onnx.ModelProto) -> EmbeddedPhotos:
@@ -101,9 +93,6 @@ def embed_folder(data: Path, work: Path, network: onnx.ModelProto) -> EmbeddedPh
         embed=lambda crops: run_embedder(session, crops, size),
         embedding_size=size,
         verifier=distance(size),
-        thresholds=None,
-        bundle=None,
-        source="",
     )
     return embed_photos(model, labelled_photos(data), frozenset(), work, threads=2, duplicates=True)
 
@@ -122,24 +111,27 @@ def distance(size: int) -> Verifier:
 
 
 def figures(
-    faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList, test: list[str]
+    faces: EmbeddedFaces, verifier: Verifier, pairs: protocol.PairsList, test: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return accuracy and TARs, float64 (7,), and resamples of them (7, R)."""
-    scored = score_list(faces, verifier, pairs)
-    right = fold_decisions(scored) == scored.same
+    scored = protocol.score_list(faces, verifier, pairs)
+    right = protocol.fold_decisions(scored) == scored.same
     values = [float(right.mean())]
     whose = scored.first_person, scored.second_person
     resamples = [resampled_pair_shares(right, *whose, SEED, PAIR_REPEATS)]
     for some in (pairs.listed(faces), faces.of(np.isin(faces.persons, test))):
-        scan = scan_pairs(some, verifier, FARS)
-        values += [scan.roc.tar(far) for far in FARS]
-        resamples += list(pair_intervals(scan, FARS, SEED).resampled.T)
+        scan = scan_pairs(some, verifier, protocol.FARS)
+        values += [scan.roc.tar(far) for far in protocol.FARS]
+        resamples += list(pair_intervals(scan, protocol.FARS, SEED).resampled.T)
     return np.array(values), np.array(resamples)
 
 
 def pairs_table(lfw: Path, faces: EmbeddedFaces, embedded: dict[str, np.ndarray]) -> None:
     """Print figures of each embedder, and their differences to SFace."""
-    pairs, test = read_pairs_list(lfw / "pairs.txt"), read_people_list(lfw / "peopleDevTest.txt")
+    pairs, test = (
+        protocol.read_pairs_list(lfw / "pairs.txt"),
+        read_people_list(lfw / "peopleDevTest.txt"),
+    )
     print("| embedder | View 2 | TAR at FAR 1e-3 / 1e-4 / 1e-5 | DevTest |\n" + "| --- " * 4 + "|")
     found = {}
     for way, (network, share, centred) in WAYS.items():
@@ -166,23 +158,22 @@ def cpu_times(
 
     SFace's published file is measured too.
     """
-    file = open_session(weight_path("sface").read_bytes(), 1)
+    blocks = np.split(crops, range(batch, len(crops), batch))
+    inputs = {name: [{"crops": block} for block in blocks] for name in sessions}
     pixels = crops[:, None].transpose(0, 1, 4, 2, 3).astype(np.float32)
-    times: dict[str, list[float]] = {name: [] for name in (PUBLISHED, *sessions)}
+    inputs[PUBLISHED] = [{"data": one} for one in pixels]
+    sessions = {PUBLISHED: open_session(weight_path("sface").read_bytes(), 1)} | sessions
+    times: dict[str, list[float]] = {name: [] for name in sessions}
     for _ in track(range(REPEATS), f"repeats, batches of {batch}"):
-        start = time.process_time()
-        for one in pixels:
-            file.run(None, {"data": one})
-        times[PUBLISHED].append((time.process_time() - start) / len(crops) * 1e3)
         for name, session in sessions.items():
             start = time.process_time()
-            for at in range(0, len(crops), batch):
-                session.run(None, {"crops": crops[at : at + batch]})
+            for one in inputs[name]:
+                session.run(None, one)
             times[name].append((time.process_time() - start) / len(crops) * 1e3)
     return {name: np.array(values) for name, values in times.items()}
 
 
-def speed_table(lfw: Path, photos: EmbeddedPhotos) -> None:
+def speed_table(lfw: Path, photos: EmbeddedPhotos, embedded: dict[str, np.ndarray]) -> None:
     """Print CPU time of each embedder, and what the joined one loses in int8."""
     persons, settings, share = photos.faces.persons, Quantise(), Export().dlib_share
     train, test = (
@@ -193,13 +184,15 @@ def speed_table(lfw: Path, photos: EmbeddedPhotos) -> None:
     def crops(rows: np.ndarray) -> np.ndarray:
         return np.stack([photos.crops[row] for row in rows])
 
-    single = centre_embeddings(mirror_embedder(sface()), sface_centre())
-    float32 = with_dlib(single, share)
+    single, mirrored = sface(), graphs.mirror_embedder(sface())
+    float32, not_mirrored = (
+        graphs.with_dlib(graphs.centre_embeddings(one, sface_centre()), share)
+        for one in (mirrored, single)
+    )
     calibration = crops(evenly_spread(train, settings.calibration_crops))
     int8 = quantise_embedder(float32, calibration, settings.float_layers)
-    not_mirrored = with_dlib(centre_embeddings(sface(), sface_centre()), share)
     models = {
-        "SFace": sface(),
+        "SFace": single,
         f"joined {share:g}, centred": not_mirrored,
         f"joined {share:g}, mirrored, centred": float32,
         "the last in int8": int8,
@@ -217,17 +210,17 @@ def speed_table(lfw: Path, photos: EmbeddedPhotos) -> None:
             ratios = [np.median(one[name] / one[base]) for base in (PUBLISHED, "SFace")]
             cells.append("{:.1f}, {:.2f} x, {:.2f} x".format(np.median(one[name]), *ratios))
         print(f"| {name} | {' | '.join(cells)} |")
-    size = embedding_size(float32)
-    before = run_embedder(open_session(serialise(float32), 1), crops(test), size).embeddings
+    before = joined(embedded["mirrored"], embedded["dlib"], share, centred=True)[test]
+    size = before.shape[1]
     after = run_embedder(sessions["the last in int8"], crops(test), size).embeddings
     cosine = (before * after).sum(axis=1)
     print(f"\nint8: {len(test):,} faces, cosine {cosine.mean():.4f}, lowest {cosine.min():.4f}")
-    pairs = [
-        all_pair_scores(rows, persons[test], distance(size), log_odds=True)
-        for rows in (before, after)
-    ]
-    for far in FARS:
-        rates = [roc(scores.genuine, scores.impostor).tar(far) for scores in pairs]
+    curves = []
+    for rows in (before, after):
+        scores = all_pair_scores(rows, persons[test], distance(size), log_odds=True)
+        curves.append(roc(scores.genuine, scores.impostor))
+    for far in protocol.FARS:
+        rates = [curve.tar(far) for curve in curves]
         print(f"TAR at FAR {far:g}: float32 {rates[0]:.4f}, int8 {rates[1]:.4f}")
 
 
@@ -239,14 +232,14 @@ def main() -> None:
     options.add_argument("--table", choices=("pairs", "speed"), help="one of the tables [both]")
     args = options.parse_args()
     data = args.lfw / "lfw-deepfunneled"
-    embedded = {name: embed_folder(data, args.work, one) for name, one in networks().items()}
-    photos = embedded["SFace"]
+    found = {name: embed_folder(data, args.work, one) for name, one in networks().items()}
+    embedded = {name: photos.faces.embeddings for name, photos in found.items()}
+    photos = found["SFace"]
     print(f"{len(photos.faces):,} photos, {len(photos.faces.missing)} without a face")
     if args.table != "speed":
-        rows = {name: found.faces.embeddings for name, found in embedded.items()}
-        pairs_table(args.lfw, photos.faces, rows)
+        pairs_table(args.lfw, photos.faces, embedded)
     if args.table != "pairs":
-        speed_table(args.lfw, photos)
+        speed_table(args.lfw, photos, embedded)
 
 
 if __name__ == "__main__":

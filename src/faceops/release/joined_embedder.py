@@ -22,12 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.align import CROP_SIZE, TEMPLATE
-from faceops.release.onnx_graph import (
-    embedder_model,
-    embedding_size,
-    remove_unused,
-    replace_nodes,
-)
+from faceops.release import onnx_graph
 from faceops.verification.verifier import Part
 from faceops.weights import weight_path
 
@@ -117,7 +112,7 @@ def dlib_graph(content: bytes, manifest: bytes, opset: int) -> onnx.ModelProto:
             "with `faceops weights fetch`."
         ) from None
     graph.nodes.append(helper.make_node("LpNormalization", [output], ["embeddings"], axis=1, p=2))
-    return embedder_model(graph.nodes, graph.constants, DLIB_SIZE, opset)
+    return onnx_graph.embedder_model(graph.nodes, graph.constants, DLIB_SIZE, opset)
 
 
 def _network(graph: _Graph, tensors: _Tensors) -> str:
@@ -208,7 +203,7 @@ def mirror_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
         raise ValueError("the network's last operators do not normalise its embeddings")
     mirrored = deepcopy(model)
     graph, make, both = mirrored.graph, helper.make_node, f"{raw}_both"
-    shape = [2, -1, embedding_size(model)]
+    shape = [2, -1, onnx_graph.embedding_size(model)]
     constants = {"columns": np.arange(CROP_SIZE)[::-1], "shape": shape, "plain": 0, "mirrored": 1}
     for name, values in constants.items():
         tensor = numpy_helper.from_array(np.array(values, np.int64), f"mirror_{name}")
@@ -217,7 +212,7 @@ def mirror_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
-    replace_nodes(graph, [
+    onnx_graph.replace_nodes(graph, [
         make("Gather", ["crops", "mirror_columns"], ["crops_mirrored"], axis=2),
         make("Concat", ["crops", "crops_mirrored"], ["crops_both"], axis=0),
         *graph.node,
@@ -227,7 +222,7 @@ def mirror_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
         make("Mean", [f"{raw}_plain", f"{raw}_mirrored"], [raw]),
         make("LpNormalization", [raw], ["embeddings"], axis=1, p=2),
     ])  # fmt: skip
-    remove_unused(graph)
+    onnx_graph.remove_unused(graph)
     onnx.checker.check_model(mirrored, full_check=True)
     return mirrored
 
@@ -286,7 +281,7 @@ def parts_of(network: onnx.ModelProto, share: float) -> tuple[Part, ...]:
     """Return the parts of the embeddings of `with_dlib`; none if they come from one network."""
     if not share:
         return ()
-    return Part(embedding_size(network), 1 - share), Part(DLIB_SIZE, share)
+    return Part(onnx_graph.embedding_size(network), 1 - share), Part(DLIB_SIZE, share)
 
 
 _NORMALISES = ("LpNormalization", "Div")
@@ -331,7 +326,7 @@ def join_embedders(models: Sequence[onnx.ModelProto], shares: Sequence[float]) -
         nodes += [*graph.node, helper.make_node("Mul", [part, root.name], [f"{part}_scaled"])]
         constants += [*graph.initializer, root]
         parts.append(f"{part}_scaled")
-        size += embedding_size(model)
+        size += onnx_graph.embedding_size(model)
     nodes.append(helper.make_node("Concat", parts, ["embeddings"], axis=1))
     (opset,) = {model.opset_import[0].version for model in models}
-    return embedder_model(nodes, constants, size, opset)
+    return onnx_graph.embedder_model(nodes, constants, size, opset)

@@ -16,15 +16,10 @@ from faceops.embedding.backbones.build import load_model, trained_epochs
 from faceops.embedding.backbones.mobilefacenet import sface_centre
 from faceops.embedding.embedder import Embedder, embed_crops
 from faceops.faces.inference_session import open_session
+from faceops.release import joined_embedder
 from faceops.release.bundle import Embedded, resumable_embeddings, run_embedder
 from faceops.release.embedder_graph import export_embedder, measure_parity, require_parity
 from faceops.release.export import embedder_file, is_sface_as_published, serialise
-from faceops.release.joined_embedder import (
-    centre_embeddings,
-    mirror_embedder,
-    parts_of,
-    with_dlib,
-)
 from faceops.release.onnx_graph import embedding_size
 from faceops.stages import CHECKPOINTS, CROPS, EMBED, FACES, MODEL, run_stage, stage_params
 from faceops.verification.embedded_faces import evenly_spread, read_columns
@@ -78,11 +73,11 @@ def main() -> None:
     parity = measure_parity(embed_crops(model, sample), found.embeddings)
     require_parity(parity, settings.max_difference)
     if settings.mirrored:
-        network = mirror_embedder(network)
+        network = joined_embedder.mirror_embedder(network)
     if settings.centred:
         centre = centre_embedding(model, params.train.start, network, crops)
-        network = centre_embeddings(network, centre)
-    joined = with_dlib(network, settings.dlib_share)
+        network = joined_embedder.centre_embeddings(network, centre)
+    joined = joined_embedder.with_dlib(network, settings.dlib_share)
     embedder, size = embedder_file(joined)[0], embedding_size(joined)
     session = open_session(embedder, threads=1)
 
@@ -99,7 +94,7 @@ def main() -> None:
     figures = {
         "crops": len(crops),
         "embedding_size": size,
-        "parts": [list(part) for part in parts_of(network, settings.dlib_share)],
+        "parts": [list(part) for part in joined_embedder.parts_of(network, settings.dlib_share)],
         "epochs": trained_epochs(MODEL),
         "parity_crops": parity.crops,
         "max_difference": float(f"{parity.max_difference:.2g}"),

@@ -199,9 +199,9 @@ class MeasuredModel:
     embed: Embed
     embedding_size: int  # D
     verifier: Verifier  # a release's own; else the negative squared distance, uncalibrated
-    thresholds: Thresholds | None  # a release's own; None where nothing was calibrated
-    bundle: Bundle | None  # the release; None for an embedder from elsewhere
-    source: str  # which published weights it is or started from, in words; "" if unknown
+    thresholds: Thresholds | None = None  # a release's own; None where nothing was calibrated
+    bundle: Bundle | None = None  # the release; None for an embedder from elsewhere
+    source: str = ""  # which published weights it is or started from, in words; "" if unknown
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> "MeasuredModel":
@@ -246,8 +246,6 @@ class MeasuredModel:
             embed=lambda crops: Embedded.without_lengths(embedder.embed(crops)),
             embedding_size=size,
             verifier=Verifier(np.full(size, -1, np.float32), 0.0, "distance"),
-            thresholds=None,
-            bundle=None,
             source=embedder.adapter.source,
         )
 
