@@ -71,12 +71,8 @@ def sface() -> onnx.ModelProto:
 def networks() -> dict[str, onnx.ModelProto]:
     """Return the single networks."""
     dlib = [weight_path(name).read_bytes() for name in ("dlib", "dlib_manifest")]
-    plain, opset = sface(), Export().opset
-    return {
-        "SFace": plain,
-        "mirrored": graphs.mirror_embedder(plain),
-        "dlib": graphs.dlib_graph(*dlib, opset),
-    }
+    plain, other = sface(), graphs.dlib_graph(*dlib, Export().opset)
+    return {"SFace": plain, "mirrored": graphs.mirror_embedder(plain), "dlib": other}
 
 
 def embed_folder(data: Path, work: Path, network: onnx.ModelProto) -> EmbeddedPhotos:

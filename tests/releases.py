@@ -27,7 +27,7 @@ from faceops.release.contract import (
 )
 from faceops.release.embedder_graph import adapt_embedder
 from faceops.release.export import BundleModels, embedder_file, load_network, write_bundle
-from faceops.release.joined_embedder import embedding_size
+from faceops.release.onnx_graph import embedding_size
 from faceops.stages.verify import with_quality
 from faceops.verification.calibration import choose_calibration
 from faceops.verification.measure_thresholds import measure_thresholds

@@ -13,18 +13,14 @@ from tests.object_store import ObjectStoreServer
 from tests.tiny_repository import TinyRepository, commit
 
 S3 = tuple[ObjectStoreServer, Any]
-REMOTE = (
-    ("dvc", "remote", "add", "--default", "store", "s3://faces-dvc/dvc"),
-    ("dvc", "remote", "modify", "store", "endpointurl"),
-)
 
 
 def add_remote(there: TinyRepository, s3: S3) -> None:
     """Do what docs/rebuilding.md says; the endpoint is only needed where it is not Amazon's."""
     server, files = s3
     files.mkdir("faces-dvc")
-    there.run(*REMOTE[0])
-    there.run(*REMOTE[1], server.address)
+    there.run("dvc", "remote", "add", "--default", "store", "s3://faces-dvc/dvc")
+    there.run("dvc", "remote", "modify", "store", "endpointurl", server.address)
 
 
 def clone(there: TinyRepository, folder: Path) -> TinyRepository:

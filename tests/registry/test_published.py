@@ -84,11 +84,7 @@ def test_it_assembles_at_once_in_two_processes_that_have_the_core_packages_only(
     from faceops.faces.detector import with_symbolic_size
     from faceops.release.embedder_graph import adapt_embedder
     from faceops.release.export import serialise
-    from faceops.release.joined_embedder import (
-        centre_embeddings,
-        mirror_embedder,
-        with_dlib,
-    )
+    from faceops.release.joined_embedder import centre_embeddings, mirror_embedder, with_dlib
 
     catalogue = read_catalogue()
     sface = adapt_embedder(onnx.load(weights_dir / catalogue["sface"].file))
@@ -154,11 +150,7 @@ def bundle_of_lfw(sface_bundle: Path, weights_dir: Path, tmp_path: Path) -> Path
     from faceops.embedding.backbones.mobilefacenet import sface_centre
     from faceops.faces.inference_session import open_session
     from faceops.release.export import serialise
-    from faceops.release.joined_embedder import (
-        centre_embeddings,
-        dlib_graph,
-        mirror_embedder,
-    )
+    from faceops.release.joined_embedder import centre_embeddings, dlib_graph, mirror_embedder
 
     catalogue, share = read_catalogue(), stated().params["export"]["dlib_share"]
     files = [(weights_dir / catalogue[n].file).read_bytes() for n in ("dlib", "dlib_manifest")]

@@ -19,11 +19,11 @@ from faceops.release.joined_embedder import (
     centre_embeddings,
     centre_of,
     dlib_graph,
-    embedding_size,
     mirror_embedder,
     raw_embedding,
     with_dlib,
 )
+from faceops.release.onnx_graph import embedding_size
 from faceops.weights import read_catalogue
 from tests.release.test_int8_graph import small_net
 

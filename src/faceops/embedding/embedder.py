@@ -86,8 +86,9 @@ def resize_matrix(source: int, target: int) -> torch.Tensor:
     pixels on either side, cut at the border, of sum 1.
     """
     step = source / target
-    centres = (torch.arange(target, dtype=torch.float64) + 0.5) * step
-    pixels = torch.arange(source, dtype=torch.float64) + 0.5
+    # Sums on the meta device, on which settings are checked, would import torch's compiler.
+    centres = (torch.arange(target, dtype=torch.float64, device="cpu") + 0.5) * step
+    pixels = torch.arange(source, dtype=torch.float64, device="cpu") + 0.5
     away = (pixels[None, :] - centres[:, None]).abs() / max(step, 1.0)
     weights = (1 - away).clamp_min(0)
     return (weights / weights.sum(dim=1, keepdim=True)).float()

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.quality import FACE
-from faceops.release.onnx_graph import IR_VERSION, constants_of, replace_nodes
+from faceops.release.onnx_graph import canonical_onnx, constants_of, replace_nodes
 
 # As in `faceops.embedding.embedder.ClippedHighlights`, of which a test compares the results.
 CLIPPED, MOST_CLIPPED = 249.0, 1632.5 / 5440
@@ -55,36 +55,6 @@ def replace_prelu(model: onnx.ModelProto, *, folded: bool = True) -> onnx.ModelP
         ]
     replace_nodes(graph, nodes)
     return changed
-
-
-def canonical_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy without anything that differs between two exports of one model.
-
-    The exporter writes stack traces, file paths and object addresses into doc strings, metadata
-    and names. They are removed, because the contract id is a hash of the file's bytes.
-    """
-    clean = deepcopy(model)
-    clean.producer_name, clean.producer_version = "faceops", ""
-    clean.ir_version = min(clean.ir_version, IR_VERSION)
-    graph = clean.graph
-    graph.name = "embedder"
-    # New names of inner values, numbered in the order in which they are defined.
-    kept = {value.name for value in (*graph.input, *graph.output)} | {""}
-    inner = [tensor.name for tensor in graph.initializer]
-    inner += [name for node in graph.node for name in node.output]
-    inner = [name for name in dict.fromkeys(inner) if name not in kept]
-    names = {name: f"v{number}" for number, name in enumerate(inner)}
-    for number, node in enumerate(graph.node):
-        node.name = f"{node.op_type.lower()}_{number}"
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    for tensor in graph.initializer:
-        tensor.name = names.get(tensor.name, tensor.name)
-    del graph.value_info[:]
-    for part in (clean, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
-        part.ClearField("doc_string")
-        part.ClearField("metadata_props")
-    return clean
 
 
 class CropsToEmbeddings(torch.nn.Module):

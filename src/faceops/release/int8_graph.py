@@ -15,8 +15,7 @@ from onnxruntime import quantization
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.inference_session import open_session
-from faceops.release.embedder_graph import canonical_onnx
-from faceops.release.onnx_graph import constants_of, remove_unused, replace_nodes
+from faceops.release.onnx_graph import canonical_onnx, constants_of, remove_unused, replace_nodes
 
 _QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "Relu")
 # Marks the graph as preprocessed; otherwise the quantiser warns that it is not.

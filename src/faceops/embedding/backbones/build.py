@@ -17,13 +17,8 @@ from torch import nn
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import read_json_object, sha256_file, write_file, write_json
 from faceops.config.sections import Train
+from faceops.embedding.backbones import mobilefacenet
 from faceops.embedding.backbones.inception import build_facenet_nn2, build_inception_resnet_v1
-from faceops.embedding.backbones.mobilefacenet import (
-    EMBEDDING_SIZE,
-    build_mobilefacenet,
-    build_sface,
-    load_sface,
-)
 from faceops.embedding.embedder import CROP_SIZE, Embedder, InputStage
 from faceops.embedding.losses import MINERS, build_head
 
@@ -72,14 +67,14 @@ def _halve(block: Any) -> None:
 
 
 def _pretrained(embedding_size: int, input_size: int, colour: str) -> Embedder:
-    if (embedding_size, input_size, colour) != (EMBEDDING_SIZE, CROP_SIZE, "rgb"):
+    if (embedding_size, input_size, colour) != (mobilefacenet.EMBEDDING_SIZE, CROP_SIZE, "rgb"):
         raise FaceOpsError(
-            "train.backbone = pretrained is SFace, which needs train.embedding_size ="
-            f" {EMBEDDING_SIZE}, train.input_size = {CROP_SIZE} and train.colour = rgb,"
+            "train.backbone = pretrained is SFace, which needs train.embedding_size = "
+            f"{mobilefacenet.EMBEDDING_SIZE}, train.input_size = {CROP_SIZE}, train.colour = rgb,"
             f" not {embedding_size}, {input_size} and {colour}; set these, or choose"
             " another train.backbone."
         )
-    return build_sface()
+    return mobilefacenet.build_sface()
 
 
 # (embedding_size, input_size, colour) -> an untrained network
@@ -89,7 +84,7 @@ BACKBONES: dict[str, Builder] = {
     "pretrained": _pretrained,
     "facenet_nn2": build_facenet_nn2,
     "inception_resnet_v1": build_inception_resnet_v1,
-    "mobilefacenet": build_mobilefacenet,
+    "mobilefacenet": mobilefacenet.build_mobilefacenet,
     "resnet18": partial(build_residual, "resnet18"),
     "resnet50": partial(build_residual, "resnet50"),
     "resnext50_32x4d": partial(build_residual, "resnext50_32x4d"),
@@ -123,7 +118,7 @@ def build_backbone(
 def check_train_params(train: Train, path: Path) -> None:
     """Refuse names missing in the registries and shapes the chosen backbone does not support.
 
-    Builds the backbone and the head without memory for their weights (torch's meta device).
+    Builds the backbone without memory for its weights (torch's meta device), and a small head.
 
     Raises:
         UsageError: names the file `path`, the key, its value and the valid ones.
@@ -149,6 +144,7 @@ def check_train_params(train: Train, path: Path) -> None:
             network = build_backbone(
                 train.backbone, train.embedding_size, train.input_size, train.colour
             )
+        with torch.random.fork_rng(devices=()):  # on meta it would import torch's compiler
             build_head(train.head, train.embedding_size, 2, train.head_scale, train.head_margin)
     except FaceOpsError as error:
         raise UsageError(f"{path}: {error}") from None
@@ -248,7 +244,7 @@ def start_model(settings: Train, sface: Path | None) -> Embedder:
         return model
     if settings.backbone == "pretrained":
         assert sface is not None
-        return load_sface(sface)
+        return mobilefacenet.load_sface(sface)
     torch.manual_seed(settings.seed)
     return build_backbone(
         settings.backbone, settings.embedding_size, settings.input_size, settings.colour
