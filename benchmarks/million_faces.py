@@ -114,8 +114,8 @@ def make(lfw: Path, work: Path, count: int) -> Million:
     """Return a gallery of `count` faces; print how alike real and made-up people are."""
     bundle = load_published()
     thresholds = bundle.release.thresholds
-    model, photos = MeasuredModel.from_bundle(bundle), labelled_photos(lfw)
-    stored = embed_photos(model, photos, frozenset(), work, threads=2, duplicates=True).faces
+    model, found = MeasuredModel.from_bundle(bundle), labelled_photos(lfw)
+    stored = embed_photos(model, found, frozenset(), work, threads=2, duplicates=True).faces
     faces = stored.embeddings
     owner = np.unique(stored.persons, return_inverse=True)[1]
     photos = np.bincount(owner)

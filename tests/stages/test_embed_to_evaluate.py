@@ -18,13 +18,13 @@ from faceops.config.params_file import read_params, write_params
 from faceops.config.sections import Params
 from faceops.embedding.backbones.build import build_backbone, load_model, save_model
 from faceops.embedding.backbones.mobilefacenet import sface_centre
-from faceops.embedding.embedder import embed_crops
+from faceops.faces.inference_session import open_session
 from faceops.faces.quality import LengthScale
-from faceops.release.bundle import Bundle
+from faceops.release.bundle import Bundle, run_embedder
 from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, read_metadata, read_release
 from faceops.release.embedder_graph import export_embedder
-from faceops.release.export import assemble
-from faceops.release.joined_embedder import centre_of
+from faceops.release.export import assemble, serialise
+from faceops.release.joined_embedder import centre_of, mirror_embedder
 from faceops.release.release_file import PRECISIONS
 from faceops.stages import embed, evaluate, export, quantise, run_stage, train, verify
 from faceops.verification.embedded_faces import read_split
@@ -136,7 +136,8 @@ def test_stages_write_their_files_and_the_same_bytes_again(
     assert release.thresholds.data == "8 validation people of drawn"
     assert release.data["splits"]["test"] == {"people": 8, "photos": 32}
     assert release.data["sources"] == {"drawn": {"terms": "none"}}
-    assert "by this pipeline, its embeddings centred; dlib: " in release.weights[EMBEDDER].source
+    source = release.weights[EMBEDDER].source
+    assert "by this pipeline, averaged with mirrored crops, its embeddings centred; dlib" in source
     figures = json.loads((workspace / "build/evaluate/evaluation.json").read_text())
     assert figures["people"] == 8
     assert [(row["name"], row["people"]) for row in figures["populations"]] == [("b", 4), ("c", 4)]
@@ -165,10 +166,11 @@ def test_every_stage_uses_the_embeddings_of_the_released_embedder(
     rows = pq.read_table("build/split/faces.parquet").to_pylist()
     one_each = {row["person"]: row["crop"] for row in rows[::-1] if row["split"] != "test"}
     model = load_model(Path("build/train"))
-    mean = embed_crops(model, crops[list(one_each.values())]).mean(axis=0)
+    network = mirror_embedder(export_embedder(model, 18))
+    session, chosen = open_session(serialise(network), 1), crops[list(one_each.values())]
+    mean = run_embedder(session, chosen, model.embedding_size).embeddings.mean(axis=0)
     centre = centre_of(onnx.load("build/export/embedder.onnx"))
     np.testing.assert_allclose(centre, mean, atol=1e-5)
-    network = export_embedder(model, 18)
     model.backbone = "pretrained"  # without an epoch: SFace as published
     kept = embed.centre_embedding(model, "", network, crops)
     np.testing.assert_array_equal(kept, sface_centre())

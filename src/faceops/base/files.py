@@ -161,7 +161,7 @@ def stage_output(file: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise FaceOpsError(f"{file} does not exist; run `dvc repro` to build it.") from None
-    except (OSError, ValueError, EOFError) as error:  # Arrow's own are such too
+    except (OSError, ValueError, EOFError, NotImplementedError) as error:  # Arrow's are such too
         reason = first_line(error)
         raise FaceOpsError(f"{file} cannot be read ({reason}); run `dvc repro`.") from None
 

@@ -191,9 +191,8 @@ def load_bundle(
     if gallery is not None and choice.model == PUBLISHED:  # before its weights are fetched
         content = published_statement()
         precision = release_file.precision_for(content, args.precision, gallery.contract_id)
-        if stated := release_file.stated_contract(
-            content, precision
-        ):  # else `load_release` refuses it
+        stated = release_file.stated_contract(content, precision)
+        if stated:  # else `load_release` refuses it
             gallery.require(stated)
     _print_choice(args, choice)
     folder = getattr(args, "gallery", None)

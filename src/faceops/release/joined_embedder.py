@@ -193,7 +193,7 @@ def mirror_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
     It takes twice the time.
 
     Args:
-        model: "crops" in, L2-normalised "embeddings" (batch, D) out.
+        model: "crops" in, L2-normalised "embeddings" (batch, D) out; neither centred nor joined.
 
     Raises:
         ValueError: the value that `model` normalises is not found, see `raw_embedding`.

@@ -84,7 +84,7 @@ def _write_models(root: Path, folder: Path, release: Release) -> Release:
     """Write the model files; return `release` with their sha256 and contract id."""
     settings = release.params["export"]
     network = adapt_embedder(onnx.load(weight_path("sface")))
-    if settings["mirrored"]:
+    if settings.get("mirrored"):
         network = mirror_embedder(network)
     centre = centre_of(onnx.load(root / "build/export" / contract.EMBEDDER))
     if centre is not None:
