@@ -4,13 +4,15 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
 
-from tests.tiny_repository import TinyRepository, make_tiny
+from tests.prefect_server import PrefectServer
+from tests.tiny_repository import TinyRepository, make_tiny, rebuild_from_review
 
 if TYPE_CHECKING:
     from faceops.gallery.storage import GalleryPlace
@@ -144,9 +146,27 @@ def lfw_root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_repository(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> TinyRepository:
-    """The pipeline run end to end by `dvc repro` on 24 synthetic people, its result registered."""
-    return make_tiny(ROOT, tmp_path_factory.mktemp("tiny") / "repository", empty_store)
+def prefect_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A Prefect server of the session, suspended."""
+    with closing(PrefectServer(tmp_path_factory.mktemp("server"))) as server:
+        server.wait()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tiny_repository(
+    empty_store: Path,
+    sface_bundle: Path,
+    prefect_process: PrefectServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> TinyRepository:
+    """The pipeline run end to end on 24 synthetic people and a review, by the rebuild flow.
+
+    Version 1, SFace as published, was champion when it began; version 2, its result, is now.
+    """
+    tiny = make_tiny(ROOT, tmp_path_factory.mktemp("tiny") / "repository", empty_store)
+    with prefect_process.running() as address:
+        return rebuild_from_review(tiny, sface_bundle, address)
 
 
 @pytest.fixture(scope="session")

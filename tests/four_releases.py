@@ -10,7 +10,7 @@ import pytest
 from faceops.base.files import sha256_file
 
 
-def of_data(bundle: Path, folder: Path, data: dict[str, str]) -> Path:
+def of_data(bundle: Path, folder: Path, data: dict[str, Any]) -> Path:
     """Copy `bundle` to `folder` with other data stated: another release of the same contract."""
     shutil.copytree(bundle, folder)
     release = json.loads((folder / "release.json").read_text())
@@ -20,7 +20,7 @@ def of_data(bundle: Path, folder: Path, data: dict[str, str]) -> Path:
 
 
 def write_split(folder: Path, photos: Path) -> Path:
-    """Write a split of the people below `photos`: every fourth is in train, the others in test."""
+    """Write a split of the people below `photos` to a new folder: every fourth is in train."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -30,8 +30,31 @@ def write_split(folder: Path, photos: Path) -> Path:
         "photo_id": [f"not among these photos {person}" for person in people],
         "split": ["test" if number % 4 else "train" for number in range(len(people))],
     }
+    folder.mkdir()
     pq.write_table(pa.table(columns), folder / "faces.parquet")
     return folder / "faces.parquet"
+
+
+def register_in(root: Path, bundle: Path, *artifacts: Path) -> Any:
+    """Register `bundle` in `root`/mlflow.db, with files or folders in its run; return the version.
+
+    MLflow's store is the same as before afterwards.
+    """
+    import mlflow
+
+    from faceops.registry.register import register
+    from faceops.registry.store import use_tracking
+
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "")  # restored also where MLflow sets it
+        use_tracking(root)
+        with mlflow.start_run() as run:
+            for path in artifacts:
+                mlflow.log_artifact(str(path))
+        version = register(bundle, run.info.run_id, f"release {bundle.name}")
+        mlflow.set_tracking_uri(before)
+    return version
 
 
 def make_store(root: Path, first: Path, second: Path, photos: Path) -> list[tuple[str, ...]]:
@@ -40,25 +63,14 @@ def make_store(root: Path, first: Path, second: Path, photos: Path) -> list[tupl
     1 and 4 are the bundle `first`, 2 and 3 are `second`. The people of 1 and 2 are known by a
     split.
     """
-    import mlflow
-
-    from faceops.registry.register import register
-    from faceops.registry.store import use_tracking
-
-    split = write_split(root, photos)
+    split = write_split(root / "split", photos)
     known = {"name": "synthetic people", "faces_sha256": sha256_file(split)}
+    releases = [(first, known), (second, known), (second, {"name": "a"}), (first, {"name": "b"})]
     aliases = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
-        use_tracking(root)
-        for number, (bundle, data) in enumerate(
-            [(first, known), (second, known), (second, {"name": "a"}), (first, {"name": "b"})], 1
-        ):
-            with mlflow.start_run() as run:
-                if data == known:
-                    mlflow.log_artifact(str(split), "split")
-            folder = of_data(bundle, root / str(number), data)
-            aliases.append(register(folder, run.info.run_id, f"release {number}").aliases)
+    for number, (bundle, data) in enumerate(releases, 1):
+        folder = of_data(bundle, root / str(number), data)
+        artifacts = [split.parent] if data == known else []
+        aliases.append(register_in(root, folder, *artifacts).aliases)
     return aliases
 
 

@@ -19,6 +19,8 @@ from faceops.cli.model_choice import (
     load_release,
 )
 from faceops.registry import PUBLISHED, published_statement
+from faceops.registry.champion import rollback
+from faceops.registry.fetch import find_release
 from faceops.registry.store import Version
 from tests.tiny_repository import TinyRepository
 
@@ -99,15 +101,18 @@ def test_a_gallery_keeps_its_release_and_a_new_one_gets_the_champion(
 
 
 def test_a_champion_of_synthetic_people_is_used_for_its_own_galleries_and_with_a_warning(
-    tiny_repository: TinyRepository, monkeypatch: pytest.MonkeyPatch
+    tiny_repository: TinyRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = tiny_repository.root
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    chosen = choose_model("", "float32", root)
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
+    shutil.copy(tiny_repository.root / "mlflow.db", tmp_path)
+    assert choose_model("", "float32", tmp_path).model == CHAMPION
+    rollback(root=tmp_path)  # to the one of synthetic people
+    chosen = choose_model("", "float32", tmp_path)
     assert chosen.model == PUBLISHED
     assert chosen.why.endswith("was calibrated on synthetic people")
-    loaded = load_release(root / "build/release", "")
-    assert choose_model(loaded.release.contract_id, "float32", root).model == CHAMPION
+    loaded = load_release(find_release(CHAMPION, tmp_path).folder, "")
+    assert choose_model(loaded.release.contract_id, "float32", tmp_path).model == CHAMPION
     assert "was calibrated on synthetic people: for photos of real people" in loaded.note
 
 

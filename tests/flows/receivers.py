@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.http_server import send, serving
 
 
 class Received(list[dict[str, Any]]):
@@ -27,36 +29,18 @@ class Received(list[dict[str, Any]]):
 
 
 @contextmanager
-def _served(server: Any, received: Received) -> Iterator[tuple[int, Received]]:
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1], received
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@contextmanager
-def webhook_receiver() -> Iterator[tuple[int, Received]]:
-    """Yield a port of 127.0.0.1, and the JSON that is posted to it; /refused is not found."""
+def webhook_receiver() -> Iterator[tuple[str, Received]]:
+    """Yield the address of a server, and the JSON posted to it; /refused is not found."""
     received = Received()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if "refused" in self.path:
-                self.send_error(404)
-                return
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers["Content-Length"]))
+        if "refused" not in request.path:
             received.append(json.loads(body))
-            self.send_response(200)
-            self.end_headers()
+        send(request, None if "refused" in request.path else b"")
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with _served(ThreadingHTTPServer(("127.0.0.1", 0), Handler), received) as served:
-        yield served
+    with serving(answer) as address:
+        yield address, received
 
 
 @contextmanager
@@ -84,6 +68,9 @@ def mail_receiver() -> Iterator[tuple[int, Received]]:
                 if command == b"QUIT":
                     return
 
-    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-    with _served(server, received) as served:
-        yield served
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_address[1], received
+        finally:
+            server.shutdown()

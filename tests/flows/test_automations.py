@@ -52,7 +52,7 @@ def test_failed_refused_and_absent_runs_and_events_are_reported(
         emit_alerts(summary | {"photos": 99, "drift": [calm, drift]}, Path(out))
 
     with webhook_receiver() as (web, hooks), mail_receiver() as (smtp, mails):
-        hook, mail = f"http://127.0.0.1:{web}/", f"mailto://127.0.0.1:{smtp}?to=me@example.com"
+        hook, mail = f"{web}/", f"mailto://127.0.0.1:{smtp}?to=me@example.com"
         monkeypatch.setenv("FACEOPS_EMAIL", mail + "&from=faceops@example.com")
         hours = ("--identify-hours", "0.003", "--test")
         assert run(monkeypatch, "--webhook", f"{hook}refused/sekret", *hours) == 1

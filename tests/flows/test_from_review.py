@@ -37,6 +37,7 @@ def test_decisions_are_new_until_a_version_was_registered(
 
     first = ignore(3)
     assert new(4) == (3, False)
+    assert not (tmp_path / "data").exists()
     assert new(3) == (3, True)
     assert new(3) == (3, True), "the rebuild failed"
     note_learned(tmp_path)

@@ -23,6 +23,7 @@ from faceops.identification.run import identify
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.schema import method_of
 from faceops.release.bundle import Bundle
+from tests.http_server import free_port
 from tests.identification.conftest import count, rows_of
 
 pytestmark = pytest.mark.slow
@@ -33,9 +34,7 @@ class Cluster:
     """A scheduler and workers, each a process that stops with the test."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self.address = f"tcp://127.0.0.1:{self._port}"
         self._folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []

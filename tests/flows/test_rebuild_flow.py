@@ -1,8 +1,8 @@
 """The rebuild flow: stages as tasks, the registry, the gate; wrong arguments refused early."""
 
-import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,9 +14,6 @@ import pytest
 
 from faceops.base.errors import FaceOpsError, StoreError
 from faceops.dataset.data_folder import PERSON, read_reviewed
-from faceops.gallery.decisions import Decisions
-from faceops.gallery.journal import Action, Entry, Ignored
-from faceops.gallery.storage import storage_of
 from faceops.registry.champion import rollback
 from faceops.registry.register import RAN, UNCHANGED
 from faceops.registry.store import UnreachableError, point_at_store, versions
@@ -27,85 +24,45 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_review_is_learnt_from_and_its_release_is_registered_gated_and_promoted(
-    tiny_repository: TinyRepository,
-    prefect_server: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tiny_repository: TinyRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import mlflow
+
     from flows.from_review import import_decisions
 
-    tiny = tiny_repository.copy(tmp_path / "repository")
-    gallery, out = tiny.root / "gallery", tiny.root / "found"
-    release = ("--bundle", "build/export")
-    tiny.run("faceops", "enrol", "data/enrol", *release)
-    tiny.run("faceops", "identify", "data/album", "--out", str(out), *release)
-    sources = tiny.root / "data/sources.json"  # real photos would have another source
-    sources.write_text(sources.read_text().replace('"synthetic"', '"tree"'))
-    decisions, entries = Decisions(), []
-    with (out / "faces.csv").open(newline="") as file:
-        faces = [row for row in csv.DictReader(file) if row["face_index"]]
-    for number, row in enumerate(faces):
-        x, y, width, height = (float(row[name]) for name in ("x", "y", "width", "height"))
-        place = row["photo_id"], (x, y, width, height), (640, 640)
-        if number < 12:
-            person, naming = decisions.naming(f"Reviewed {'ABCD'[number % 4]}")
-            decisions.add(naming)
-            entries += [*naming, Entry(Action.CONFIRM, *place, person)]
-        else:
-            entries.append(Entry(Action.IGNORE, *place, detail=Ignored.STRANGER))
-    storage_of(gallery).journal().append(entries)
-    assert import_decisions.fn(tiny.root, gallery, len(faces) + 1) == (len(faces), None)
-    assert not (tiny.root / "data/imported").exists()
-
-    # The interval of a loss on so few people is wide.
-    losses = "max_dir_loss: 1, max_tar_loss: 1, max_named_loss: 1, max_slice_loss: 1, "
-    text = (tiny.root / "tiny.yaml").read_text().replace("gate: {", f"gate: {{{losses}")
-    (tiny.root / "other.yaml").write_text(text.replace("evaluate: {", "evaluate: {pairs: 700, "))
-    rebuild = ("python", "-m", "flows.rebuild", "--from-review", "gallery", "--promote")
-    options = ("--experiment", "other.yaml", "--min-decisions", "5")
-    done = tiny.run(*rebuild, *options, server=prefect_server)
-
-    reviewed = read_reviewed(tiny.root / "data/imported/reviewed.csv")
+    root, said = tiny_repository.root, tiny_repository.said
+    reviewed = read_reviewed(root / "data/imported/reviewed.csv")
     confirmed = {face.person for face in reviewed if face.kind == PERSON}
     assert len(confirmed) == 4
-    assert f"faces of {len(confirmed)} people" in done.stdout
-    assert "Training started from build/start/1/trained." in done.stdout
-    assert "| DIR at FPIR 0.5: " in done.stdout.partition("whom no review touched:")[2]
-    splits = pq.read_table(tiny.root / "build/split/faces.parquet").to_pylist()
+    assert f"faces of {len(confirmed)} people" in said
+    assert "Training started from build/start/1/trained." in said
+    assert "| DIR at FPIR 0.5: " in said.partition("whom no review touched:")[2]
+    splits = pq.read_table(root / "build/split/faces.parquet").to_pylist()
     split_of = {row["person"]: row["split"] for row in splits}
     assert {split_of[one] for one in confirmed if one in split_of} == {"train"}
     strangers = {face.person for face in reviewed} - confirmed
     assert {split_of[one] for one in strangers if one in split_of} == {"val"}
-    assert import_decisions.fn(tiny.root, gallery, 1) == (0, None), "they are learnt"
+    assert import_decisions.fn(root, root / "gallery", 1) == (0, None), "they are learnt"
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    point_at_store(tiny.root)
+    monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
+    shutil.copy(root / "mlflow.db", tmp_path)
+    point_at_store(tmp_path)
     version, first = versions()
-    assert f"registered faceops version {version.version}" in done.stdout
-    assert "it passed the gate, against version 1" in done.stdout
+    assert f"registered faceops version {version.version}" in said
+    assert "it passed the gate, against version 1" in said
     assert version.aliases == ("champion",)
-    verdict = json.loads((tiny.root / "build/gate/verdict.json").read_text())
+    verdict = json.loads((root / "build/gate/verdict.json").read_text())
     assert verdict["challenger"] == f"version {version.version}"
     assert verdict["people"] < 24
-    assert rollback(root=tiny.root)[0].version == first.version == 1
-    check_stages_of(version.run_id)
-
-
-def check_stages_of(run_id: str) -> None:
-    """Check the child runs of the stages in a rebuild's MLflow run."""
-    import mlflow
-
     client = mlflow.MlflowClient()
-    run = client.get_run(run_id)
-    found = client.search_runs(
-        [run.info.experiment_id], f"tags.mlflow.parentRunId = '{run.info.run_id}'"
-    )
-    children = {child.info.run_name: child for child in found}
-    states = {name: child.data.tags["state"] for name, child in children.items()}
-    assert (states["train"], states["evaluate"]) == (RAN, RAN)
-    assert children["evaluate"].data.params["evaluate.pairs"] == "700"
-    logs = client.list_artifacts(children["evaluate"].info.run_id)
+    found = client.search_runs(["1"], f"tags.mlflow.parentRunId = '{version.run_id}'")
+    stages = {one.info.run_name: one for one in found}
+    assert {stages[name].data.tags["state"] for name in ("train", "evaluate")} == {RAN}
+    assert stages["evaluate"].data.params["evaluate.pairs"] == "700"
+    logs = client.list_artifacts(stages["evaluate"].info.run_id)
     assert [file.path for file in logs] == ["evaluate.log"]
+    assert rollback(root=tmp_path)[0].version == first.version == 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import yaml
 from faceops.config.sections import Params
 from tests.architecture.test_packages import imported_names
 
-STAGES = list(yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"])
+PIPELINE: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())
+STAGES: dict[str, Any] = PIPELINE["stages"]
 
 
 def imported_files(start: Path, repository: Path) -> set[Path]:
@@ -29,37 +30,26 @@ def imported_files(start: Path, repository: Path) -> set[Path]:
     return seen
 
 
-@pytest.fixture(scope="module")
-def pipeline(repository: Path) -> dict[str, Any]:
-    return yaml.safe_load((repository / "dvc.yaml").read_text())
-
-
-def test_each_stage_has_its_script_and_its_section(
-    repository: Path, pipeline: dict[str, Any]
-) -> None:
+def test_each_stage_has_its_script_and_its_section(repository: Path) -> None:
     sections = set(yaml.safe_load((repository / "params.yaml").read_text()))
     # gate compares releases, it makes none; embed has the parameters of export.
-    assert set(pipeline["stages"]) - {"embed"} == sections - {"gate"}
+    assert set(STAGES) - {"embed"} == sections - {"gate"}
     assert sections == {name.removesuffix("_") for name in Params.model_fields}
-    for name, stage in pipeline["stages"].items():
+    for name, stage in STAGES.items():
         assert stage["cmd"] == f"python -m faceops.stages.{name}"
         assert ("export" if name == "embed" else name) in stage["params"]
 
 
-def test_every_dependency_in_the_repository_exists(
-    repository: Path, pipeline: dict[str, Any]
-) -> None:
-    for stage in pipeline["stages"].values():
+def test_every_dependency_in_the_repository_exists(repository: Path) -> None:
+    for stage in STAGES.values():
         for path in stage["deps"]:
             if not path.startswith(("build/", "data")):
                 assert (repository / path).exists(), path
 
 
-def test_every_dependency_in_build_is_an_output_of_an_earlier_stage(
-    pipeline: dict[str, Any],
-) -> None:
+def test_every_dependency_in_build_is_an_output_of_an_earlier_stage() -> None:
     made: set[str] = set()
-    for name, stage in pipeline["stages"].items():
+    for name, stage in STAGES.items():
         for path in stage["deps"]:
             written = {path, *(parent.as_posix() for parent in Path(path).parents)}
             assert not path.startswith("build/") or written & made, f"{name} needs {path}"
@@ -76,7 +66,7 @@ RECORDS = {"train": ("registry",)}
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_depends_on_exactly_the_packages_that_it_imports(
-    name: str, repository: Path, pipeline: dict[str, Any]
+    name: str, repository: Path
 ) -> None:
     package = repository / "src/faceops"
     neutral = [package / part for part in (*NEUTRAL, *RECORDS.get(name, ()))]
@@ -87,7 +77,7 @@ def test_a_stage_depends_on_exactly_the_packages_that_it_imports(
         for file in imported_files(package / f"stages/{name}.py", repository)
         if file in computing or not any(file.is_relative_to(path) for path in neutral)
     }
-    dependencies = [repository / dep for dep in pipeline["stages"][name]["deps"]]
+    dependencies = [repository / dep for dep in STAGES[name]["deps"]]
     code = [path for path in dependencies if path.is_relative_to(package)]
     missing = [file for file in imported if not any(file.is_relative_to(dep) for dep in code)]
     unused = [dep for dep in code if not any(file.is_relative_to(dep) for file in imported)]
@@ -96,25 +86,23 @@ def test_a_stage_depends_on_exactly_the_packages_that_it_imports(
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_the_code_of_a_stage_is_whole_packages_and_its_script(
-    name: str, pipeline: dict[str, Any]
-) -> None:
-    code = [dep for dep in pipeline["stages"][name]["deps"] if dep.startswith("src/")]
+def test_the_code_of_a_stage_is_whole_packages_and_its_script(name: str) -> None:
+    code = [dep for dep in STAGES[name]["deps"] if dep.startswith("src/")]
     files = [f"src/faceops/{path}" for path in (f"stages/{name}.py", *COMPUTING)]
     assert files[0] in code
     assert all(dep.count("/") == 2 for dep in code if dep not in files)
 
 
 def test_plots_take_templates_that_are_there_and_files_that_a_stage_writes(
-    repository: Path, pipeline: dict[str, Any]
+    repository: Path,
 ) -> None:
     made = {
         path
-        for stage in pipeline["stages"].values()
+        for stage in STAGES.values()
         for kind in ("outs", "metrics", "plots")
         for path in stage.get(kind, [])
     }
-    for plot in pipeline["plots"]:
+    for plot in PIPELINE["plots"]:
         for name, shown in plot.items():
             assert set(shown["y"]) <= made, name
             if "template" in shown:

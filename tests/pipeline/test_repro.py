@@ -16,7 +16,9 @@ pytestmark = pytest.mark.slow
 def tiny(
     tiny_repository: TinyRepository, tmp_path_factory: pytest.TempPathFactory
 ) -> TinyRepository:
-    return tiny_repository.copy(tmp_path_factory.mktemp("repro") / "repository")
+    root = tmp_path_factory.mktemp("repro") / "repository"
+    shutil.copytree(tiny_repository.root, root, symlinks=True)
+    return TinyRepository(root)
 
 
 def change_pairs(tiny: TinyRepository, value: str) -> None:

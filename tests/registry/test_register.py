@@ -56,7 +56,7 @@ def test_what_is_registered_is_not_registered_again(tiny_root: Path, capsys: Cap
     assert main(["release", "register", "--json"]) == 0
     version = json.loads(capsys.readouterr().out)
     assert not version["new"]
-    assert version["version"] == 1
+    assert version["version"] == 2
 
 
 def test_parameters_changed_since_the_run_are_not_registered(

@@ -4,10 +4,8 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +18,8 @@ import pytest
 from faceops.release.bundle import Bundle
 from faceops.release.served_interface import example_photo
 from faceops.serving import LIMITS, PhotoService, RequestParams
+from tests.four_releases import register_in
+from tests.http_server import free_port, wait_for
 from tests.serving.posted import posted
 
 pytestmark = pytest.mark.slow
@@ -58,14 +58,13 @@ def server(
     """The champion of a temporary registry, served with a gallery."""
     root = tmp_path_factory.mktemp("served")
     shutil.copy(empty_store, root / "mlflow.db")
+    register_in(root, sface_bundle)
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MLFLOW_TRACKING_URI", _registered(sface_bundle, root))
+        environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
         environment.setenv("FACEOPS_GALLERY", str(gallery_dir))
         environment.setenv("TMPDIR", str(root / "temporary"))
         (root / "temporary").mkdir()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         model = ["-m", "models:/faceops@champion", "--env-manager", "local", "--port", str(port)]
         binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment.setenv("PATH", binaries)  # it starts uvicorn by its name
@@ -79,41 +78,11 @@ def server(
             )
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait(f"{address}/health", process, root / "log")
+        wait_for(f"{address}/health", process, root / "log")
         yield Server(address, root / "temporary")
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
-
-
-def _registered(bundle: Path, root: Path) -> str:
-    """Make a store in `root` with the bundle as champion; return its address."""
-    import mlflow
-
-    from faceops.registry.register import register
-    from faceops.registry.store import use_tracking
-
-    before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MLFLOW_TRACKING_URI", "")  # restored also where MLflow sets it
-        address = use_tracking(root)
-        with mlflow.start_run() as run:
-            pass
-        register(bundle, run.info.run_id, "SFace")
-        mlflow.set_tracking_uri(before)
-    return address
-
-
-def _wait(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(600):
-        try:
-            with urllib.request.urlopen(address, timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            if process.poll() is not None:
-                break
-            time.sleep(0.2)
-    pytest.fail(f"the server did not start:\n{log.read_text()}")
 
 
 def test_the_server_answers_as_the_service_does(
