@@ -70,8 +70,8 @@ def sface() -> onnx.ModelProto:
 
 def networks() -> dict[str, onnx.ModelProto]:
     """Return the single networks."""
-    dlib = [weight_path(name).read_bytes() for name in ("dlib", "dlib_manifest")]
-    plain, other = sface(), graphs.dlib_graph(*dlib, Export().opset)
+    content, manifest = (weight_path(name).read_bytes() for name in ("dlib", "dlib_manifest"))
+    plain, other = sface(), graphs.dlib_graph(content, manifest, Export().opset)
     return {"SFace": plain, "mirrored": graphs.mirror_embedder(plain), "dlib": other}
 
 
