@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import setuptools  # noqa: F401  before others load Python's distutils: torch's compiler refuses it
 from filelock import FileLock
 
 from tests.prefect_server import PrefectServer

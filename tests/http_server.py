@@ -35,7 +35,10 @@ def serving(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
     """Answer requests by `answer`, which may call `send`; yield the address of the server."""
 
     class Handler(BaseHTTPRequestHandler):
-        do_GET = do_POST = answer
+        def do_GET(self) -> None:
+            answer(self)
+
+        do_POST = do_GET
 
         def log_message(self, *args: object) -> None:
             """Stay silent."""
