@@ -1,10 +1,9 @@
 """An embedder of two networks, SFace and dlib's ResNet, whose cosines are averaged.
 
-The first one's embeddings are also averaged with those of mirrored crops, and centred.
-
 Two networks that were trained on different photos err on different faces. Each normalises its
 embedding; side by side, scaled by the square roots of their shares, they are one embedding of
 length 1 whose cosines are the average of theirs. dlib's network takes a third of SFace's time.
+SFace's embeddings are first averaged with those of mirrored crops, and centred.
 
 dlib's ResNet (King 2017, the `face_recognition_resnet_model_v1` of dlib-models) is a ResNet-34 with
 fewer layers and half the channels (He et al. 2016). It is written out here from the copy in the npm
@@ -189,8 +188,7 @@ def _chip_samples() -> tuple[np.ndarray, np.ndarray]:
 def mirror_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return `model` with the mean of each crop's raw embedding and that of its mirror image.
 
-    The two views differ in pose and light, so part of what does not belong to the person cancels.
-    It takes twice the time.
+    It takes twice the time; pose and light, in which the two views differ, cancel in part.
 
     Args:
         model: "crops" in, L2-normalised "embeddings" (batch, D) out; neither centred nor joined.
@@ -209,9 +207,7 @@ def mirror_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
         tensor = numpy_helper.from_array(np.array(values, np.int64), f"mirror_{name}")
         graph.initializer.append(tensor)
     names = {"crops": "crops_both", raw: both, "embeddings": "embeddings_both"}
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
+    onnx_graph.rename_values(graph, names)
     onnx_graph.replace_nodes(graph, [
         make("Gather", ["crops", "mirror_columns"], ["crops_mirrored"], axis=2),
         make("Concat", ["crops", "crops_mirrored"], ["crops_both"], axis=0),
@@ -243,8 +239,7 @@ def centre_embeddings(model: onnx.ModelProto, mean: np.ndarray) -> onnx.ModelPro
     """
     centred = deepcopy(model)
     graph, plain, shifted = centred.graph, "embeddings_plain", "embeddings_shifted"
-    for node in graph.node:
-        node.output[:] = [plain if name == "embeddings" else name for name in node.output]
+    onnx_graph.rename_values(graph, {"embeddings": plain})
     graph.initializer.append(numpy_helper.from_array(mean.astype(np.float32), CENTRE))
     graph.node.append(helper.make_node("Sub", [plain, CENTRE], [shifted]))
     graph.node.append(helper.make_node("LpNormalization", [shifted], ["embeddings"], axis=1, p=2))
@@ -320,8 +315,7 @@ def join_embedders(models: Sequence[onnx.ModelProto], shares: Sequence[float]) -
     for number, (model, share) in enumerate(zip(models, shares, strict=True)):
         graph = deepcopy(model.graph)
         part = f"embeddings_{number}"
-        for node in graph.node:
-            node.output[:] = [part if name == "embeddings" else name for name in node.output]
+        onnx_graph.rename_values(graph, {"embeddings": part})
         root = numpy_helper.from_array(np.array(share**0.5, np.float32), f"{part}_scale")
         nodes += [*graph.node, helper.make_node("Mul", [part, root.name], [f"{part}_scaled"])]
         constants += [*graph.initializer, root]

@@ -1,6 +1,6 @@
 """Helpers for ONNX graphs of embedders."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -45,6 +45,13 @@ def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> No
     graph.node.extend(kept)
 
 
+def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Rename what the nodes of `graph` read and write; `names` has the new name of each old one."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+
+
 def remove_unused(graph: onnx.GraphProto) -> None:
     """Remove the nodes and constants of `graph` that no output depends on."""
     wanted, kept = {output.name for output in graph.output}, []
@@ -77,8 +84,7 @@ def canonical_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
     names = {name: f"v{number}" for number, name in enumerate(inner)}
     for number, node in enumerate(graph.node):
         node.name = f"{node.op_type.lower()}_{number}"
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
+    rename_values(graph, names)
     for tensor in graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
     del graph.value_info[:]
