@@ -134,16 +134,17 @@ def prelu(slopes: list[float], *, constant: bool = True) -> onnx.ModelProto:
 SLOPES = [-0.8, 0.0, 0.25, 1.0, 1.5]
 
 
-def test_the_function_stays_the_same_for_slopes_of_either_sign() -> None:
-    x = np.random.default_rng(1).normal(0, 50, (7, 5, 3, 3)).astype(np.float32)
-    changed = replace_prelu(prelu(SLOPES))
+@pytest.mark.parametrize("slopes", [SLOPES[:4], SLOPES], ids=["up to 1", "above 1"])
+def test_the_function_stays_the_same_for_slopes_of_either_sign(slopes: list[float]) -> None:
+    x = np.random.default_rng(1).normal(0, 50, (7, len(slopes), 3, 3)).astype(np.float32)
+    changed = replace_prelu(prelu(slopes))
     onnx.checker.check_model(changed, full_check=True)
-    assert {node.op_type for node in changed.graph.node} == {"Relu", "Mul", "Add"}
+    assert "PRelu" not in {node.op_type for node in changed.graph.node}
     session = onnxruntime.InferenceSession(changed.SerializeToString())
-    expected = np.where(x > 0, x, np.array(SLOPES, np.float32)[:, None, None] * x)
+    expected = np.where(x > 0, x, np.array(slopes, np.float32)[:, None, None] * x)
     np.testing.assert_allclose(session.run(None, {"x": x})[0], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_slope_that_is_computed_is_left_alone() -> None:
-    model = prelu(SLOPES, constant=False)
+@pytest.mark.parametrize("model", [prelu(SLOPES, constant=False), prelu([0.5])])
+def test_a_computed_slope_or_one_for_all_channels_is_left_alone(model: onnx.ModelProto) -> None:
     assert replace_prelu(model).SerializeToString() == model.SerializeToString()

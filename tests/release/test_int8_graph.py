@@ -1,4 +1,4 @@
-"""Quantisation of a small net: PReLU as convolution, equalisation, int8, equal bytes."""
+"""Quantisation of a small net: equalisation, int8, equal bytes."""
 
 import subprocess
 import sys
@@ -17,10 +17,9 @@ from faceops.release.int8_graph import (
     CannotQuantise,
     equalise,
     find_links,
-    prelu_as_convolution,
+    fold_constants,
     quantise_embedder,
 )
-from tests.release.test_embedder_graph import prelu
 
 CROPS = np.random.default_rng(3).integers(0, 256, (6, 112, 112, 3), np.uint8)
 
@@ -84,7 +83,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_equalised_channels_change_nothing_but_their_ranges() -> None:
-    net = prelu_as_convolution(small_net())
+    net = fold_constants(small_net())
     changed = equalise(net, CROPS)
     onnx.checker.check_model(changed, full_check=True)
     np.testing.assert_allclose(embed(changed), embed(net), atol=1e-5)
@@ -99,9 +98,7 @@ def test_equalised_channels_change_nothing_but_their_ranges() -> None:
 
 
 def test_links_end_where_something_else_reads_the_channels() -> None:
-    net = small_net()
-    assert find_links(net.graph) == []  # nothing takes a factor through slope * x + ...
-    linked = prelu_as_convolution(net).graph
+    linked = fold_constants(small_net()).graph
     assert [link.source.output[0] for link in find_links(linked)] == ["c1", "c2"]
     assert [link.readers[0].output[0] for link in find_links(linked)] == ["c2", "c3"]
     linked.output.append(helper.make_empty_tensor_value_info("p1"))
@@ -154,28 +151,3 @@ def test_what_cannot_be_quantised_is_one_sentence(
     with pytest.raises(CannotQuantise, match=sentence) as caught:
         quantise_embedder(small_net(opset), CROPS, float_layers)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("slopes", "operations"),
-    [
-        ([-0.8, 0.0, 0.25, 1.0], {"Conv", "Relu", "Add"}),
-        ([-0.8, 0.25, 1.2], {"Relu", "Mul", "Add"}),  # above 1: as it was
-    ],
-)
-def test_prelu_as_convolution_computes_the_same(slopes: list[float], operations: set[str]) -> None:
-    before = replace_prelu(prelu(slopes))
-    after = prelu_as_convolution(before)
-    onnx.checker.check_model(after, full_check=True)
-    assert {node.op_type for node in after.graph.node} == operations
-    x = np.random.default_rng(1).normal(0, 50, (7, len(slopes), 3, 3)).astype(np.float32)
-    np.testing.assert_allclose(run(after, {"x": x}), run(before, {"x": x}), rtol=1e-5, atol=1e-5)
-
-
-def test_a_sum_that_is_not_a_prelu_is_not_changed() -> None:
-    model = replace_prelu(prelu([0.5, 0.2]))
-    for tensor in model.graph.initializer:
-        if tensor.name.endswith("_rest"):
-            other = numpy_helper.to_array(tensor) * 2
-            tensor.CopyFrom(numpy_helper.from_array(other, tensor.name))
-    assert prelu_as_convolution(model).SerializeToString() == model.SerializeToString()

@@ -43,7 +43,7 @@ def quantise_embedder(
         CannotQuantise: the quantiser fails, or writes an invalid graph.
     """
     try:
-        ready = equalise(prelu_as_convolution(fold_constants(embedder)), crops)
+        ready = equalise(fold_constants(embedder), crops)
         for node in ready.graph.node:
             node.name = node.output[0]  # the quantiser refers to nodes by name
         model = canonical_onnx(_quantised(ready, crops, _leading(ready.graph, float_layers)))
@@ -84,72 +84,6 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     replace_nodes(graph, nodes)
     remove_unused(graph)
     return changed
-
-
-def prelu_as_convolution(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of `model` with x + relu((slope - 1) * x) for each PReLU.
-
-    `replace_prelu` left slope * x + (1 - slope) * relu(x), whose two products take as long in
-    int8 as the convolutions, and round the constants with one scale for all channels. A depthwise
-    1 x 1 convolution has a scale per channel, so that its one weight per channel is exact, and the
-    Relu behind it is free. A PReLU with a slope above 1 stays: the new form holds up to 1.
-    """
-    changed = deepcopy(model)
-    graph = changed.graph
-    constants = constants_of(graph)
-    producers = {name: node for node in graph.node for name in node.output}
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.node:
-        found = _find_prelu(node, producers, constants)
-        if found is None or (found[1] > 1).any():
-            nodes.append(node)
-            continue
-        (value, slope), output = found, node.output[0]
-        weight = (slope - 1).astype(np.float32).reshape(-1, 1, 1, 1)
-        graph.initializer.append(numpy_helper.from_array(weight, f"{output}_weight"))
-        scaled, below = f"{output}_scaled", f"{output}_below"
-        nodes += [
-            helper.make_node(
-                "Conv", [value, f"{output}_weight"], [scaled], name=scaled, group=len(slope),
-                kernel_shape=[1, 1], pads=[0, 0, 0, 0], strides=[1, 1], dilations=[1, 1],
-            ),
-            helper.make_node("Relu", [scaled], [below], name=below),
-            helper.make_node("Add", [value, below], [output], name=output),
-        ]  # fmt: skip
-    replace_nodes(graph, nodes)
-    remove_unused(graph)  # such as the nodes of a replaced PReLU
-    return changed
-
-
-def _find_prelu(
-    node: onnx.NodeProto, producers: dict[str, onnx.NodeProto], constants: dict[str, np.ndarray]
-) -> tuple[str, np.ndarray] | None:
-    """Return x and slope (C,) if `node` is slope * x + (1 - slope) * relu(x), else None."""
-    if node.op_type != "Add":
-        return None
-    products = [_find_product(producers.get(name), constants) for name in node.input]
-    for linear, positive in (products, products[::-1]):
-        if linear is None or positive is None or linear[1].size != positive[1].size:
-            continue
-        relu = producers.get(positive[0])
-        if relu is None or relu.op_type != "Relu" or relu.input[0] != linear[0]:
-            continue
-        if np.abs(linear[1] + positive[1] - 1).max() <= 1e-5:  # float32 rounding
-            return linear
-    return None
-
-
-def _find_product(
-    node: onnx.NodeProto | None, constants: dict[str, np.ndarray]
-) -> tuple[str, np.ndarray] | None:
-    """Return value and factors (C,) if `node` multiplies each channel by a constant."""
-    if node is None or node.op_type != "Mul":
-        return None
-    for value, constant in (tuple(node.input), tuple(node.input)[::-1]):
-        factor = constants.get(constant)
-        if factor is not None and factor.ndim >= 3 and factor.shape[-2:] == (1, 1):
-            return value, factor.reshape(-1)
-    return None
 
 
 class _Crops(quantization.CalibrationDataReader):
@@ -268,7 +202,7 @@ def find_links(graph: onnx.GraphProto) -> list[Link]:
 
 
 def _layers(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Return the convolutions except those that `prelu_as_convolution` wrote."""
+    """Return the convolutions except those that `replace_prelu` wrote."""
     constants = constants_of(graph)
     return [n for n in graph.node if n.op_type == "Conv" and not _scales_channels(n, constants)]
 
@@ -299,7 +233,7 @@ def _link(
 
 
 def _scales_channels(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
-    """Return whether a Conv only scales each channel, as `prelu_as_convolution` writes it."""
+    """Return whether a Conv only scales each channel, as `replace_prelu` writes it."""
     weight = constants.get(node.input[1])
     return weight is not None and len(node.input) == 2 and weight.shape[1:] == (1, 1, 1)
 
