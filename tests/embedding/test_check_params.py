@@ -47,15 +47,13 @@ def toy_backbone(embedding_size: int, input_size: int, colour: str) -> Embedder:
         ),
     ],
 )
-def test_unknown_names_are_refused_with_the_known_ones(changes: dict, sentence: str) -> None:
+def test_unknown_names_are_refused_with_the_known_ones(changes, sentence):
     with pytest.raises(UsageError) as refusal:
         check_train_params(Train(**changes), PATH)
     assert str(refusal.value).startswith(f"params.yaml: {sentence}")
 
 
-def test_params_use_refuses_an_unknown_backbone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_params_use_refuses_an_unknown_backbone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text("train: {backbone: vgg}")
     assert main(["params", "use", "mine.yaml"]) == 2
@@ -76,9 +74,7 @@ def toy_miner(
 
 
 @pytest.mark.parametrize("kind", ["backbone", "head", "miner"])
-def test_one_new_entry_of_a_registry_is_a_choice_of_params_and_trains(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_new_entry_of_a_registry_is_a_choice_of_params_and_trains(kind, tmp_path, monkeypatch):
     entries: dict[str, tuple[dict, object, dict]] = {
         "backbone": (BACKBONES, toy_backbone, {"backbone": "toy"}),
         "head": (HEADS, ToyHead, {"head": "toy"}),

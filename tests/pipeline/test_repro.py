@@ -35,22 +35,20 @@ def stages_run(output: str) -> list[str]:
     return re.findall(r"Running stage '(\w+)'", output)
 
 
-def test_a_second_repro_does_nothing(tiny: TinyRepository) -> None:
+def test_a_second_repro_does_nothing(tiny):
     before = (tiny.root / "dvc.lock").read_bytes()
     assert stages_run(tiny.run("dvc", "repro").stdout) == []
     assert (tiny.root / "dvc.lock").read_bytes() == before
 
 
-def test_a_new_photo_in_the_album_and_a_changed_parameter_rerun_only_their_stages(
-    tiny: TinyRepository,
-) -> None:
+def test_a_new_photo_in_the_album_and_a_changed_parameter_rerun_only_their_stages(tiny):
     album = tiny.root / "data/album"
     shutil.copy(next(album.glob("scene_*.jpg")), album / "new.jpg")
     change_pairs(tiny, "500")
     assert stages_run(tiny.run("dvc", "repro").stdout) == ["validate", "evaluate"]
 
 
-def test_metrics_plots_and_the_cost_of_each_stage_are_recorded(tiny: TinyRepository) -> None:
+def test_metrics_plots_and_the_cost_of_each_stage_are_recorded(tiny):
     shown = json.loads(tiny.run("dvc", "metrics", "show", "--json").stdout)
     files = next(iter(shown.values()))["data"]
     assert {"build/evaluate/evaluation.json", "build/embed/embed.json"} <= set(files)
@@ -61,7 +59,7 @@ def test_metrics_plots_and_the_cost_of_each_stage_are_recorded(tiny: TinyReposit
     assert costs == set(yaml.safe_load((tiny.root / "dvc.yaml").read_text())["stages"])
 
 
-def test_a_wrong_parameter_stops_the_stage_with_one_sentence(tiny: TinyRepository) -> None:
+def test_a_wrong_parameter_stops_the_stage_with_one_sentence(tiny):
     change_pairs(tiny, "many")
     done = tiny.run("dvc", "repro", check=False)
     output = done.stderr + done.stdout

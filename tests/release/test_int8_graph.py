@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from copy import deepcopy
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -83,7 +82,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum(1).min())
 
 
-def test_equalised_channels_change_nothing_but_their_ranges() -> None:
+def test_equalised_channels_change_nothing_but_their_ranges():
     net = prelu_as_convolution(small_net())
     changed = equalise(net, CROPS)
     onnx.checker.check_model(changed, full_check=True)
@@ -98,7 +97,7 @@ def test_equalised_channels_change_nothing_but_their_ranges() -> None:
     assert spread(net) > 20 > 3 > spread(changed)
 
 
-def test_links_end_where_something_else_reads_the_channels() -> None:
+def test_links_end_where_something_else_reads_the_channels():
     net = small_net()
     assert find_links(net.graph) == []  # nothing takes a factor through slope * x + ...
     linked = prelu_as_convolution(net).graph
@@ -108,7 +107,7 @@ def test_links_end_where_something_else_reads_the_channels() -> None:
     assert [link.source.output[0] for link in find_links(linked)] == ["c2"]
 
 
-def test_int8_is_close_small_and_runs_on_any_batch_and_threads() -> None:
+def test_int8_is_close_small_and_runs_on_any_batch_and_threads():
     net = small_net()
     model = quantise_embedder(net, CROPS, float_layers=1)
     embeddings = embed(model)
@@ -130,7 +129,7 @@ def test_int8_is_close_small_and_runs_on_any_batch_and_threads() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_write_the_same_bytes(repository: Path) -> None:
+def test_two_processes_write_the_same_bytes(repository):
     code = (
         "import sys; from tests.release.test_int8_graph import *; "
         "sys.stdout.buffer.write(serialise(quantise_embedder(small_net(), CROPS, 1)))"
@@ -148,9 +147,7 @@ def test_two_processes_write_the_same_bytes(repository: Path) -> None:
         (11, 1, "cannot be quantised .* the release offers float32 only"),
     ],
 )
-def test_what_cannot_be_quantised_is_one_sentence(
-    opset: int, float_layers: int, sentence: str
-) -> None:
+def test_what_cannot_be_quantised_is_one_sentence(opset, float_layers, sentence):
     with pytest.raises(CannotQuantise, match=sentence) as caught:
         quantise_embedder(small_net(opset), CROPS, float_layers)
     assert "\n" not in str(caught.value)
@@ -163,7 +160,7 @@ def test_what_cannot_be_quantised_is_one_sentence(
         ([-0.8, 0.25, 1.2], {"Relu", "Mul", "Add"}),  # above 1: as it was
     ],
 )
-def test_prelu_as_convolution_computes_the_same(slopes: list[float], operations: set[str]) -> None:
+def test_prelu_as_convolution_computes_the_same(slopes, operations):
     before = replace_prelu(prelu(slopes))
     after = prelu_as_convolution(before)
     onnx.checker.check_model(after, full_check=True)
@@ -172,7 +169,7 @@ def test_prelu_as_convolution_computes_the_same(slopes: list[float], operations:
     np.testing.assert_allclose(run(after, {"x": x}), run(before, {"x": x}), rtol=1e-5, atol=1e-5)
 
 
-def test_a_sum_that_is_not_a_prelu_is_not_changed() -> None:
+def test_a_sum_that_is_not_a_prelu_is_not_changed():
     model = replace_prelu(prelu([0.5, 0.2]))
     for tensor in model.graph.initializer:
         if tensor.name.endswith("_rest"):

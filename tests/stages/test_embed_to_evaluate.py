@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
@@ -125,9 +124,7 @@ OUTPUTS = {
 
 
 @pytest.mark.slow
-def test_stages_write_their_files_and_the_same_bytes_again(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stages_write_their_files_and_the_same_bytes_again(workspace, monkeypatch):
     before = contents(workspace)
     assert sorted(before) == sorted(f"{f}/{name}" for f, names in OUTPUTS.items() for name in names)
     release = read_release(workspace / "build/export")
@@ -149,9 +146,7 @@ def test_stages_write_their_files_and_the_same_bytes_again(
 
 
 @pytest.mark.slow
-def test_every_stage_uses_the_embeddings_of_the_released_embedder(
-    workspace: Path, copy: Path
-) -> None:
+def test_every_stage_uses_the_embeddings_of_the_released_embedder(workspace, copy):
     assert (workspace / "build/embed/embedder.onnx").read_bytes() == (
         workspace / "build/export/embedder.onnx"
     ).read_bytes()
@@ -190,9 +185,7 @@ def copy(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 @pytest.mark.slow
-def test_an_int8_that_is_good_enough_goes_into_the_release(
-    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_int8_that_is_good_enough_goes_into_the_release(workspace, tmp_path, monkeypatch):
     figures = json.loads((workspace / "build/quantise/quantise.json").read_text())
     assert figures["offered"] and figures["why_not"] == ""
     assert figures["people"] == 8 and figures["calibration_crops"] == 8
@@ -223,9 +216,7 @@ def test_an_int8_that_is_good_enough_goes_into_the_release(
 
 
 @pytest.mark.slow
-def test_training_people_calibrate_int8_and_a_large_loss_is_refused(
-    copy: Path, tmp_path: Path
-) -> None:
+def test_training_people_calibrate_int8_and_a_large_loss_is_refused(copy, tmp_path):
     made = copy / "build/quantise/int8/embedder_int8.onnx"
     before = made.read_bytes()
     configure(copy, max_tar_loss=1.0)
@@ -248,9 +239,7 @@ def test_training_people_calibrate_int8_and_a_large_loss_is_refused(
 
 
 @pytest.mark.slow
-def test_a_graph_that_cannot_be_quantised_stops_nothing(
-    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_graph_that_cannot_be_quantised_stops_nothing(copy, tmp_path, capsys):
     configure(copy, float_layers=1000)
     quantise.main()
     assert "nothing in this embedder can be quantised" in capsys.readouterr().out
@@ -260,7 +249,7 @@ def test_a_graph_that_cannot_be_quantised_stops_nothing(
 
 
 @pytest.mark.slow
-def test_a_release_without_the_stage_or_of_another_export(copy: Path, tmp_path: Path) -> None:
+def test_a_release_without_the_stage_or_of_another_export(copy, tmp_path):
     offer = copy / "build/quantise/int8/int8.json"
     content = json.loads(offer.read_text())
     offer.write_text(json.dumps(content | {"made_from": "0" * 64}))
@@ -278,7 +267,7 @@ def configure(root: Path, section: str = "quantise", **changes: float) -> None:
 
 
 @pytest.mark.slow
-def test_an_embedder_that_fails_parity_leaves_nothing(copy: Path) -> None:
+def test_an_embedder_that_fails_parity_leaves_nothing(copy):
     shutil.rmtree("build/embed")
     configure(copy, "export", max_difference=1e-30)
     with pytest.raises(FaceOpsError, match="do not release"):
@@ -287,9 +276,7 @@ def test_an_embedder_that_fails_parity_leaves_nothing(copy: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_evaluates_as_the_stage_does(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_evaluates_as_the_stage_does(workspace, monkeypatch, capsys):
     monkeypatch.chdir(workspace)
     assert faceops(["evaluate", "--json", "--out", "again"]) == 0
     files = [Path("again", name).stat() for name in ("evaluation.json", "pictures/roc.png")]
@@ -304,24 +291,22 @@ def test_the_command_evaluates_as_the_stage_does(
 
 
 @pytest.mark.parametrize("stage", (train, *STAGES), ids=lambda stage: stage.__name__[15:])
-def test_missing_inputs_are_one_sentence(
-    stage: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_inputs_are_one_sentence(stage, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_params(Params(), tmp_path / "params.yaml")
     with pytest.raises(FaceOpsError, match=r"^(?!.*\n)build/"):
         stage.main()
 
 
-def test_calibration_sets_and_the_worst_of_them_are_metrics() -> None:
+def test_calibration_sets_and_the_worst_of_them_are_metrics():
     figures = verify.population_figures(adapting())
     assert [one["name"] for one in figures["populations"]] == ["alike 0", "alike 0.4"]
     assert figures["worst_population"] == "alike 0.4"
 
 
 def test_a_stage_exits_with_the_code_of_its_error_and_leaves_no_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     write_params(Params(), tmp_path / "params.yaml")
     with pytest.raises(SystemExit) as caught:
@@ -330,7 +315,7 @@ def test_a_stage_exits_with_the_code_of_its_error_and_leaves_no_traceback(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_split_without_people_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_without_people_is_refused(tmp_path, monkeypatch):
     make_inputs(tmp_path)
     monkeypatch.chdir(tmp_path)
     faces = tmp_path / "build/split/faces.parquet"

@@ -150,7 +150,7 @@ def run_on(hosts: tuple[str, ...], folders: tuple[Path, Path]) -> tuple[list[int
 
 
 @pytest.mark.slow
-def test_two_hosts_train_as_one_process_does_though_one_dies(tmp_path: Path) -> None:
+def test_two_hosts_train_as_one_process_does_though_one_dies(tmp_path):
     alone = train(tmp_path, Processes())
     folders = tmp_path / "a", tmp_path / "b"
     for folder in folders:
@@ -203,7 +203,7 @@ class Refusing(Processes):
         pass
 
 
-def test_too_many_processes_for_a_batch_are_refused(tmp_path: Path) -> None:
+def test_too_many_processes_for_a_batch_are_refused(tmp_path):
     with pytest.raises(FaceOpsError, match=r"processes = 8 leaves .* the \d+ faces of a batch"):
         train(tmp_path, Refusing(0, 8))
 
