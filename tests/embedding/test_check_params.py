@@ -38,7 +38,7 @@ def toy_backbone(embedding_size: int, input_size: int, colour: str) -> Embedder:
         ({"input_size": 96}, "train.backbone = pretrained is SFace, which needs"),
         ({"head": "arc"}, "train.head = 'arc' is unknown; set it to one of softmax, cosface,"),
         ({"head_margin": 1.2}, "train.head_margin = 1.2 is out of range; cosface"),
-        ({"miners": {"easy": 1.0}}, "train.miners: there is no miner 'easy'; use random,"),
+        ({"miners": {"easy": 1.0}}, "train.miners: there is no miner 'easy'; use semi_hard,"),
         ({"frozen_units": 26}, "train.frozen_units = 26, but pretrained has 25; set it"),
         ({"warmup_loss": "distillation"}, "train.warmup_loss = distillation needs train.freeze"),
         (
@@ -66,9 +66,7 @@ class ToyHead(ClassificationHead):
         return 0.9 * cosines
 
 
-def toy_miner(
-    distances: torch.Tensor, labels: torch.Tensor, margin: float, generator: torch.Generator | None
-) -> Triplets:
+def toy_miner(distances: torch.Tensor, labels: torch.Tensor, margin: float) -> Triplets:
     pair = torch.nonzero(labels[0] == labels[1:])[:1, 0] + 1
     return torch.zeros_like(pair), pair, torch.nonzero(labels != labels[0])[:1, 0]
 

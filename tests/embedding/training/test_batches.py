@@ -131,7 +131,7 @@ def epochs(**changes: object) -> Epochs:
     [
         (10, {"semi_hard": 0.4, "batch_hard": 1.0}, ["semi_hard"] * 4 + ["batch_hard"] * 6),
         (5, {"batch_hard": 1.0, "semi_hard": 0.4}, ["semi_hard"] * 2 + ["batch_hard"] * 3),
-        (2, {"random": 0.3, "semi_hard": 0.6, "batch_all": 1.0}, ["random", "semi_hard"]),
+        (2, {"batch_hard": 0.3, "semi_hard": 0.6, "batch_all": 1.0}, ["batch_hard", "semi_hard"]),
     ],
 )
 def test_each_miner_has_its_share_of_the_triplet_epochs_in_order(triplet_epochs, miners, expected):
@@ -149,7 +149,12 @@ def test_patience_moves_on_to_triplets_then_ends():
 
 @pytest.mark.parametrize(
     "miners",
-    [{}, {"semi_hard": 0.4}, {"semi_hard": 1.0, "batch_hard": 1.0}, {"random": 0, "global": 1.0}],
+    [
+        {},
+        {"semi_hard": 0.4},
+        {"semi_hard": 1.0, "batch_hard": 1.0},
+        {"batch_all": 0, "global": 1.0},
+    ],
 )
 def test_shares_that_do_not_rise_to_one_are_refused(miners):
     with pytest.raises(ValidationError, match=r"must rise strictly from above 0 to 1.0"):

@@ -264,10 +264,7 @@ class Trainer:
         if miner:
             triplets = batch.triplets  # where global mining chose them
             if triplets is None:
-                generator = torch.Generator(device).manual_seed(seed)
-                triplets = losses.MINERS[miner](
-                    distances.detach(), labels, settings.triplet_margin, generator
-                )
+                triplets = losses.MINERS[miner](distances.detach(), labels, settings.triplet_margin)
             loss = loss + losses.triplet_loss(distances, triplets, settings.triplet_margin)
 
         self.optimiser.zero_grad()
