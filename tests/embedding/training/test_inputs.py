@@ -10,6 +10,7 @@ from torch import nn
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import file_lock
+from faceops.embedding.backbones.mobilefacenet import ConvUnit
 from faceops.embedding.embedder import Embedder, InputStage, embed_crops
 from faceops.embedding.training import inputs as inputs_module
 from faceops.embedding.training.augmentation import Augmentation, augment
@@ -60,6 +61,22 @@ def test_crops_are_read_as_they_are_and_changed_by_the_seed(faces):
     pixels = torch.from_numpy(faces.crops[faces.rows]).permute(0, 3, 1, 2).float()
     assert plain.dtype == np.float32
     assert np.allclose(plain, model(pixels).detach().numpy(), atol=1e-6)
+
+
+def test_frozen_units_are_fused_and_give_no_gradient():
+    units, crops = [ConvUnit(3, 4, 3, 8, 1), ConvUnit(4, 4, 3, 2, 1)], coloured_people(6, 3)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 8))
+    model = Embedder("tiny", 8, nn.Sequential(InputStage(), *units), head).eval()
+    for value in (*(unit.batchnorm.running_mean for unit in units), *model.parameters()):
+        nn.init.normal_(value)
+    whole, frozen = (PixelInputs(crops, crops, CPU, Augmentation(flip=True), n) for n in (0, 2))
+    loaded = frozen.load(np.arange(18))
+    embeddings = frozen.embed(model, loaded, seed=7)
+    torch.testing.assert_close(embeddings, whole.embed(model, loaded, seed=7), rtol=0, atol=1e-5)
+    embeddings.sum().backward()
+    assert units[0].conv2d.weight.grad is None and units[1].conv2d.weight.grad is not None
+    both = [inputs.embed_plain(model, "val") for inputs in (whole, frozen)]
+    assert np.allclose(*both, atol=1e-5)
 
 
 def test_features_are_seen_from_a_view_that_the_seed_draws():
