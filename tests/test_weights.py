@@ -327,10 +327,7 @@ def test_the_member_of_the_tarball_is_cached_and_nothing_else(
         ({"package/other": b"x"}, r"weights-1\.2\.3\.tgz has no package/model/tiny\.bin"),
         ({PACKED: "/etc/hostname"}, r"weights-1\.2\.3\.tgz has no package/model/tiny\.bin"),
         ({PACKED: b"short"}, "has 5 bytes, not 10240"),
-        (
-            {PACKED: bytes(10240)},
-            "@tiny/weights@1.2.3 gave a file with sha256 [0-9a-f]{64}, not",
-        ),
+        ({PACKED: bytes(10240)}, "@tiny/weights@1.2.3 gave a file with sha256 [0-9a-f]{64}, not"),
     ],
 )
 def test_a_tarball_with_another_member_is_refused(tmp_path, npm_weight, registry, members, why):

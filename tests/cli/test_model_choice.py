@@ -11,13 +11,7 @@ import pytest
 import faceops.registry
 from faceops.base.errors import UsageError
 from faceops.cli import main
-from faceops.cli.model_choice import (
-    CHAMPION,
-    Choice,
-    choose_model,
-    import_registry,
-    load_release,
-)
+from faceops.cli.model_choice import CHAMPION, Choice, choose_model, import_registry, load_release
 from faceops.registry import PUBLISHED, published_statement
 from faceops.registry.champion import rollback
 from faceops.registry.fetch import find_release

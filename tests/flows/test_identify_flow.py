@@ -41,10 +41,7 @@ def photos(synthetic_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def by_command(
-    photos: Path,
-    sface_bundle: Path,
-    gallery_dir: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    photos: Path, sface_bundle: Path, gallery_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, str]]:
     out = tmp_path_factory.mktemp("by_command") / "out"
     bundle = Bundle.load(sface_bundle)

@@ -21,8 +21,7 @@ def deployments(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "flow_name"),
-    [("nightly", "identify"), ("weekly", "rebuild"), ("learn", "rebuild")],
+    ("name", "flow_name"), [("nightly", "identify"), ("weekly", "rebuild"), ("learn", "rebuild")]
 )
 def test_the_entrypoint_loads_and_takes_the_parameters(
     repository, deployments, name, flow_name, monkeypatch

@@ -331,10 +331,7 @@ def test_with_normalised_scores_a_wrong_photo_is_refused_and_a_moved_or_copied_o
     report = enrol(enrolment.people, enrolment.gallery, release)
     assert report.moved == []  # a photo that lies in two folders stays where it was
     reasons = {Path(flag.photo).name: flag.reason for flag in report.flags}
-    assert reasons == {
-        "copy.jpg": Reason.DUPLICATE_OTHER_PERSON,
-        "wrong.jpg": Reason.NO_AGREEMENT,
-    }
+    assert reasons == {"copy.jpg": Reason.DUPLICATE_OTHER_PERSON, "wrong.jpg": Reason.NO_AGREEMENT}
 
 
 @pytest.mark.parametrize(

@@ -215,8 +215,7 @@ def test_strangers_are_judged_in_the_source_in_which_most_are_named(verdict_on):
 
 
 @pytest.mark.parametrize(
-    ("threshold", "reason"),
-    [(0.36, ""), (0.22, "at least 0.0... more"), (0.1, "do not hold")],
+    ("threshold", "reason"), [(0.36, ""), (0.22, "at least 0.0... more"), (0.1, "do not hold")]
 )
 def test_more_strangers_than_the_champion_names_pass_within_the_budget(
     threshold, reason, verdict_on

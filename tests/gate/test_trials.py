@@ -225,7 +225,7 @@ def test_copies_and_photos_of_two_people_are_left_out(data):
 def test_a_copy_of_a_photo_of_a_seen_person_is_left_out(data):
     shutil.copy(data / "Ada/1.png", data / "Bo/ada.png")
     assert {photo.path for photo in freeze(data, ["Ada"]).photos} == {
-        *("Bo/1.png", "Bo/2.png", "Cy/1.png", "Cy/2.png"),
+        *("Bo/1.png", "Bo/2.png", "Cy/1.png", "Cy/2.png")
     }
 
 

@@ -73,10 +73,7 @@ def test_columns_are_the_documented_ones(tmp_path, repository):
 
 def test_a_new_column_is_one_entry_and_appears_in_every_format(tmp_path, monkeypatch):
     area = Column(
-        "area",
-        pa.float64(),
-        "of the box, upright pixels",
-        lambda rows: rows.box(2) * rows.box(3),
+        "area", pa.float64(), "of the box, upright pixels", lambda rows: rows.box(2) * rows.box(3)
     )
     monkeypatch.setattr(records, "COLUMNS", (*COLUMNS, area))
     photos = block(photo("a" * 64, [0.8]), photo(None, reason=Reason.EMPTY))

@@ -91,8 +91,7 @@ def true_fpir(
 
 
 @pytest.mark.parametrize(
-    ("people", "photos", "size", "alike"),
-    [(250, 2, 20, 0.0), (250, 2, 20, 0.4), (200, 4, 50, 0.4)],
+    ("people", "photos", "size", "alike"), [(250, 2, 20, 0.0), (250, 2, 20, 0.4), (200, 4, 50, 0.4)]
 )
 def test_the_budget_is_kept_in_albums_of_similar_and_of_other_people(people, photos, size, alike):
     rates = [true_fpir(*album(seed, people, photos, alike), 0.01, size)[0] for seed in (1, 2, 3)]

@@ -27,12 +27,7 @@ from faceops.embedding.training.state import (
     load_checkpoint,
     run_key,
 )
-from faceops.embedding.training.training_loop import (
-    Row,
-    Trainer,
-    TrainingLog,
-    TrainingResult,
-)
+from faceops.embedding.training.training_loop import Row, Trainer, TrainingLog, TrainingResult
 from tests.embedding.faces_for_training import (
     coloured_people,
     pixel_inputs,
