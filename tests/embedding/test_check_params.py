@@ -45,6 +45,10 @@ def toy_backbone(embedding_size: int, input_size: int, colour: str) -> Embedder:
             {"warmup_loss": "distillation", "backbone": "resnet18", "freeze": False},
             "train.warmup_loss = distillation needs a start that was trained",
         ),
+        (
+            {"start_share": 0.3, "backbone": "resnet18"},
+            "train.start_share = 0.3 needs a start that",
+        ),
     ],
 )
 def test_unknown_names_are_refused_with_the_known_ones(changes, sentence):

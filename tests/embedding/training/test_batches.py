@@ -149,12 +149,7 @@ def test_patience_moves_on_to_triplets_then_ends():
 
 @pytest.mark.parametrize(
     "miners",
-    [
-        {},
-        {"semi_hard": 0.4},
-        {"semi_hard": 1.0, "batch_hard": 1.0},
-        {"batch_all": 0, "global": 1.0},
-    ],
+    [{}, {"semi_hard": 0.4}, {"semi_hard": 1.0, "batch_hard": 1.0}, {"x": 0, "global": 1.0}],
 )
 def test_shares_that_do_not_rise_to_one_are_refused(miners):
     with pytest.raises(ValidationError, match=r"must rise strictly from above 0 to 1.0"):

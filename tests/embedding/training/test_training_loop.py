@@ -99,9 +99,10 @@ def saved(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
     return loaded
 
 
-# All that has a state, and all losses: averaged weights, erased patches, global mining.
+# All that has a state, and all losses: averaged, interpolated weights, erased patches, mining.
 EVERYTHING = tiny_training(
     ema_decay=0.9,
+    start_share=0.3,
     erase=0.5,
     head_loss_weight=0.5,
     contrastive_weight=0.5,
@@ -202,14 +203,17 @@ def test_the_contrastive_loss_is_added_in_both_phases(tmp_path):
         assert losses[1] - losses[0] == pytest.approx(2 * expected.item(), rel=1e-4)
 
 
-def test_averaged_weights_are_what_is_scored_and_kept(tmp_path):
-    settings = tiny_training(warmup_epochs=2, triplet_epochs=0, ema_decay=0.5)
-    plain, unaveraged = run(settings.model_copy(update={"ema_decay": 0.0}), tmp_path / "plain")
+@pytest.mark.parametrize(("decay", "share"), [(0.5, 0.0), (0.5, 0.3), (0.0, 0.3)])
+def test_averaged_and_interpolated_weights_are_what_is_scored_and_kept(decay, share, tmp_path):
+    settings = tiny_training(warmup_epochs=2, triplet_epochs=0, ema_decay=decay, start_share=share)
+    without = settings.model_copy(update={"ema_decay": 0.0, "start_share": 0.0})
+    plain, unaveraged = run(without, tmp_path / "plain")
     _, result = run(settings, tmp_path / "averaged")
     tensors = saved(tmp_path / "averaged")[0]
     assert result.history[-1]["val_score"] != unaveraged.history[-1]["val_score"]
-    averaged = {name.removeprefix("module."): x for name, x in tensors["average"].items()}
-    averaged.pop("n_averaged")
+    own, prefix = tensors["average" if decay else "trained"], "module." * (decay > 0)
+    start = network().state_dict().items()
+    averaged = {name: own[prefix + name].float().lerp(x.float(), share) for name, x in start}
     for weights, expected in ((tensors["trained"], unaveraged), (averaged, result)):
         plain.load_state_dict(weights)
         embeddings = pixel_inputs(TRAIN, VAL, PLAIN).embed_plain(plain, "val")
