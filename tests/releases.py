@@ -64,12 +64,7 @@ def release_sface(folder: Path, photos: Path, weights: Path) -> Path:
     verifier = choose_calibration(logits, np.array(persons), method="platt").map.of(plain)
     scores = all_pair_scores(embeddings, np.array(persons), verifier)
     thresholds = measure_thresholds(
-        embeddings,
-        np.array(persons),
-        verifier,
-        scores,
-        SETTINGS,
-        "synthetic people",
+        embeddings, np.array(persons), verifier, scores, SETTINGS, "synthetic people"
     )
     catalogue = read_catalogue()
     models = BundleModels(

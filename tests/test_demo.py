@@ -19,7 +19,7 @@ def score(tmp_path: Path, rows: str) -> AlbumScore:
     return score_album(path, tmp_path / "album_truth.csv")
 
 
-def test_names_are_counted_as_correct_wrong_and_strangers_named(tmp_path: Path) -> None:
+def test_names_are_counted_as_correct_wrong_and_strangers_named(tmp_path):
     rows = (
         "a.jpg,5,5,100,100,Ada Lind\n"  # correct, in another spelling
         "a.jpg,205,0,100,100,Ada Lind\n"  # wrong
@@ -34,7 +34,7 @@ def test_names_are_counted_as_correct_wrong_and_strangers_named(tmp_path: Path) 
     assert (counts.faces_without_truth, counts.named_without_truth) == (1, 1)
 
 
-def test_a_found_face_serves_one_true_face(tmp_path: Path) -> None:
+def test_a_found_face_serves_one_true_face(tmp_path):
     counts = score(tmp_path, "a.jpg,100,0,100,100,Ada Lind\n")
     assert counts.known_found == 0
     counts = score(tmp_path, "a.jpg,0,0,100,100,\n")

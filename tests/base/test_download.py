@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +40,7 @@ def source() -> Iterator[Source]:
         yield source
 
 
-def test_a_whole_download_is_kept(source: Source, tmp_path: Path) -> None:
+def test_a_whole_download_is_kept(source, tmp_path):
     for _ in range(2):
         assert download(f"{source.address}/a.tgz", tmp_path / "a").read_bytes() == CONTENT
     assert source.ranges == [None]
@@ -49,9 +48,7 @@ def test_a_whole_download_is_kept(source: Source, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tag", ['"one"', '"two"'])
-def test_an_interrupted_download_resumes_or_gets_another_version(
-    source: Source, tag: str, tmp_path: Path
-) -> None:
+def test_an_interrupted_download_resumes_or_gets_another_version(source, tag, tmp_path):
     source.cut_after = 2_500_000
     with pytest.raises(FaceOpsError, match="run it again to resume"):
         download(f"{source.address}/a.tgz", tmp_path / "a")
@@ -71,9 +68,7 @@ def test_an_interrupted_download_resumes_or_gets_another_version(
         ("http://127.0.0.1:9/a", 9, "^http://127.0.0.1:9/a could not be downloaded"),
     ],
 )
-def test_a_refused_download_leaves_no_file(
-    source: Source, url: str, max_bytes: int, message: str, tmp_path: Path
-) -> None:
+def test_a_refused_download_leaves_no_file(source, url, max_bytes, message, tmp_path):
     with pytest.raises(FaceOpsError, match=message):
         download(url.format(source.address), tmp_path / "a", max_bytes)
     assert not (tmp_path / "a").exists()

@@ -37,7 +37,7 @@ def content(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
 
 
-def test_a_file_is_replaced_and_its_folder_created(tmp_path: Path) -> None:
+def test_a_file_is_replaced_and_its_folder_created(tmp_path):
     for name, text in (("b", "old"), ("b", "new"), ("bytes", b"\x41")):
         write_file(tmp_path / "a" / name, text)
     assert content(tmp_path) == {"a/b": "new", "a/bytes": "A"}
@@ -47,7 +47,7 @@ def test_a_file_is_replaced_and_its_folder_created(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sync", [False, True])
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, sync: bool) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path, sync):
     (tmp_path / "a").write_text("old")
     with pytest.raises(OSError), atomic_path(tmp_path / "a", sync=sync) as temporary:
         temporary.write_text("half")
@@ -55,7 +55,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, sync: bool) -> None:
     assert content(tmp_path) == {"a": "old"}
 
 
-def test_a_killed_write_leaves_the_old_file_and_the_next_one_succeeds(tmp_path: Path) -> None:
+def test_a_killed_write_leaves_the_old_file_and_the_next_one_succeeds(tmp_path):
     (tmp_path / "a").write_text("old")
     code = (
         "import os, signal, sys; from pathlib import Path\n"
@@ -72,8 +72,8 @@ def test_a_killed_write_leaves_the_old_file_and_the_next_one_succeeds(tmp_path: 
 
 
 def test_a_file_keeps_its_permissions_and_nothing_is_written_through_a_link_at_the_temporary_name(
-    tmp_path: Path,
-) -> None:
+    tmp_path,
+):
     for name in ("a", "other"):
         (tmp_path / name).write_text("old")
     (tmp_path / "a").chmod(0o600)
@@ -92,8 +92,8 @@ def test_a_file_keeps_its_permissions_and_nothing_is_written_through_a_link_at_t
     ],
 )
 def test_a_file_that_cannot_be_written_is_one_sentence_whose_advice_follows_from_the_cause(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None, why: str
-) -> None:
+    tmp_path, monkeypatch, number, why
+):
     def fails(*_: object) -> None:
         assert number
         raise OSError(number, os.strerror(number))
@@ -106,14 +106,14 @@ def test_a_file_that_cannot_be_written_is_one_sentence_whose_advice_follows_from
         write_file(tmp_path / "file/a", "text")
 
 
-def test_equal_json_content_gives_equal_bytes(tmp_path: Path) -> None:
+def test_equal_json_content_gives_equal_bytes(tmp_path):
     write_json(tmp_path / "a", {"b": "ä", "a": 1})
     write_json(tmp_path / "b", {"a": 1, "b": "ä"})
     assert (tmp_path / "a").read_text("utf-8") == '{\n  "a": 1,\n  "b": "ä"\n}\n'
     assert sha256_file(tmp_path / "a") == sha256_file(tmp_path / "b")
 
 
-def test_a_folder_is_replaced_as_a_whole_or_stays(tmp_path: Path) -> None:
+def test_a_folder_is_replaced_as_a_whole_or_stays(tmp_path):
     for name in ("old", "new"):
         with atomic_folder(tmp_path / "a/f") as folder:
             (folder / name).write_text(name)
@@ -125,9 +125,7 @@ def test_a_folder_is_replaced_as_a_whole_or_stays(tmp_path: Path) -> None:
     assert content(tmp_path) == {"a/f/new": "new"}
 
 
-def test_the_folder_of_a_faster_process_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_of_a_faster_process_stays(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     rename = Path.rename
 
@@ -142,18 +140,18 @@ def test_the_folder_of_a_faster_process_stays(
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\ta", "\ra"])
-def test_no_spreadsheet_runs_a_cell_as_a_formula(text: str) -> None:
+def test_no_spreadsheet_runs_a_cell_as_a_formula(text):
     assert csv_cell(text) == f"'{text}"
     assert csv_text(f"'{text}") == text
 
 
 @pytest.mark.parametrize("value", ["plain", "'quoted", "", None, -1.5])
-def test_other_cells_stay(value: object) -> None:
+def test_other_cells_stay(value):
     assert csv_cell(value) == value
     assert not isinstance(value, str) or csv_text(value) == value
 
 
-def test_a_table_is_quoted_and_replaces_the_file(tmp_path: Path) -> None:
+def test_a_table_is_quoted_and_replaces_the_file(tmp_path):
     for _ in range(2):
         write_csv(tmp_path / "a.csv", ("x", "y"), [(1, None), ('a "b"', "c,d")])
     assert content(tmp_path) == {"a.csv": 'x,y\n1,\n"a ""b""","c,d"\n'}
@@ -163,7 +161,7 @@ def test_a_table_is_quoted_and_replaces_the_file(tmp_path: Path) -> None:
     assert content(tmp_path) == {"a.csv": "x\n\\udcff\n"}
 
 
-def test_a_path_that_is_not_utf_8_is_found_by_how_it_is_shown(tmp_path: Path) -> None:
+def test_a_path_that_is_not_utf_8_is_found_by_how_it_is_shown(tmp_path):
     folder = tmp_path / "caf\udce9"
     folder.mkdir()
     real = [folder / "b\udcff.jpg", folder / "b\\xff.jpg"]
@@ -185,9 +183,7 @@ with file_lock(Path(sys.argv[1]), "it is in use"):
 """
 
 
-def test_the_error_names_the_process_that_holds_the_lock_and_its_end_frees_it(
-    tmp_path: Path,
-) -> None:
+def test_the_error_names_the_process_that_holds_the_lock_and_its_end_frees_it(tmp_path):
     folder, note = tmp_path / "new", tmp_path / "new/.lock"
     command = [sys.executable, "-c", HOLD, str(note), "60"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
@@ -207,7 +203,7 @@ def test_the_error_names_the_process_that_holds_the_lock_and_its_end_frees_it(
         assert note.read_text() == ""
 
 
-def test_a_folder_is_locked_without_a_file(tmp_path: Path) -> None:
+def test_a_folder_is_locked_without_a_file(tmp_path):
     with (
         file_lock(tmp_path, "it is in use"),
         pytest.raises(FaceOpsError, match="it is in use by another faceops process; wait"),
@@ -217,7 +213,7 @@ def test_a_folder_is_locked_without_a_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_lock_works_on_a_full_disk(tmp_path: Path) -> None:
+def test_the_lock_works_on_a_full_disk(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", HOLD, str(tmp_path / "lock"), "0"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
@@ -227,7 +223,7 @@ def test_the_lock_works_on_a_full_disk(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "locked\n"), done.stderr
 
 
-def test_a_lock_file_that_cannot_be_created_is_one_sentence(tmp_path: Path) -> None:
+def test_a_lock_file_that_cannot_be_created_is_one_sentence(tmp_path):
     (file := tmp_path / "file").touch()
     with pytest.raises(FaceOpsError, match=r"lock cannot be written \("), folder_lock(file):
         pytest.fail("locked")

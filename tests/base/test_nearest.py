@@ -10,7 +10,7 @@ from faceops.base.nearest import Index, nearest, nearest_of_others
 
 @pytest.mark.parametrize("threads", [1, None])
 @pytest.mark.parametrize("k", [1, 7, 120, 150])
-def test_the_nearest_are_those_of_a_full_sort(k: int, threads: int | None) -> None:
+def test_the_nearest_are_those_of_a_full_sort(k, threads):
     draw = np.random.default_rng(k)
     queries, gallery = draw.normal(size=(30, 16)), draw.normal(size=(120, 16))
     indices, similarities = nearest(queries, gallery, k, threads)
@@ -26,9 +26,7 @@ def test_the_nearest_are_those_of_a_full_sort(k: int, threads: int | None) -> No
 
 
 @pytest.mark.parametrize("count", [1, 7])
-def test_one_large_label_costs_the_others_nothing(
-    count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_large_label_costs_the_others_nothing(count, monkeypatch):
     vectors = np.random.default_rng(count).normal(size=(3000, 16)).astype(np.float32)
     owners = np.repeat(np.arange(1500), 2)
     owners[:1200] = 7777
@@ -51,13 +49,13 @@ def test_one_large_label_costs_the_others_nothing(
 
 
 @pytest.mark.parametrize(("queries", "gallery", "k"), [(0, 5, 2), (3, 0, 2), (3, 5, 0)])
-def test_empty_inputs_give_empty_results(queries: int, gallery: int, k: int) -> None:
+def test_empty_inputs_give_empty_results(queries, gallery, k):
     indices, similarities = nearest(np.zeros((queries, 4)), np.zeros((gallery, 4)), k)
     assert indices.shape == similarities.shape == (queries, k)
     assert gallery > 0 or (indices == -1).all()
 
 
-def test_the_number_of_openmp_threads_stays_as_it_was() -> None:
+def test_the_number_of_openmp_threads_stays_as_it_was():
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(before + 1)
     try:
@@ -76,9 +74,7 @@ def faces() -> np.ndarray:
 
 
 @pytest.mark.parametrize("lists", [False, True])
-def test_an_index_finds_nearly_all_and_its_similarities_are_exact(
-    lists: bool, faces: np.ndarray
-) -> None:
+def test_an_index_finds_nearly_all_and_its_similarities_are_exact(lists, faces):
     index = Index(faces, exact_rows=100, lists=lists)
     expected, _ = nearest(faces[::7], faces, 5)
     found, similarities = index.search(faces[::7], 5, 60)
@@ -95,8 +91,8 @@ def test_an_index_finds_nearly_all_and_its_similarities_are_exact(
 
 @pytest.mark.parametrize(("exact_rows", "lists"), [(3000, False), (0, False), (0, True)])
 def test_up_to_a_size_an_index_is_exact_and_always_the_same_by_any_number_of_threads(
-    exact_rows: int, lists: bool, faces: np.ndarray
-) -> None:
+    exact_rows, lists, faces
+):
     one, two = (Index(faces, "x", exact_rows, lists, threads) for threads in (1, 2))
     found, again = one.search(faces[:99], 9), two.search(faces[:99], 9)
     expected = nearest(faces[:99], faces, 9) if one.is_exact else again
@@ -106,9 +102,7 @@ def test_up_to_a_size_an_index_is_exact_and_always_the_same_by_any_number_of_thr
         np.testing.assert_array_equal(found[part], expected[part])
 
 
-def test_making_a_large_index_is_told(
-    faces: np.ndarray, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_making_a_large_index_is_told(faces, capsys, monkeypatch):
     monkeypatch.setattr(faceops.base.nearest, "_PROGRESS_AFTER_S", 1000)
     Index(faces, "faces", exact_rows=0)
     assert not capsys.readouterr().err

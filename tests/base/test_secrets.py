@@ -17,7 +17,6 @@ from faceops.base.errors import FaceOpsError, without_secrets
 from faceops.cli import main
 from tests.http_server import send, serving
 
-Capture = pytest.CaptureFixture[str]
 SECRET = "sekret"
 
 
@@ -59,12 +58,12 @@ def assert_no_secret(folder: Path, *outputs: str) -> None:
         ("models:/faceops@champion by ann@host", "models:/faceops@champion by ann@host"),
     ],
 )  # fmt: skip
-def test_urls_lose_credentials_and_query(text: str, shown: str) -> None:
+def test_urls_lose_credentials_and_query(text, shown):
     assert without_secrets(text) == shown
     assert str(FaceOpsError(text)) == shown
 
 
-def test_a_long_text_takes_no_longer_a_character() -> None:
+def test_a_long_text_takes_no_longer_a_character():
     start = time.process_time()
     assert without_secrets("a" * 200_000) == "a" * 200_000
     assert time.process_time() - start < 1
@@ -82,8 +81,8 @@ def archive_for_the_user(request: BaseHTTPRequestHandler) -> None:
 
 
 def test_an_import_with_credentials_or_those_of_netrc_works_and_records_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
-) -> None:
+    tmp_path, monkeypatch, capfd
+):
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -116,8 +115,8 @@ def test_an_import_with_credentials_or_those_of_netrc_works_and_records_none(
     ],
 )
 def test_the_address_of_the_store_is_shown_without_credentials(
-    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
-) -> None:
+    address, tmp_path, monkeypatch, capfd
+):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.chdir(tmp_path)
@@ -128,14 +127,8 @@ def test_the_address_of_the_store_is_shown_without_credentials(
 
 
 def test_a_run_while_the_store_is_away_records_no_credentials(
-    sface_bundle: Path,
-    gallery_dir: Path,
-    album: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: Capture,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    sface_bundle, gallery_dir, album, tmp_path, monkeypatch, capfd, caplog
+):
     from faceops.registry.store import store_cache
 
     address = f"http://user:{SECRET}@127.0.0.1:9"
@@ -156,8 +149,8 @@ def test_a_run_while_the_store_is_away_records_no_credentials(
 
 
 def test_urls_of_stores_and_databases_with_credentials_reach_no_message_or_file(
-    tmp_path: Path, gallery_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
-) -> None:
+    tmp_path, gallery_dir, monkeypatch, capfd
+):
     gallery = shutil.copytree(gallery_dir, tmp_path / "gallery")
     monkeypatch.chdir(tmp_path)
     url, own = f"s3://AKIA:ab/{SECRET}@bucket/x", ["--gallery", str(gallery)]

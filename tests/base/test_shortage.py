@@ -35,9 +35,7 @@ SHORTAGES = {  # as libraries raise them; and what is lacking
 
 
 @pytest.mark.parametrize("library", SHORTAGES)
-def test_a_shortage_is_one_sentence_and_exit_code_1(
-    library: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_shortage_is_one_sentence_and_exit_code_1(library, monkeypatch, capsys):
     error, what = SHORTAGES[library]
     lack = shortage(error)
     assert lack is not None and str(lack).startswith(f"the machine lacks {what} (")
@@ -65,11 +63,11 @@ def test_a_shortage_is_one_sentence_and_exit_code_1(
         KeyboardInterrupt(),
     ],
 )
-def test_other_errors_are_no_shortage(error: BaseException) -> None:
+def test_other_errors_are_no_shortage(error):
     assert shortage(error) is None
 
 
-def test_what_fails_for_lack_of_memory_is_tried_again_while_nothing_else_is_worked_on() -> None:
+def test_what_fails_for_lack_of_memory_is_tried_again_while_nothing_else_is_worked_on():
     working, beside, lock = set(), {}, threading.Lock()
     all_busy = threading.Barrier(2)
 
@@ -97,7 +95,7 @@ def test_what_fails_for_lack_of_memory_is_tried_again_while_nothing_else_is_work
         list(ordered_map(work, [3], 1))
 
 
-def test_a_few_photos_may_fail_but_never_all() -> None:
+def test_a_few_photos_may_fail_but_never_all():
     limits = {total: allowed_failures(total, 0.1) for total in (0, 1, 3, 12, 50, 1000)}
     assert limits == {0: 0, 1: 0, 3: 2, 12: 4, 50: 5, 1000: 100}
     assert allowed_failures(1000, 1) == 1000

@@ -42,7 +42,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     return ObjectStore.at(f"memory://{uuid4()}/below" if request.param == "memory" else tmp_path)
 
 
-def test_a_local_copy_follows_the_store_and_reads_what_changed(bucket: S3, tmp_path: Path) -> None:
+def test_a_local_copy_follows_the_store_and_reads_what_changed(bucket, tmp_path):
     server, store = bucket
     for name in ("photos/ann/1.jpg", "photos/ann/2.jpg", "photos/ben/1.jpg"):
         store.write(name, name.encode())
@@ -60,7 +60,7 @@ def test_a_local_copy_follows_the_store_and_reads_what_changed(bucket: S3, tmp_p
         local_copy(f"{store.url}/none", tmp_path)
 
 
-def test_what_is_written_is_listed_read_and_deleted(store: ObjectStore) -> None:
+def test_what_is_written_is_listed_read_and_deleted(store):
     names = [f"2019/{number}.jpg" for number in range(2 * PAGE + 1)] + ["top ü#%41?.txt"]
     for name in names:
         store.write(name, name.encode())
@@ -83,7 +83,7 @@ def test_what_is_written_is_listed_read_and_deleted(store: ObjectStore) -> None:
         store.read("2019/1.jpg", 9)
 
 
-def test_a_version_that_somebody_has_written_since_is_not_replaced(store: ObjectStore) -> None:
+def test_a_version_that_somebody_has_written_since_is_not_replaced(store):
     store.write("a.xmp", b"1", replaces="")
     seen = store.entry("a.xmp")
     assert seen is not None
@@ -103,9 +103,7 @@ def test_a_version_that_somebody_has_written_since_is_not_replaced(store: Object
     assert not store.exists("a.xmp")
 
 
-def test_a_changed_version_is_known_by_the_code_of_the_answer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_changed_version_is_known_by_the_code_of_the_answer(monkeypatch):
     store = ObjectStore.at("memory://answers")
     answer = {"Error": {"Code": "PreconditionFailed", "Message": "other words"}}
     error = translate_boto_error(ClientError(answer, "PutObject"))
@@ -114,7 +112,7 @@ def test_a_changed_version_is_known_by_the_code_of_the_answer(
         store.delete("a.xmp")
 
 
-def test_an_object_is_read_by_one_request_of_its_range(bucket: S3) -> None:
+def test_an_object_is_read_by_one_request_of_its_range(bucket):
     server, store = bucket
     store.write("photo.jpg", b"x" * 6_000_000)
     assert len(store.read("photo.jpg", 50_000_000)) == 6_000_000
@@ -122,9 +120,7 @@ def test_an_object_is_read_by_one_request_of_its_range(bucket: S3) -> None:
     assert server.requests(f"(GET|HEAD) {path}") == [f"GET {path}"]
 
 
-def test_requests_wait_for_a_stopped_server(
-    bucket: S3, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requests_wait_for_a_stopped_server(bucket, caplog, monkeypatch):
     server, store = bucket
     store.write("a", b"1")
     server.tell("stop")
@@ -146,8 +142,8 @@ def test_requests_wait_for_a_stopped_server(
 
 
 def test_a_refusal_also_of_the_second_page_of_a_list_is_an_error_without_credentials(
-    bucket: S3, caplog: pytest.LogCaptureFixture
-) -> None:
+    bucket, caplog
+):
     server, store = bucket
     for number in range(2 * PAGE):
         store.write(str(number), b"")
@@ -175,13 +171,13 @@ def test_a_refusal_also_of_the_second_page_of_a_list_is_an_error_without_credent
         ("s3://bucket/x?token=secret", "s3://bucket/x?*** holds credentials or a query"),
     ],
 )
-def test_a_wrong_url_is_one_sentence(bucket: S3, url: str, sentence: str) -> None:
+def test_a_wrong_url_is_one_sentence(bucket, url, sentence):
     with pytest.raises((UsageError, ObjectStoreError)) as caught:
         list(ObjectStore.at(url).folder())
     assert sentence in str(caught.value)
 
 
-def test_the_paths_of_the_engine_lead_to_objects() -> None:
+def test_the_paths_of_the_engine_lead_to_objects():
     assert shown(place("s3://bucket/a/b.jpg")) == "s3://bucket/a/b.jpg"
     assert place("file:///a/b") == Path("/a/b")
     assert place("hdfs://host:9000/a@b") == Path("hdfs://host:9000/a@b")

@@ -2,7 +2,6 @@
 
 import math
 import os
-from pathlib import Path
 
 import pytest
 
@@ -23,9 +22,7 @@ from faceops.base import work
         ("", {}, 64),
     ],
 )
-def test_the_limit_of_a_container_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, files: dict[str, str], expected: int
-) -> None:
+def test_the_limit_of_a_container_counts(tmp_path, monkeypatch, own, files, expected):
     (tmp_path / "own").write_text(own)
     for name, content in files.items():
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +33,7 @@ def test_the_limit_of_a_container_counts(
     assert work.usable_cpus() == expected
 
 
-def test_affinity_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_affinity_counts(monkeypatch):
     monkeypatch.setattr(work, "_cgroup_limits", lambda: [math.inf])
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5}, raising=False)
@@ -45,7 +42,7 @@ def test_affinity_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert work.usable_cpus() == 64
 
 
-def test_no_code_counts_the_cpus_of_the_machine(repository: Path) -> None:
+def test_no_code_counts_the_cpus_of_the_machine(repository):
     """os.cpu_count() starts 64 workers in a container that may use two CPUs."""
     folders = ("src", "flows", "benchmarks", "experiments")
     files = [path for folder in folders for path in (repository / folder).rglob("*.py")]
@@ -53,9 +50,7 @@ def test_no_code_counts_the_cpus_of_the_machine(repository: Path) -> None:
     assert users == ["work.py"]
 
 
-def test_progress_in_a_log_is_lines_and_starts_no_thread(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_in_a_log_is_lines_and_starts_no_thread(monkeypatch, capsys):
     monkeypatch.setattr(work, "tqdm", None)  # making a bar starts a thread
     monkeypatch.setattr(work, "LOG_EVERY_S", 1e-9)
     heard: list[tuple[str, float]] = []

@@ -1,7 +1,6 @@
 """Real people: a handful enrolled from two photos each, their other photos, and strangers."""
 
 import shutil
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,9 +15,7 @@ ENROLLED, STRANGERS = 8, 40
 
 @pytest.mark.lfw
 @pytest.mark.slow
-def test_people_of_lfw_get_their_names_and_strangers_none(
-    lfw_root: Path, sface_bundle: Path, tmp_path: Path
-) -> None:
+def test_people_of_lfw_get_their_names_and_strangers_none(lfw_root, sface_bundle, tmp_path):
     folders = sorted((lfw_root / "lfw-deepfunneled").iterdir())
     photos = {folder.name: sorted(folder.glob("*.jpg")) for folder in folders}
     known = [name for name, found in photos.items() if 5 <= len(found) <= 8][:ENROLLED]

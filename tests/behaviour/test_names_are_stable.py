@@ -1,18 +1,14 @@
 """Compression, light and size do not change a name."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from faceops.photos.open_photo import open_photo
-from tests.behaviour.conftest import NameOf
 
 
-def test_most_photos_of_enrolled_people_get_the_right_name(
-    named_photos: dict[Path, str], held_out: Path
-) -> None:
+def test_most_photos_of_enrolled_people_get_the_right_name(named_photos, held_out):
     assert len(named_photos) >= len(list(held_out.glob("*/*"))) / 2
     for photo, name in named_photos.items():
         assert name == photo.parent.name.replace("_", " ")
@@ -27,9 +23,7 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 @pytest.mark.parametrize("copy", COPIES)
-def test_a_copy_keeps_the_name(
-    copy: str, named_photos: dict[Path, str], name_of: NameOf, tmp_path: Path
-) -> None:
+def test_a_copy_keeps_the_name(copy, named_photos, name_of, tmp_path):
     for photo, name in named_photos.items():
         COPIES[copy](Image.fromarray(open_photo(photo).pixels)).save(tmp_path / copy, quality=60)
         assert name_of(tmp_path / copy) == name

@@ -11,7 +11,6 @@ from faceops.dataset.synthetic.people import SyntheticSettings
 from faceops.gallery.store import open_or_create
 from faceops.identification.run import identify
 from faceops.release.bundle import Bundle
-from tests.behaviour.conftest import NameOf
 
 STRANGERS = 48
 OTHER_SEED = 1234  # the release was calibrated on people of seed 7
@@ -29,9 +28,7 @@ def strangers(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> li
     return sorted((folder / "photos").glob("*/*.jpg"))
 
 
-def test_strangers_get_no_name_within_the_budget(
-    strangers: list[Path], sface_bundle: Path, name_of: NameOf
-) -> None:
+def test_strangers_get_no_name_within_the_budget(strangers, sface_bundle, name_of):
     budget = Bundle.load(sface_bundle).release.thresholds.default_budget
     assert len(strangers) == STRANGERS
     named = [photo for photo in strangers if name_of(photo) is not None]
@@ -52,9 +49,7 @@ def chance_of_more(count: int, trials: int, share: float) -> float:
     )
 
 
-def test_an_empty_gallery_gives_no_names(
-    synthetic_set: Path, sface_bundle: Path, tmp_path: Path
-) -> None:
+def test_an_empty_gallery_gives_no_names(synthetic_set, sface_bundle, tmp_path):
     bundle = Bundle.load(sface_bundle)
     release = bundle.release
     empty = open_or_create(tmp_path / "g", release.contract_id, release.embedding_size)

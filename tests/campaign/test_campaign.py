@@ -27,15 +27,13 @@ def parts(
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_damaged_input_gets_a_result_or_one_sentence(
-    target: str, parts: Path, tmp_path: Path
-) -> None:
+def test_damaged_input_gets_a_result_or_one_sentence(target, parts, tmp_path):
     (tmp_path / "parts").symlink_to(parts)
     assert fuzz(TARGETS[target], tmp_path, minutes=0) >= 50
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler (cc)")
-def test_a_fault_at_any_write_leaves_the_state_before_or_after(parts: Path, tmp_path: Path) -> None:
+def test_a_fault_at_any_write_leaves_the_state_before_or_after(parts, tmp_path):
     options = ["--work", str(tmp_path), "--parts", str(parts), "--every", "150"]
     options += ["--fault", "killed", "--fault", "disk full", "enrol", "identify", "forget"]
     done = subprocess.run(
@@ -47,7 +45,7 @@ def test_a_fault_at_any_write_leaves_the_state_before_or_after(parts: Path, tmp_
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_runs_over_a_changing_archive_are_right(parts: Path, tmp_path: Path) -> None:
+def test_runs_over_a_changing_archive_are_right(parts, tmp_path):
     archive = Archive(tmp_path / "archive", Parts.at(parts), seed=0)
     soak(archive, runs=12, fresh_every=6)
     assert archive.changes.total() > 5

@@ -52,7 +52,7 @@ def confirm(gallery: Path, name: str, batch: str = "", by: str = "") -> None:
     decide(gallery, Action.CONFIRM, name, batch=batch, by=by)
 
 
-def test_decisions_are_listed_and_undone_one_after_the_other(faceops: Faceops) -> None:
+def test_decisions_are_listed_and_undone_one_after_the_other(faceops):
     assert faceops("decisions", "list") == "no decisions\n"
     confirm(faceops.gallery, "Ann", "b" * 16, "eva")
     faceops("people", "rename", "Ben", "Bo", "--by", "tom\x1b")
@@ -78,7 +78,7 @@ def test_decisions_are_listed_and_undone_one_after_the_other(faceops: Faceops) -
     assert len(Decisions.load(faceops.gallery).places(PHOTO)) == 1
 
 
-def test_decisions_about_a_person_are_listed(faceops: Faceops) -> None:
+def test_decisions_about_a_person_are_listed(faceops):
     confirm(faceops.gallery, "Ann", "b" * 16)
     faceops("people", "rename", "Ann", "Anna")
     faceops("people", "rename", "Ben", "Bo")
@@ -88,7 +88,7 @@ def test_decisions_about_a_person_are_listed(faceops: Faceops) -> None:
     assert "nothing was decided about Eve" in faceops("decisions", "list", "--person=Eve", code=1)
 
 
-def test_what_cannot_be_undone_is_refused(faceops: Faceops) -> None:
+def test_what_cannot_be_undone_is_refused(faceops):
     faceops("people", "rename", "Ben", "Bo")
     faceops("people", "unalias", "Ben")
     (_, renaming) = faceops.json("decisions", "list")
@@ -101,7 +101,7 @@ def test_what_cannot_be_undone_is_refused(faceops: Faceops) -> None:
     assert faceops.people() == ["Ann", "Bo", "Bo"]
 
 
-def test_a_name_that_other_decisions_need_is_not_undone(faceops: Faceops) -> None:
+def test_a_name_that_other_decisions_need_is_not_undone(faceops):
     person = "c" * 16
     naming = Entry(Action.NAME, person=person, detail="Cy", batch="d" * 16)
     faces = [
@@ -116,7 +116,7 @@ def test_a_name_that_other_decisions_need_is_not_undone(faceops: Faceops) -> Non
     assert Decisions.load(faceops.gallery).places(PHOTO) == []
 
 
-def test_exported_decisions_are_imported_elsewhere(faceops: Faceops, tmp_path: Path) -> None:
+def test_exported_decisions_are_imported_elsewhere(faceops, tmp_path):
     confirm(faceops.gallery, "Ann", by="eva")
     file = tmp_path / "decisions.jsonl"
     assert faceops.json("decisions", "export", str(file))["entries"] == 2
@@ -135,18 +135,14 @@ def test_exported_decisions_are_imported_elsewhere(faceops: Faceops, tmp_path: P
     )
 
 
-def test_two_people_with_one_name_are_listed_with_both_names(
-    faceops: Faceops, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_people_with_one_name_are_listed_with_both_names(faceops, monkeypatch):
     monkeypatch.chdir(faceops.gallery)  # no registry here
     printed = faceops("people", "rename", "Ben", "Ann", "--another-person")
     assert printed.startswith("Ben is Ann (2) now, shown as Ann, with 2 faces")
     assert "   2  Ann (2), shown as Ann" in faceops("people", "list")
 
 
-def test_a_user_without_a_name_decides_without_one(
-    faceops: Faceops, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_user_without_a_name_decides_without_one(faceops, monkeypatch):
     def nobody() -> str:
         raise KeyError("uid not found")
 

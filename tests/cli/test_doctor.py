@@ -35,12 +35,7 @@ def place(synthetic_set: Path, sface_bundle: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_stray_photo_is_found_confirmed_and_set_aside(
-    place: Path,
-    sface_bundle: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_stray_photo_is_found_confirmed_and_set_aside(place, sface_bundle, monkeypatch, capsys):
     monkeypatch.chdir(place)
     command = ["data", "doctor", "--bundle", str(sface_bundle)]
     assert main(command) == 0
@@ -75,9 +70,7 @@ def test_a_stray_photo_is_found_confirmed_and_set_aside(
     assert [r["path"] for r in rows if r["reason"] == "quarantined"] == [row["path"]]
 
 
-def test_mistakes_of_the_call_are_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes_of_the_call_are_one_sentence(tmp_path, capsys):
     assert SHARE == diagnose.SHARE
     none = str(tmp_path / "none")
     for arguments, code, message in (

@@ -1,9 +1,5 @@
 """`faceops evaluate`: figures as a table, and wrong calls."""
 
-from pathlib import Path
-
-import pytest
-
 from faceops.cli import main
 from faceops.cli.evaluate import figures_table
 from faceops.evaluation.evaluate import population_rows
@@ -28,7 +24,7 @@ def cells(lines: list[str]) -> dict[str, list[str]]:
     return {line.split()[0]: line.split()[1:] for line in lines if line}
 
 
-def test_a_figure_is_a_row_with_its_interval_and_words_are_notes_below() -> None:
+def test_a_figure_is_a_row_with_its_interval_and_words_are_notes_below():
     lines = figures_table(["here"], [FIGURES])
     rows = cells(lines)
     assert rows["here"] == []
@@ -39,7 +35,7 @@ def test_a_figure_is_a_row_with_its_interval_and_words_are_notes_below() -> None
     assert lines[-2:] == ["", "slices.age.old.too_small: 3 people"]
 
 
-def test_models_are_columns_and_a_missing_figure_is_a_dash() -> None:
+def test_models_are_columns_and_a_missing_figure_is_a_dash():
     other = {"people": 2, "promise": [{"seen": 0.25}]}
     lines = figures_table(["a", "elsewhere"], [FIGURES, other])
     assert lines[0].split() == ["a", "elsewhere"]
@@ -51,7 +47,7 @@ def test_models_are_columns_and_a_missing_figure_is_a_dash() -> None:
     assert len({len(line) for line in table}) == 1
 
 
-def test_the_promise_by_population_is_shown_in_words_and_its_worst_is_marked() -> None:
+def test_the_promise_by_population_is_shown_in_words_and_its_worst_is_marked():
     rows = population_rows({
         "school": {"people": 40, "photos": 160, "open_set": {
             "dir": 0.9, "dir_interval": {"low": 0.8, "high": 1.0}, "budget": 0.01,
@@ -75,9 +71,7 @@ def test_the_promise_by_population_is_shown_in_words_and_its_worst_is_marked() -
     assert not [line for line in lines if line.startswith("populations.")]
 
 
-def test_a_set_of_photos_that_is_given_twice_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_set_of_photos_that_is_given_twice_is_refused(tmp_path, capsys):
     data, bundle = tmp_path / "photos", tmp_path / "bundle"
     (data / "Ada").mkdir(parents=True)
     bundle.mkdir()
@@ -86,8 +80,6 @@ def test_a_set_of_photos_that_is_given_twice_is_refused(
     assert "two --data name one folder" in capsys.readouterr().err
 
 
-def test_a_bundle_that_is_not_a_folder_is_an_argument_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bundle_that_is_not_a_folder_is_an_argument_error(tmp_path, capsys):
     assert main(["evaluate", "--bundle", str(tmp_path / "nope")]) == 2
     assert "nope is not a folder" in capsys.readouterr().err

@@ -85,7 +85,7 @@ WRITTEN = [
 ]
 
 
-def test_all_folders_of_all_commands_are_checked() -> None:
+def test_all_folders_of_all_commands_are_checked():
     for command, actions in PARSERS.items():
         known = {name for name, *_ in declared(command)}
         for action in actions:  # a path is a file, or is declared by `add_folder`
@@ -107,9 +107,7 @@ def test_all_folders_of_all_commands_are_checked() -> None:
 
 
 @pytest.mark.parametrize(("command", "name", "own", "use"), WRITTEN)
-def test_a_folder_that_holds_something_else_is_refused(
-    command: str, name: str, own: Kind, use: Use, tmp_path: Path
-) -> None:
+def test_a_folder_that_holds_something_else_is_refused(command, name, own, use, tmp_path):
     for kind in CONTENT:
         folder = make(tmp_path / kind.name, kind)
         if kind is not own:
@@ -123,9 +121,7 @@ def test_a_folder_that_holds_something_else_is_refused(
         refused(command, {name: tmp_path / RAW}, "is not a UTF-8 path")
 
 
-def test_the_folders_are_checked_before_a_command_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_folders_are_checked_before_a_command_runs(tmp_path, capsys):
     make(tmp_path, folders.PHOTOS)
     assert main(["enrol", str(tmp_path), "--gallery", str(tmp_path / "Ann")]) == 2
     assert "name a folder outside it" in capsys.readouterr().err
@@ -148,9 +144,7 @@ def test_the_folders_are_checked_before_a_command_runs(
         and (used is Use.READ or (used is Use.WRITE and command != "evaluate"))
     ],
 )  # fmt: skip
-def test_a_written_folder_is_apart_from_the_others(
-    command: str, written: str, other: str, tmp_path: Path
-) -> None:
+def test_a_written_folder_is_apart_from_the_others(command, written, other, tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "link").symlink_to("a")
     for sentence, paths in (
@@ -161,9 +155,7 @@ def test_a_written_folder_is_apart_from_the_others(
             refused(command, {written: tmp_path / path, other: tmp_path / "a"}, sentence)
 
 
-def test_a_folder_under_another_spelling_is_known_by_its_inode(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_under_another_spelling_is_known_by_its_inode(tmp_path, monkeypatch):
     (tmp_path / "Photos").mkdir()
     (tmp_path / "photos").symlink_to("Photos")  # as on a file system that ignores case
     monkeypatch.setattr(os.path, "realpath", os.fspath)
@@ -172,7 +164,7 @@ def test_a_folder_under_another_spelling_is_known_by_its_inode(
     assert not photos.lies_inside(new)
 
 
-def test_what_a_command_wrote_itself_and_photos_beside_it_are_allowed(tmp_path: Path) -> None:
+def test_what_a_command_wrote_itself_and_photos_beside_it_are_allowed(tmp_path):
     for kind in CONTENT:
         if kind is not folders.PHOTOS:
             check_folders([Folder(make(tmp_path / kind.name, kind), kind, Use.WRITE)])

@@ -2,20 +2,13 @@
 
 import csv
 import json
-from pathlib import Path
 
 import pytest
 
 from faceops.cli import main
 
 
-def test_enrol_identify_and_forget(
-    synthetic_set: Path,
-    album: Path,
-    sface_bundle: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_enrol_identify_and_forget(synthetic_set, album, sface_bundle, tmp_path, capsys):
     gallery, out = str(tmp_path / "g"), tmp_path / "out"
     release = ["--bundle", str(sface_bundle)]
     assert main(["enrol", str(synthetic_set / "enrol"), "--gallery", gallery, *release]) == 0
@@ -65,12 +58,8 @@ def test_enrol_identify_and_forget(
     ],
 )
 def test_wrong_arguments_get_one_sentence_and_exit_code_2(
-    arguments: list[str],
-    sentence: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    arguments, sentence, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "p").mkdir()
     assert main(arguments) == 2

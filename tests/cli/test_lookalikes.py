@@ -21,9 +21,7 @@ def enrolling(synthetic_set: Path, sface_bundle: Path, tmp_path: Path) -> list[s
     return ["enrol", str(tmp_path / "people"), *folders]
 
 
-def test_a_person_enrolled_under_two_names_is_told_at_enrolment_and_marked(
-    enrolling: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_person_enrolled_under_two_names_is_told_at_enrolment_and_marked(enrolling, capsys):
     place = enrolling[2:]
     assert main(enrolling) == 0
     said = capsys.readouterr().out
@@ -42,13 +40,8 @@ def test_a_person_enrolled_under_two_names_is_told_at_enrolment_and_marked(
 
 
 def test_without_a_release_people_are_listed_and_the_output_says_what_is_missing(
-    enrolling: list[str],
-    next_bundle: Path,
-    mlflow_store: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    enrolling, next_bundle, mlflow_store, tmp_path, monkeypatch, capsys
+):
     assert main([*enrolling[:-1], str(next_bundle)]) == 0
     gallery = enrolling[2:4]
     monkeypatch.chdir(tmp_path)

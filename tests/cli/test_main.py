@@ -9,7 +9,7 @@ from faceops.cli import build_parser, main, show
 from faceops.dataset.synthetic.people import SyntheticSettings
 
 
-def test_options_have_the_defaults_of_the_synthetic_settings() -> None:
+def test_options_have_the_defaults_of_the_synthetic_settings():
     args = vars(build_parser().parse_args(["data", "synthetic"]))
     settings = vars(SyntheticSettings())
     shared = settings.keys() & args.keys()
@@ -35,23 +35,19 @@ def test_options_have_the_defaults_of_the_synthetic_settings() -> None:
         (["identify", "p", "--out", "-o"], "that begins with - is written --OPTION=-o"),
     ],
 )  # fmt: skip
-def test_a_wrong_argument_is_refused(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_argument_is_refused(arguments, message, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_name_after_two_dashes_may_begin_with_one() -> None:
+def test_a_name_after_two_dashes_may_begin_with_one():
     args = build_parser().parse_args(["people", "rename", "--gallery", "g", "--", "-Ann", "-Lee"])
     assert (args.name, args.new) == ("-Ann", "-Lee")
 
 
-def test_control_characters_of_names_are_printed_as_escapes(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_control_characters_of_names_are_printed_as_escapes(capsys):
     show(Namespace(json=False), {}, ["Ann\x1b[2J\u202e: 1", "علی\u200cرضا\udce9"])
     assert capsys.readouterr().out == "Ann\\x1b[2J\\u202e: 1\nعلی\u200cرضا\\udce9\n"
     assert main(["people", "list", "--gallery", "a\x1bb"]) == 2
@@ -66,13 +62,8 @@ def test_control_characters_of_names_are_printed_as_escapes(
     ],
 )
 def test_a_command_that_lacks_the_package_of_an_extra_names_the_extra(
-    package: str,
-    module: str,
-    command: list[str],
-    extra: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    package, module, command, extra, monkeypatch, capsys
+):
     for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)

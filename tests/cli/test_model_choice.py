@@ -11,18 +11,10 @@ import pytest
 import faceops.registry
 from faceops.base.errors import UsageError
 from faceops.cli import main
-from faceops.cli.model_choice import (
-    CHAMPION,
-    Choice,
-    choose_model,
-    import_registry,
-    load_release,
-)
+from faceops.cli.model_choice import CHAMPION, Choice, choose_model, import_registry, load_release
 from faceops.registry import PUBLISHED, published_statement
 from faceops.registry.champion import rollback
 from faceops.registry.fetch import find_release
-from faceops.registry.store import Version
-from tests.tiny_repository import TinyRepository
 
 LIST = """
 import sys
@@ -50,8 +42,8 @@ def nowhere(tmp_path: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_a_registry_people_are_named_by_the_published_release(
-    nowhere: Path, synthetic_set: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    nowhere, synthetic_set, capsys
+):
     people = sorted((synthetic_set / "enrol").iterdir())[:2]
     for person in people:
         shutil.copytree(person, nowhere / "people" / person.name)
@@ -79,8 +71,8 @@ def test_without_a_registry_people_are_named_by_the_published_release(
 
 
 def test_a_gallery_keeps_its_release_and_a_new_one_gets_the_champion(
-    registry: dict[int, Version], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    registry, tmp_path, monkeypatch
+):
     real = "models:/faceops/2 was calibrated on photos of real people"
     import mlflow
 
@@ -101,8 +93,8 @@ def test_a_gallery_keeps_its_release_and_a_new_one_gets_the_champion(
 
 
 def test_a_champion_of_synthetic_people_is_used_for_its_own_galleries_and_with_a_warning(
-    tiny_repository: TinyRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_repository, tmp_path, monkeypatch
+):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
     shutil.copy(tiny_repository.root / "mlflow.db", tmp_path)
@@ -116,7 +108,7 @@ def test_a_champion_of_synthetic_people_is_used_for_its_own_galleries_and_with_a
     assert "was calibrated on synthetic people: for photos of real people" in loaded.note
 
 
-def test_without_mlflow_a_registered_release_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_without_mlflow_a_registered_release_is_refused_with_the_way_out(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_MLFLOW],
         cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -127,7 +119,7 @@ def test_without_mlflow_a_registered_release_is_refused_with_the_way_out(tmp_pat
     assert done.stderr.count("\n") == 1
 
 
-def test_without_mlflow_what_is_no_address_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_mlflow_what_is_no_address_is_wrong_usage(monkeypatch):
     monkeypatch.setitem(sys.modules, "faceops.registry.fetch", None)
     monkeypatch.delattr(faceops.registry, "fetch", raising=False)
     with pytest.raises(UsageError, match="'sface' names no release"):

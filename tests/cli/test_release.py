@@ -1,19 +1,14 @@
 """`faceops release` on a real registry: what each action prints, leaves and exits with."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from faceops.cli import main
-from faceops.registry.store import Version
 from faceops.release.bundle import check_files
 
-Registry = dict[int, Version]
-Capture = pytest.CaptureFixture[str]
 
-
-def test_list_shows_newest_first_with_aliases(registry: Registry, capsys: Capture) -> None:
+def test_list_shows_newest_first_with_aliases(registry, capsys):
     assert main(["release", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in (lines[0], lines[-1])] == [
@@ -22,7 +17,7 @@ def test_list_shows_newest_first_with_aliases(registry: Registry, capsys: Captur
     ]
 
 
-def test_show_says_when_and_why_it_was_champion(registry: Registry, capsys: Capture) -> None:
+def test_show_says_when_and_why_it_was_champion(registry, capsys):
     assert main(["release", "show"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("models:/faceops/1 (champion), run ")
@@ -34,7 +29,7 @@ def test_show_says_when_and_why_it_was_champion(registry: Registry, capsys: Capt
     assert output["tags"]["contract_id"] == registry[4].contract_id
 
 
-def test_compare_shows_what_differs_and_nothing_else(registry: Registry, capsys: Capture) -> None:
+def test_compare_shows_what_differs_and_nothing_else(registry, capsys):
     assert main(["release", "compare", "1", "2"]) == 0
     shown = capsys.readouterr().out
     assert f"| contract_id | {registry[1].contract_id[:12]}..." in shown
@@ -43,7 +38,7 @@ def test_compare_shows_what_differs_and_nothing_else(registry: Registry, capsys:
     assert "lineage: all the same" in capsys.readouterr().out
 
 
-def test_promote_and_rollback_by_command(registry: Registry, capsys: Capture) -> None:
+def test_promote_and_rollback_by_command(registry, capsys):
     assert main(["release", "promote", "--override", "it is needed"]) == 0
     assert "version 4 is champion, over version 1: override: it is needed" in (
         capsys.readouterr().out
@@ -55,9 +50,7 @@ def test_promote_and_rollback_by_command(registry: Registry, capsys: Capture) ->
     assert "no champion before version 1" in capsys.readouterr().err
 
 
-def test_listing_without_a_store_creates_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
+def test_listing_without_a_store_creates_none(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     assert main(["release", "list"]) == 0
@@ -65,9 +58,7 @@ def test_listing_without_a_store_creates_none(
     assert not list(tmp_path.iterdir())
 
 
-def test_export_writes_a_whole_bundle_into_a_new_folder(
-    registry: Registry, tmp_path: Path, capsys: Capture
-) -> None:
+def test_export_writes_a_whole_bundle_into_a_new_folder(registry, tmp_path, capsys):
     out = tmp_path / "deep" / "bundle"
     assert main(["release", "export", "2", "--out", str(out)]) == 0
     assert check_files(out).contract_id == registry[2].contract_id
@@ -85,9 +76,8 @@ def test_export_writes_a_whole_bundle_into_a_new_folder(
     ],
 )
 def test_wrong_calls_get_one_sentence(
-    registry: Registry, arguments: list[str], code: int, says: str, capsys: Capture,
-    repository: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    registry, arguments, code, says, capsys, repository, monkeypatch
+):
     monkeypatch.chdir(repository)  # where params.yaml is
     assert main(["release", *arguments]) == code
     output = capsys.readouterr().err

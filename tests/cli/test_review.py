@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +15,6 @@ from faceops.base.errors import FaceOpsError
 from faceops.cli import main
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
-from faceops.release.bundle import Bundle
 from faceops.review.server import listen
 from tests.conftest import copy_album
 
@@ -33,8 +31,8 @@ def ask(port: int | None, path: str, body: Any = None, **headers: str) -> tuple[
 
 
 def test_it_prints_an_address_that_works_and_publishes_at_the_end(
-    synthetic_set: Path, gallery_dir: Path, sface_bundle: Path, bundle: Bundle, tmp_path: Path
-) -> None:
+    synthetic_set, gallery_dir, sface_bundle, bundle, tmp_path
+):
     gallery, out = tmp_path / "gallery", tmp_path / "found"
     shutil.copytree(gallery_dir, gallery, ignore=shutil.ignore_patterns("outputs.jsonl", ".lock"))
     photos = copy_album(synthetic_set, tmp_path / "photos")
@@ -69,20 +67,14 @@ def test_it_prints_an_address_that_works_and_publishes_at_the_end(
         (["--gallery", "none"], "none is not a gallery"),
     ],
 )
-def test_wrong_arguments_get_a_sentence(
-    arguments: list[str],
-    sentence: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_wrong_arguments_get_a_sentence(arguments, sentence, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "found").mkdir()
     assert main(["review", "--out", "found", *arguments]) == 2
     assert sentence in capsys.readouterr().err
 
 
-def test_a_port_in_use_is_refused_if_it_was_asked_for() -> None:
+def test_a_port_in_use_is_refused_if_it_was_asked_for():
     with listen("127.0.0.1", None) as first:
         port = first.getsockname()[1]
         with pytest.raises(FaceOpsError, match=f"port {port} cannot be used"):

@@ -1,9 +1,6 @@
 """`faceops weights` lists the weights and their files."""
 
 import json
-from pathlib import Path
-
-import pytest
 
 from faceops.cli import main
 
@@ -13,8 +10,8 @@ def run(*argv: str) -> int:
 
 
 def test_list_shows_terms_and_place_and_goes_on_past_a_wrong_file(
-    weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
+    weights_dir, tmp_path, monkeypatch, capsys
+):
     own = tmp_path / "onet.onnx"
     own.symlink_to((weights_dir / own.name).resolve())
     monkeypatch.setenv("FACEOPS_WEIGHTS", str(tmp_path))
@@ -34,9 +31,7 @@ def test_list_shows_terms_and_place_and_goes_on_past_a_wrong_file(
     assert "onet.onnx is not the weight onet" in text and "synthetic_people: " in text
 
 
-def test_fetch_and_path_print_the_path_of_the_verified_file(
-    weights_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
+def test_fetch_and_path_print_the_path_of_the_verified_file(weights_dir, monkeypatch, capsys):
     monkeypatch.setenv("FACEOPS_WEIGHTS", str(weights_dir))
     path = str(weights_dir / "onet.onnx")
     assert run("fetch", "onet", "--json") == run("path", "onet") == 0
@@ -44,9 +39,7 @@ def test_fetch_and_path_print_the_path_of_the_verified_file(
     assert (json.loads(fetched), printed) == ({"onet": path}, path)
 
 
-def test_a_misspelt_name_is_refused_before_anything_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
+def test_a_misspelt_name_is_refused_before_anything_is_fetched(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FACEOPS_WEIGHTS", raising=False)
     assert run("fetch", "onet", "onett") == 2

@@ -1,7 +1,6 @@
 """Reading and writing params.yaml, and the sentences for mistakes in it."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
@@ -12,14 +11,14 @@ from faceops.config.sections import Params
 from faceops.embedding.backbones.build import check_train_params
 
 
-def test_written_params_are_read_back_equal(tmp_path: Path) -> None:
+def test_written_params_are_read_back_equal(tmp_path):
     params = Params.model_validate({"train": {"backbone": "resnet18"}, "validate": {"min_side": 9}})
     write_params(params, tmp_path / "params.yaml")
     assert read_params(tmp_path / "params.yaml") == params
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
-def test_the_committed_params_are_the_demo_experiment(repository: Path, tmp_path: Path) -> None:
+def test_the_committed_params_are_the_demo_experiment(repository, tmp_path):
     demo = read_params(experiment_file(repository, "demo"))
     # As committed: a user who chose another experiment has not broken anything.
     committed = subprocess.run(
@@ -32,9 +31,7 @@ def test_the_committed_params_are_the_demo_experiment(repository: Path, tmp_path
     assert read_params(path) == demo
 
 
-def test_every_experiment_loads_and_is_read_back_as_written(
-    repository: Path, tmp_path: Path
-) -> None:
+def test_every_experiment_loads_and_is_read_back_as_written(repository, tmp_path):
     paths = sorted((repository / "experiments").glob("*.yaml"))
     assert paths
     for path in paths:
@@ -46,7 +43,7 @@ def test_every_experiment_loads_and_is_read_back_as_written(
         assert list(miners.items()) == list(params.train.miners.items())  # in the same order
 
 
-def test_every_parameter_is_described(tmp_path: Path) -> None:
+def test_every_parameter_is_described(tmp_path):
     write_params(Params(), tmp_path / "params.yaml")
     lines = (tmp_path / "params.yaml").read_text().splitlines()
     keys = [i for i, line in enumerate(lines) if line.startswith("  ") and line[2] != "#"]
@@ -68,7 +65,7 @@ def test_every_parameter_is_described(tmp_path: Path) -> None:
         ("train: [", "is not readable YAML"),
     ],
 )
-def test_a_mistake_is_one_sentence_that_names_the_key(tmp_path: Path, text: str, says: str) -> None:
+def test_a_mistake_is_one_sentence_that_names_the_key(tmp_path, text, says):
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(UsageError, match=str(path)) as refusal:
@@ -78,7 +75,7 @@ def test_a_mistake_is_one_sentence_that_names_the_key(tmp_path: Path, text: str,
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED_KEYS.items())
-def test_an_old_key_is_refused_with_the_new_one(tmp_path: Path, old: str, new: str) -> None:
+def test_an_old_key_is_refused_with_the_new_one(tmp_path, old, new):
     section, key = new.split(".")
     assert key in type(getattr(Params(), section)).model_fields
     path = tmp_path / "params.yaml"
@@ -89,7 +86,7 @@ def test_an_old_key_is_refused_with_the_new_one(tmp_path: Path, old: str, new: s
     assert str(refusal.value) == f"{path}: {old} is now {new}; rename it."
 
 
-def test_all_old_names_are_listed_in_one_sentence(tmp_path: Path) -> None:
+def test_all_old_names_are_listed_in_one_sentence(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("train: {tolerance: 0.0, warmup_draws: photos}\ngate: {repeats: 100}")
     with pytest.raises(UsageError) as refusal:
@@ -100,7 +97,7 @@ def test_all_old_names_are_listed_in_one_sentence(tmp_path: Path) -> None:
     )
 
 
-def test_a_missing_file_and_an_unknown_experiment_are_named(tmp_path: Path) -> None:
+def test_a_missing_file_and_an_unknown_experiment_are_named(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         read_params(tmp_path / "none.yaml")
     (tmp_path / "experiments").mkdir()

@@ -43,7 +43,7 @@ def write(request: pytest.FixtureRequest) -> Write:
     return request.param
 
 
-def test_an_archive_is_unpacked_once(write: Write, tmp_path: Path) -> None:
+def test_an_archive_is_unpacked_once(write, tmp_path):
     archive = write(tmp_path / "a", ("Ann/1.jpg", b"one"), ("Bob/2.jpg", b"two"))
     assert is_archive(archive)
     folder = unpack(archive, tmp_path / "out")
@@ -53,9 +53,7 @@ def test_an_archive_is_unpacked_once(write: Write, tmp_path: Path) -> None:
     assert (folder / "Ann" / "1.jpg").read_bytes() == b"kept"
 
 
-def test_an_archive_changed_in_place_with_its_size_and_time_is_unpacked_anew(
-    tmp_path: Path,
-) -> None:
+def test_an_archive_changed_in_place_with_its_size_and_time_is_unpacked_anew(tmp_path):
     archive = tmp_path / "a.tar"
     for content in (b"one", b"two"):
         write_tar(archive, ("Ann/1.jpg", content))
@@ -66,7 +64,7 @@ def test_an_archive_changed_in_place_with_its_size_and_time_is_unpacked_anew(
 
 
 @pytest.mark.parametrize("name", ["../out.jpg", "/tmp/out.jpg", "a/../../b", "..\\b"])
-def test_entries_outside_the_folder_are_refused(write: Write, name: str, tmp_path: Path) -> None:
+def test_entries_outside_the_folder_are_refused(write, name, tmp_path):
     archive = write(tmp_path / "a", ("ok.jpg", b"x"), (name, b"evil"))
     with pytest.raises(FaceOpsError, match="outside"):
         unpack(archive, tmp_path / "deep" / "out")
@@ -76,7 +74,7 @@ def test_entries_outside_the_folder_are_refused(write: Write, name: str, tmp_pat
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, "zip"]
 )
-def test_links_and_devices_are_refused(kind: bytes | str, tmp_path: Path) -> None:
+def test_links_and_devices_are_refused(kind, tmp_path):
     if isinstance(kind, bytes):
         write_tar(tmp_path / "a", ("link", b""), kind=kind)
     else:
@@ -89,9 +87,7 @@ def test_links_and_devices_are_refused(kind: bytes | str, tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
-def test_bytes_and_entries_are_limited(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bytes_and_entries_are_limited(write, tmp_path, monkeypatch):
     archive = write(tmp_path / "a", ("1", bytes(5000)), ("2", bytes(5000)))
     monkeypatch.setattr(importer, "MAX_BYTES", 9999)
     with pytest.raises(FaceOpsError, match="or 9,999 bytes"):
@@ -104,7 +100,7 @@ def test_bytes_and_entries_are_limited(
     assert unpack(archive, tmp_path / "out").is_dir()
 
 
-def test_broken_archives_and_other_files_are_refused(write: Write, tmp_path: Path) -> None:
+def test_broken_archives_and_other_files_are_refused(write, tmp_path):
     whole = write(tmp_path / "a", ("1", np.random.default_rng(3).bytes(50_000))).read_bytes()
     (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(FaceOpsError, match=r"broken|not a tar, tgz or zip"):
@@ -117,9 +113,7 @@ def test_broken_archives_and_other_files_are_refused(write: Write, tmp_path: Pat
 
 @pytest.mark.parametrize("kind", [b"x", b"g", b"X", b"L", b"K"])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_long_header_is_refused_before_it_is_read(
-    kind: bytes, first: bool, tmp_path: Path
-) -> None:
+def test_a_long_header_is_refused_before_it_is_read(kind, first, tmp_path):
     bomb = tarfile.TarInfo("bomb")
     bomb.type, bomb.size = kind, 300_000_000
     with gzip.open(tmp_path / "a.tgz", "wb", compresslevel=1) as out:
@@ -141,7 +135,7 @@ def test_a_long_header_is_refused_before_it_is_read(
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-def test_names_of_ordinary_length_are_unpacked(form: int, tmp_path: Path) -> None:
+def test_names_of_ordinary_length_are_unpacked(form, tmp_path):
     (tmp_path / "photo").write_bytes(b"one")
     name = f"{'Ann' * 50}/{'x' * 150}.jpg"
     with tarfile.open(tmp_path / "a.tar", "w", format=form) as tar:
@@ -157,5 +151,5 @@ def test_names_of_ordinary_length_are_unpacked(form: int, tmp_path: Path) -> Non
         ("file:///home/ann/my%20photos.zip", "my photos.zip"),
     ],
 )
-def test_recorded_places_have_no_credentials(place: str, shown: str) -> None:
+def test_recorded_places_have_no_credentials(place, shown):
     assert without_credentials(place) == shown

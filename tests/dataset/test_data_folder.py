@@ -1,7 +1,5 @@
 """The manifest and quarantine.csv: deterministic files, and errors that name the file."""
 
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +23,7 @@ def row(path: str) -> dict[str, object]:
     return {"photo_id": path, "path": path, **numbers, **texts}
 
 
-def test_the_order_of_rows_does_not_change_the_bytes(tmp_path: Path) -> None:
+def test_the_order_of_rows_does_not_change_the_bytes(tmp_path):
     rows = [row(f"photos/Ann/{number}.jpg") for number in range(5)]
     write_manifest(manifest_table(rows), tmp_path / "a.parquet")
     write_manifest(manifest_table(rows[::-1]), tmp_path / "b.parquet")
@@ -35,7 +33,7 @@ def test_the_order_of_rows_does_not_change_the_bytes(tmp_path: Path) -> None:
     assert table.to_pylist() == rows
 
 
-def test_other_files_are_refused_as_manifest(tmp_path: Path) -> None:
+def test_other_files_are_refused_as_manifest(tmp_path):
     with pytest.raises(FaceOpsError, match="run the stage validate first"):
         read_manifest(tmp_path / "nowhere.parquet")
     (tmp_path / "text.parquet").write_text("no")
@@ -46,7 +44,7 @@ def test_other_files_are_refused_as_manifest(tmp_path: Path) -> None:
         read_manifest(tmp_path / "other.parquet")
 
 
-def test_photos_are_added_to_the_quarantine_once(tmp_path: Path) -> None:
+def test_photos_are_added_to_the_quarantine_once(tmp_path):
     file = tmp_path / "quarantine.csv"
     assert read_quarantine(file) == {}
     for empty in (None, "", "\n"):
@@ -73,7 +71,7 @@ def test_photos_are_added_to_the_quarantine_once(tmp_path: Path) -> None:
         f'"photo_id","reason"\n"{A}","blurred"\n',  # quoted
     ],
 )
-def test_what_a_person_wrote_is_kept_byte_for_byte(before: str, tmp_path: Path) -> None:
+def test_what_a_person_wrote_is_kept_byte_for_byte(before, tmp_path):
     file = tmp_path / "quarantine.csv"
     file.write_bytes(before.encode())
     assert add_to_quarantine(file, {A: "again", B: "two"}) == 1
@@ -88,7 +86,7 @@ def test_what_a_person_wrote_is_kept_byte_for_byte(before: str, tmp_path: Path) 
     ("before", "message"),
     [("ids\n", "no column photo_id"), ("photo_id,reason\n12,short\n", "line 2: photo_id '12'")],
 )
-def test_a_wrong_quarantine_is_refused_and_kept(before: str, message: str, tmp_path: Path) -> None:
+def test_a_wrong_quarantine_is_refused_and_kept(before, message, tmp_path):
     file = tmp_path / "quarantine.csv"
     file.write_text(before)
     with pytest.raises(FaceOpsError, match=message):

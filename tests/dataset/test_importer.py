@@ -24,7 +24,7 @@ def lfw(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("as_uri", [False, True])
-def test_an_archive_gives_what_its_folder_gives(lfw: Path, as_uri: bool, tmp_path: Path) -> None:
+def test_an_archive_gives_what_its_folder_gives(lfw, as_uri, tmp_path):
     archive = tmp_path / "lfw.tgz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(lfw / "lfw-deepfunneled", "lfw-deepfunneled")
@@ -37,7 +37,7 @@ def test_an_archive_gives_what_its_folder_gives(lfw: Path, as_uri: bool, tmp_pat
     assert not list(tmp_path.glob(".*.import"))
 
 
-def test_people_are_selected_by_number_or_by_a_list(lfw: Path, tmp_path: Path) -> None:
+def test_people_are_selected_by_number_or_by_a_list(lfw, tmp_path):
     assert import_photos("lfw", str(lfw), tmp_path / "a", limit_people=2)["people"] == 2
     listed = lfw / "peopleDevTrain.txt"
     import_photos("lfw", str(lfw), tmp_path / "b", only_list=listed)
@@ -47,7 +47,7 @@ def test_people_are_selected_by_number_or_by_a_list(lfw: Path, tmp_path: Path) -
         import_photos("lfw", str(lfw), tmp_path / "c", only_list=listed)
 
 
-def test_system_folders_and_excluded_photos_are_not_imported(tmp_path: Path) -> None:
+def test_system_folders_and_excluded_photos_are_not_imported(tmp_path):
     for name in ("Ann/a.jpg", "Ann/@eaDir/a.jpg", "Ann/b.png", "Ben/c.jpg", "#recycle/d.jpg"):
         path = tmp_path / "tree" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def test_system_folders_and_excluded_photos_are_not_imported(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["___", "A\u200bnn", "\u202eAnn", "An\x07n", "An\udcffn"])
-def test_a_folder_whose_name_cannot_be_a_person_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_folder_whose_name_cannot_be_a_person_is_refused(name, tmp_path):
     touch(tmp_path / "tree", "Ann/1.jpg", f"{name}/1.jpg")
     shown = repr(name).strip("'").replace("\\", r"\\")
     with pytest.raises(FaceOpsError, match=f"^'{shown}' cannot be a person's name: it .*rename"):
@@ -73,15 +73,15 @@ def test_a_folder_whose_name_cannot_be_a_person_is_refused(name: str, tmp_path: 
 
 
 def test_names_of_files_that_are_not_utf_8_or_look_like_paths_are_written_below_the_person(
-    tmp_path: Path,
-) -> None:
+    tmp_path,
+):
     touch(tmp_path / "tree", "Ann/b\udcff.jpg", "．．／．．／x/1.jpg")
     import_photos("tree", str(tmp_path / "tree"), tmp_path / "data")
     assert imported(tmp_path / "data") == ["Ann/b\\xff.jpg", "X/1.jpg"]
     assert import_photos("tree", str(tmp_path / "tree"), tmp_path / "data")["written"] == 0
 
 
-def test_one_person_in_two_sources_has_one_folder(lfw: Path, tmp_path: Path) -> None:
+def test_one_person_in_two_sources_has_one_folder(lfw, tmp_path):
     data, pins = tmp_path / "data", tmp_path / "pins"
     import_photos("lfw", str(lfw), data)
     touch(pins, "pins_ann lee/Ann_Lee_0001.jpg", "pins_Ann-Lee/x.jpg", "pins_Di Orr/y.jpg")
@@ -101,7 +101,7 @@ def test_one_person_in_two_sources_has_one_folder(lfw: Path, tmp_path: Path) -> 
     assert {name: source["photos"] for name, source in sources.items()} == {"lfw": 4, "pins": 3}
 
 
-def test_a_tree_may_have_a_folder_around_it_in_an_archive_only(tmp_path: Path) -> None:
+def test_a_tree_may_have_a_folder_around_it_in_an_archive_only(tmp_path):
     tree = tmp_path / "tree"
     touch(tree, "people/Ann/1.jpg", "people/Bo/1.jpg")
     import_photos("tree", str(tree), tmp_path / "a")
@@ -122,17 +122,15 @@ def test_a_tree_may_have_a_folder_around_it_in_an_archive_only(tmp_path: Path) -
         (__file__, FaceOpsError, "not a tar, tgz or zip"),
     ],
 )
-def test_a_wrong_place_is_refused(
-    place: str, error: type[FaceOpsError], message: str, tmp_path: Path
-) -> None:
+def test_a_wrong_place_is_refused(place, error, message, tmp_path):
     with pytest.raises(error, match=message):
         import_photos("lfw", place, tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_real_photos_are_not_mixed_with_synthetic_ones_nor_with_those_of_another_import(
-    lfw: Path, tmp_path: Path
-) -> None:
+    lfw, tmp_path
+):
     data = tmp_path / "data"
     write_sources(data, {SYNTHETIC: {}})
     with pytest.raises(FaceOpsError, match="not mixed"):
@@ -142,7 +140,7 @@ def test_real_photos_are_not_mixed_with_synthetic_ones_nor_with_those_of_another
         import_photos("lfw", str(lfw), data)
 
 
-def test_an_interrupted_import_resumes(lfw: Path, tmp_path: Path) -> None:
+def test_an_interrupted_import_resumes(lfw, tmp_path):
     data = tmp_path / "data"
     broken = lfw / "lfw-deepfunneled" / "Cy_Day" / "Cy_Day_0001.jpg"
     broken.unlink()
@@ -154,7 +152,7 @@ def test_an_interrupted_import_resumes(lfw: Path, tmp_path: Path) -> None:
     assert import_photos("lfw", str(lfw), data) == {"people": 3, "photos": 4, "written": 1}
 
 
-def test_every_place_is_recorded(tmp_path: Path) -> None:
+def test_every_place_is_recorded(tmp_path):
     touch(tmp_path, "B/Bo/1.jpg", "A/Ann/1.jpg", "A/Ann/2.jpg")
     for place in ("B", "A", "B"):
         import_photos("tree", str(tmp_path / place), tmp_path / "data")

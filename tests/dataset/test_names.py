@@ -1,7 +1,5 @@
 """One person is one name, however it is spelt."""
 
-from pathlib import Path
-
 import pytest
 
 from faceops.base.errors import UsageError
@@ -15,7 +13,7 @@ from faceops.dataset.names import (
 )
 
 
-def test_spellings_of_one_person_share_a_key() -> None:
+def test_spellings_of_one_person_share_a_key():
     spellings = ("George_W_Bush", "george w bush", "George W. Bush", "GEORGE-W-BUSH")
     keys = {name_key(one) for one in (*spellings, " George  W_Bush ", "Ｇeorge W Bush")}
     assert keys == {"george w bush"} != {name_key("George Bush")}
@@ -36,14 +34,14 @@ def test_spellings_of_one_person_share_a_key() -> None:
         ("李 小龙", "李_小龙"),
     ],
 )
-def test_folder_form(spelling: str, folder: str) -> None:
+def test_folder_form(spelling, folder):
     assert folder_name(spelling) == folder
     assert folder_name(folder) == folder
     assert name_key(spelling) == name_key(folder)
 
 
 @pytest.mark.parametrize("name", ["Ann_Lee", "Seán_O'Neil", "Al-Hakim", "digit_0", "李_小龙"])
-def test_well_formed_names(name: str) -> None:
+def test_well_formed_names(name):
     assert is_well_formed(name)
     assert not any(map(is_well_formed, (f" {name}", f".{name}", f"-{name}", f"{name}/", name * 40)))
     assert not any(map(is_well_formed, ("", "__", "a/b", "a\nb", "a:b", "a\u202eb")))
@@ -61,14 +59,14 @@ def test_well_formed_names(name: str) -> None:
         *("བསྟན་འཛིན", "မင်းအောင်", "សុខា", "አበበ"),
     ],
 )
-def test_names_of_all_scripts_are_valid(name: str) -> None:
+def test_names_of_all_scripts_are_valid(name):
     assert name_problem(name) == ""
     assert is_well_formed(name)
     assert given_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["Ann 👩\u200d❤️\u200d👨", "\U0003347f", "\ue000"])
-def test_emoji_and_characters_of_later_versions_of_unicode_are_valid(name: str) -> None:
+def test_emoji_and_characters_of_later_versions_of_unicode_are_valid(name):
     assert name_problem(name) == "" and given_name(name) == name
 
 
@@ -83,12 +81,12 @@ def test_emoji_and_characters_of_later_versions_of_unicode_are_valid(name: str) 
         ("Ann\udcff", "not UTF-8"),
     ],
 )
-def test_names_with_what_nobody_sees_are_refused(name: str, problem: str) -> None:
+def test_names_with_what_nobody_sees_are_refused(name, problem):
     assert problem in name_problem(name)
     assert not is_well_formed(name)
 
 
-def test_lists_of_people_are_read(tmp_path: Path) -> None:
+def test_lists_of_people_are_read(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("# friends\n2\nAnn_Lee\t3\nann lee\n\nBo Day\n")
     assert read_people_list(path) == ["Ann_Lee", "Bo Day"]

@@ -94,7 +94,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_the_layout_of_a_source_is_imported_once(source: str, tmp_path: Path) -> None:
+def test_the_layout_of_a_source_is_imported_once(source, tmp_path):
     write, expected = LAYOUTS[source]
     root, data = tmp_path / "root", tmp_path / "data"
     write(root)
@@ -113,7 +113,7 @@ def test_the_layout_of_a_source_is_imported_once(source: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_another_layout_is_refused_with_the_expected_one(source: str, tmp_path: Path) -> None:
+def test_another_layout_is_refused_with_the_expected_one(source, tmp_path):
     (tmp_path / "empty" / "Ann").mkdir(parents=True)
     with pytest.raises(FaceOpsError) as refused:
         import_photos(source, str(tmp_path / "empty"), tmp_path / "data")
@@ -121,9 +121,7 @@ def test_another_layout_is_refused_with_the_expected_one(source: str, tmp_path: 
     assert not (tmp_path / "data").exists()
 
 
-def test_a_new_source_is_listed_imported_and_offered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_new_source_is_listed_imported_and_offered(tmp_path, monkeypatch, capsys):
     def list_flat(folder: Path) -> list[SourcePhoto]:
         return [SourcePhoto(p.stem, p.name, p.name, p.read_bytes) for p in folder.iterdir()]
 
@@ -166,9 +164,7 @@ def _labels(count: int, magic: int) -> Callable[[Path], None]:
         ),
     ],
 )
-def test_a_wrong_file_is_named(
-    source: str, change: Callable[[Path], object], message: str, tmp_path: Path
-) -> None:
+def test_a_wrong_file_is_named(source, change, message, tmp_path):
     LAYOUTS[source][0](tmp_path / "root")
     change(tmp_path / "root")
     with pytest.raises(FaceOpsError, match=message):

@@ -10,7 +10,7 @@ def crowd(people: int, every_third_single: bool = True) -> dict[str, int]:
     return {f"Person_{n}": 1 if every_third_single and n % 3 == 0 else 5 for n in range(people)}
 
 
-def test_shares_are_kept_for_people_with_one_photo_and_with_several() -> None:
+def test_shares_are_kept_for_people_with_one_photo_and_with_several():
     photos = crowd(3000)
     splits = split_randomly(photos, 0.1, 0.1, 7)
     assert splits.keys() == photos.keys()
@@ -20,7 +20,7 @@ def test_shares_are_kept_for_people_with_one_photo_and_with_several() -> None:
             assert group.count(split) / len(group) == pytest.approx(share, abs=0.04)
 
 
-def test_the_split_depends_on_the_seed_and_neither_on_spelling_nor_on_added_people() -> None:
+def test_the_split_depends_on_the_seed_and_neither_on_spelling_nor_on_added_people():
     photos = crowd(300)
     splits = split_randomly(photos, 0.1, 0.1, 7)
     assert splits != split_randomly(photos, 0.1, 0.1, 8)
@@ -30,7 +30,7 @@ def test_the_split_depends_on_the_seed_and_neither_on_spelling_nor_on_added_peop
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_small_sets_get_two_people_with_several_photos_each(seed: int) -> None:
+def test_small_sets_get_two_people_with_several_photos_each(seed):
     photos = crowd(6, every_third_single=False) | {"Single": 1}
     splits = split_randomly(photos, 0.1, 0.1, seed)
     several = [splits[person] for person in photos if photos[person] > 1]
@@ -39,7 +39,7 @@ def test_small_sets_get_two_people_with_several_photos_each(seed: int) -> None:
         split_randomly(crowd(5, every_third_single=False), 0.1, 0.1, seed)
 
 
-def test_lfw_lists_determine_the_split() -> None:
+def test_lfw_lists_determine_the_split():
     photos = crowd(300)
     dev_train = [f"person {n}" for n in range(200)]
     dev_test = [f"Person_{n}" for n in range(200, 280)]
@@ -53,7 +53,7 @@ def test_lfw_lists_determine_the_split() -> None:
         split_by_lists(photos, [*photos], ["Nobody"], (0.1, 0.1), 7)
 
 
-def test_people_of_other_sources_than_lfw_are_in_all_three_splits() -> None:
+def test_people_of_other_sources_than_lfw_are_in_all_three_splits():
     photos = crowd(1200)
     listed = [f"Person_{n}" for n in range(200)]
     splits = split_by_lists(photos, listed[:100], listed[100:], (0.1, 0.2), 7)
@@ -64,7 +64,7 @@ def test_people_of_other_sources_than_lfw_are_in_all_three_splits() -> None:
 
 
 @pytest.mark.lfw
-def test_lfw_people_are_all_in_one_official_list(lfw_root) -> None:
+def test_lfw_people_are_all_in_one_official_list(lfw_root):
     from faceops.dataset.names import name_key, read_people_list
 
     train = read_people_list(lfw_root / "peopleDevTrain.txt")

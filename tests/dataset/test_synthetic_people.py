@@ -68,8 +68,8 @@ def small(tmp_path_factory: pytest.TempPathFactory, generator: Path) -> Path:
 
 @pytest.mark.slow
 def test_bytes_do_not_depend_on_the_processor_or_the_number_of_threads(
-    small: Path, tmp_path: Path, generator: Path, repository: Path
-) -> None:
+    small, tmp_path, generator, repository
+):
     # The oldest code paths of libjpeg-turbo, OpenBLAS and NumPy.
     oldest = {
         "JSIMD_FORCENONE": "1",
@@ -83,9 +83,7 @@ def test_bytes_do_not_depend_on_the_processor_or_the_number_of_threads(
     assert digests(tmp_path / "data") == digests(small)
 
 
-def test_a_second_run_writes_nothing_and_a_lost_file_comes_back(
-    small: Path, generator: Path
-) -> None:
+def test_a_second_run_writes_nothing_and_a_lost_file_comes_back(small, generator):
     before = digests(small)
     assert make_synthetic(small, SMALL, generator)["written"] == 0
     lost = min(path for path in before if path.startswith("photos/"))
@@ -94,7 +92,7 @@ def test_a_second_run_writes_nothing_and_a_lost_file_comes_back(
     assert digests(small) == before
 
 
-def test_a_small_set_is_part_of_a_larger_one() -> None:
+def test_a_small_set_is_part_of_a_larger_one():
     larger = SyntheticSettings(people=3, photos=3, gallery=2, enrol_photos=1, strangers=2, scenes=2)
     small, large = (
         {d.paths: d.latents.tobytes() for d in chain(portraits(settings), album(settings))}
@@ -103,7 +101,7 @@ def test_a_small_set_is_part_of_a_larger_one() -> None:
     assert small.items() <= large.items()
 
 
-def test_what_cannot_be_made_is_refused(small: Path, generator: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_made_is_refused(small, generator, tmp_path):
     other = SyntheticSettings(people=2, photos=2, seed=8, gallery=2, enrol_photos=1, scenes=1)
     with pytest.raises(FaceOpsError, match="seed = 7, not 8"):
         make_synthetic(small, other, generator)
@@ -117,12 +115,12 @@ def test_what_cannot_be_made_is_refused(small: Path, generator: Path, tmp_path: 
         SyntheticSettings(people=0)
 
 
-def test_no_two_people_share_a_name() -> None:
+def test_no_two_people_share_a_name():
     names = [invented_name(group, person) for group in range(3) for person in range(2000)]
     assert len(set(names)) == len(names)
 
 
-def test_a_batch_gives_the_faces_of_single_draws(generator: Path) -> None:
+def test_a_batch_gives_the_faces_of_single_draws(generator):
     draw = load_generator(generator)
     latents = np.stack([photo_latent(7, 0, person, (0, 1)) for person in range(2)])
     one_by_one = np.concatenate([draw(latent[None]) for latent in latents])
@@ -132,7 +130,7 @@ def test_a_batch_gives_the_faces_of_single_draws(generator: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 200_001])
-def test_stored_zlib_is_zlib(size: int) -> None:
+def test_stored_zlib_is_zlib(size):
     content = np.random.default_rng(size).bytes(size)
     assert zlib.decompress(stored_zlib(content)) == content
 
@@ -140,14 +138,14 @@ def test_stored_zlib_is_zlib(size: int) -> None:
 @pytest.mark.parametrize(
     ("shape", "kind"), [((3, 5), np.uint8), ((3, 5), np.uint16), ((4, 2, 3), np.uint8)]
 )
-def test_stored_png_is_read_back(shape: tuple[int, ...], kind: type, tmp_path: Path) -> None:
+def test_stored_png_is_read_back(shape, kind, tmp_path):
     pixels = np.random.default_rng(2).integers(0, np.iinfo(kind).max, shape).astype(kind)
     (tmp_path / "a.png").write_bytes(png(pixels))
     with Image.open(tmp_path / "a.png") as image:
         assert np.array_equal(np.asarray(image), pixels)
 
 
-def test_each_person_is_in_a_scene_once_and_inside_it() -> None:
+def test_each_person_is_in_a_scene_once_and_inside_it():
     counts = set()
     for number in range(1, 200):
         scene = plan_scene(7, number, 20, 30)
@@ -163,9 +161,7 @@ def test_each_person_is_in_a_scene_once_and_inside_it() -> None:
 
 
 @pytest.mark.slow
-def test_the_detector_finds_the_true_boxes_however_the_photo_is_stored(
-    weights_dir: Path, synthetic_set: Path
-) -> None:
+def test_the_detector_finds_the_true_boxes_however_the_photo_is_stored(weights_dir, synthetic_set):
     yunet = (weights_dir / "face_detection_yunet_2023mar.onnx").read_bytes()
     detector = Detector(with_symbolic_size(yunet))
     with (synthetic_set / "album_truth.csv").open(newline="") as file:
@@ -199,7 +195,7 @@ def pin(repository: Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_default_set_is_the_pinned_one(repository: Path, generator: Path) -> None:
+def test_the_default_set_is_the_pinned_one(repository, generator):
     """Every 40th drawing and all odd files; with other bytes, `dvc add data` pins another set."""
     people = list(portraits(SyntheticSettings()))
     drawings = [*people, *album(SyntheticSettings())]

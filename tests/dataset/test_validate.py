@@ -39,7 +39,7 @@ def pcx() -> Iterator[None]:
     FORMATS.pop()
 
 
-def test_a_new_format_is_imported_and_accepted(data: Path, pcx: None) -> None:
+def test_a_new_format_is_imported_and_accepted(data, pcx):
     assert reasons(data, ["PCX"])["PCX"] == ""
     assert reasons(data, ["JPEG"])["PCX"] == "format_not_allowed"
     Image.new("RGB", (32, 32)).save(data / "photos" / "Ann" / "scan.pcx")
@@ -47,12 +47,12 @@ def test_a_new_format_is_imported_and_accepted(data: Path, pcx: None) -> None:
     assert (data / "imported" / "photos" / "Ann" / "scan.pcx").is_file()
 
 
-def test_photos_have_a_reason_unless_their_format_is_accepted(data: Path) -> None:
+def test_photos_have_a_reason_unless_their_format_is_accepted(data):
     expected = {"JPEG": "", "PNG": "format_not_allowed", "PCX": "not_a_photo"}
     assert reasons(data, ["JPEG"]) == {**expected, "note": "not_a_photo"}
 
 
-def test_an_unknown_format_is_refused_with_the_known_ones(data: Path) -> None:
+def test_an_unknown_format_is_refused_with_the_known_ones(data):
     with pytest.raises(UsageError, match=r"lists 'JPG', .*choose from JPEG, PNG"):
         reasons(data, ["PNG", "JPG"])
 
@@ -63,7 +63,7 @@ def hashed(path: str, photo_id: str, phash: str = "0" * 16) -> HashedPhoto:
 
 
 @pytest.mark.parametrize("bits", [0, 1, 2, 5, 16])
-def test_near_duplicates_equal_two_loops(bits: int) -> None:
+def test_near_duplicates_equal_two_loops(bits):
     rng = np.random.default_rng(6)
     centres = rng.integers(0, 2**63, 12)
     photos = []
@@ -86,7 +86,7 @@ def test_near_duplicates_equal_two_loops(bits: int) -> None:
     assert near_duplicates(many[::2], bits) == near_duplicates([], bits) == set()
 
 
-def test_one_copy_of_a_person_is_kept_and_none_of_two_people() -> None:
+def test_one_copy_of_a_person_is_kept_and_none_of_two_people():
     photos = [
         hashed("photos/Ann Lee/2.jpg", "a"),
         hashed("photos/Ann Lee/1.jpg", "a"),

@@ -144,7 +144,7 @@ def command_problem(words: list[str]) -> str:
 
 
 @parametrize_pages()
-def test_links_and_anchors_resolve(page: Path) -> None:
+def test_links_and_anchors_resolve(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if target.startswith(("http://", "https://")):
             continue
@@ -155,7 +155,7 @@ def test_links_and_anchors_resolve(page: Path) -> None:
 
 
 @parametrize_pages()
-def test_files_of_the_repository_exist(page: Path) -> None:
+def test_files_of_the_repository_exist(page):
     for span in code_spans(page):
         path = span.rstrip("/")
         in_folder = path.split("/")[0] in TRACKED and re.fullmatch(r"[\w./*-]+", path)
@@ -164,7 +164,7 @@ def test_files_of_the_repository_exist(page: Path) -> None:
 
 
 @parametrize_pages()
-def test_commands_in_code_blocks_are_valid(page: Path) -> None:
+def test_commands_in_code_blocks_are_valid(page):
     for block in code_blocks(page, "sh"):
         for words in shell_commands(block):
             assert words[0] in {"faceops", "make", "python", *OTHER_PROGRAMS}, words
@@ -174,7 +174,7 @@ def test_commands_in_code_blocks_are_valid(page: Path) -> None:
 
 
 @parametrize_pages()
-def test_commands_in_the_text_are_valid(page: Path) -> None:
+def test_commands_in_the_text_are_valid(page):
     for span in code_spans(page):
         if re.match(r"([A-Z_]+=\w+ )*(faceops|make|python|torchrun) ", span):
             for words in shell_commands(span.replace("...", "")):
@@ -182,7 +182,7 @@ def test_commands_in_the_text_are_valid(page: Path) -> None:
 
 
 @parametrize_pages()
-def test_parameters_exist(page: Path) -> None:
+def test_parameters_exist(page):
     for span in code_spans(page):
         if found := re.match(r"(\w+)\.(\w+)(?=$|:|\s|=)", span):
             section, key = found.groups()
@@ -195,22 +195,22 @@ def test_parameters_exist(page: Path) -> None:
     ["faceops release promot", "faceops identify --colour", "make tea", "python -m flows.nothing",
      "python -m flows.identify --colour"],
 )  # fmt: skip
-def test_wrong_commands_are_found(command: str) -> None:
+def test_wrong_commands_are_found(command):
     assert command_problem(command.split())
 
 
-def test_the_readme_links_every_page() -> None:
+def test_the_readme_links_every_page():
     linked = set(re.findall(r"\]\((docs/[^)#]+\.md)", prose(README)))
     written = {page.relative_to(ROOT).as_posix() for page in PAGES if page.parent == ROOT / "docs"}
     assert written <= linked
 
 
-def test_every_command_is_documented() -> None:
+def test_every_command_is_documented():
     text = " ".join(page.read_text("utf-8") for page in PAGES)
     assert [leaf for leaf in leaf_commands(PARSER) if leaf not in text] == []
 
 
-def test_the_readme_names_all_packages_and_files_of_the_tree() -> None:
+def test_the_readme_names_all_packages_and_files_of_the_tree():
     (tree,) = code_blocks(README, "text")
     source = ROOT / "src/faceops"
     packages = {path.parent.name for path in source.glob("*/__init__.py")}
@@ -229,16 +229,16 @@ def first_cells(page: str, heading: str) -> list[str]:
     return [span for cell in cells for span in re.findall(r"`([^`]+)`", cell)]
 
 
-def test_all_reason_codes_are_documented() -> None:
+def test_all_reason_codes_are_documented():
     assert sorted(first_cells("troubleshooting.md", "Reason codes")) == sorted(map(str, Reason))
 
 
-def test_all_stages_are_documented() -> None:
+def test_all_stages_are_documented():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
     assert first_cells("rebuilding.md", "Stages") == list(stages)
 
 
-def test_all_expectations_are_documented() -> None:
+def test_all_expectations_are_documented():
     assert sorted(first_cells("rebuilding.md", "Expectations")) == sorted(get_args(Expectation))
 
 
@@ -266,7 +266,7 @@ def source_text() -> str:
 @pytest.mark.parametrize(
     "message", first_cells("troubleshooting.md", "Messages"), ids=lambda text: text[:40]
 )
-def test_messages_of_the_troubleshooting_page_are_in_the_code(message: str) -> None:
+def test_messages_of_the_troubleshooting_page_are_in_the_code(message):
     parts = [re.escape(part) for part in message.split("...") if part]  # ... stands for a value
     assert len(message.replace("...", "")) >= 6
     assert re.search("[^\0]*".join(parts), source_text())
@@ -283,7 +283,7 @@ def extension_examples() -> dict[str, tuple[Path, str]]:
 @pytest.mark.parametrize(
     ("file", "example"), extension_examples().values(), ids=extension_examples()
 )
-def test_examples_use_names_of_the_file_that_they_edit(file: Path, example: str) -> None:
+def test_examples_use_names_of_the_file_that_they_edit(file, example):
     module, block = ast.parse(file.read_text("utf-8")), ast.parse(example)
     known = set(dir(builtins))
     for node in [*ast.walk(module), *ast.walk(block)]:
@@ -303,7 +303,7 @@ def test_examples_use_names_of_the_file_that_they_edit(file: Path, example: str)
     assert used - known == set()
 
 
-def test_the_named_tests_exist() -> None:
+def test_the_named_tests_exist():
     tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     named = [span for span in code_spans(ROOT / "docs/extending.md") if span.startswith("test_")]
     assert named and [name for name in named if f"def {name}(" not in tests] == []

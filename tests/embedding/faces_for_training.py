@@ -56,4 +56,5 @@ def small_network(
 
 def pixel_inputs(train: FaceDataset, val: FaceDataset, settings: Train) -> PixelInputs:
     """Return the inputs of a run that trains all layers on the CPU."""
-    return PixelInputs(train, val, torch.device("cpu"), Augmentation.of(settings))
+    augmentation, frozen = Augmentation.of(settings), settings.frozen_units
+    return PixelInputs(train, val, torch.device("cpu"), augmentation, frozen)

@@ -38,24 +38,26 @@ def toy_backbone(embedding_size: int, input_size: int, colour: str) -> Embedder:
         ({"input_size": 96}, "train.backbone = pretrained is SFace, which needs"),
         ({"head": "arc"}, "train.head = 'arc' is unknown; set it to one of softmax, cosface,"),
         ({"head_margin": 1.2}, "train.head_margin = 1.2 is out of range; cosface"),
-        ({"miners": {"easy": 1.0}}, "train.miners: there is no miner 'easy'; use random,"),
+        ({"miners": {"easy": 1.0}}, "train.miners: there is no miner 'easy'; use semi_hard,"),
         ({"frozen_units": 26}, "train.frozen_units = 26, but pretrained has 25; set it"),
         ({"warmup_loss": "distillation"}, "train.warmup_loss = distillation needs train.freeze"),
         (
             {"warmup_loss": "distillation", "backbone": "resnet18", "freeze": False},
             "train.warmup_loss = distillation needs a start that was trained",
         ),
+        (
+            {"start_share": 0.3, "backbone": "resnet18"},
+            "train.start_share = 0.3 needs a start that",
+        ),
     ],
 )
-def test_unknown_names_are_refused_with_the_known_ones(changes: dict, sentence: str) -> None:
+def test_unknown_names_are_refused_with_the_known_ones(changes, sentence):
     with pytest.raises(UsageError) as refusal:
         check_train_params(Train(**changes), PATH)
     assert str(refusal.value).startswith(f"params.yaml: {sentence}")
 
 
-def test_params_use_refuses_an_unknown_backbone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_params_use_refuses_an_unknown_backbone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text("train: {backbone: vgg}")
     assert main(["params", "use", "mine.yaml"]) == 2
@@ -68,17 +70,13 @@ class ToyHead(ClassificationHead):
         return 0.9 * cosines
 
 
-def toy_miner(
-    distances: torch.Tensor, labels: torch.Tensor, margin: float, generator: torch.Generator | None
-) -> Triplets:
+def toy_miner(distances: torch.Tensor, labels: torch.Tensor, margin: float) -> Triplets:
     pair = torch.nonzero(labels[0] == labels[1:])[:1, 0] + 1
     return torch.zeros_like(pair), pair, torch.nonzero(labels != labels[0])[:1, 0]
 
 
 @pytest.mark.parametrize("kind", ["backbone", "head", "miner"])
-def test_one_new_entry_of_a_registry_is_a_choice_of_params_and_trains(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_new_entry_of_a_registry_is_a_choice_of_params_and_trains(kind, tmp_path, monkeypatch):
     entries: dict[str, tuple[dict, object, dict]] = {
         "backbone": (BACKBONES, toy_backbone, {"backbone": "toy"}),
         "head": (HEADS, ToyHead, {"head": "toy"}),

@@ -10,11 +10,11 @@ from faceops.embedding.embedder import ClippedHighlights, InputStage
 PIXELS = torch.randint(0, 256, (2, 3, 112, 112), generator=torch.Generator().manual_seed(0)).float()
 
 
-def test_plain_crops_are_scaled_only() -> None:
+def test_plain_crops_are_scaled_only():
     assert torch.equal(InputStage()(PIXELS), (PIXELS - 127.5) / 128)
 
 
-def test_only_overexposed_crops_with_colour_change() -> None:
+def test_only_overexposed_crops_with_colour_change():
     bright = (PIXELS * 2.2).clamp_max(255)
     grey = bright.amax(dim=1, keepdim=True).expand_as(bright)
     background = PIXELS.clone()
@@ -27,7 +27,7 @@ def test_only_overexposed_crops_with_colour_change() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 31, 64, 80, 111, 113, 160, 224])
-def test_resizing_equals_antialiased_interpolation(size: int) -> None:
+def test_resizing_equals_antialiased_interpolation(size):
     # In float64: torch rounds its weights to 2e-3 of 255 in float32, at sizes near the crop's.
     expected = F.interpolate(PIXELS.double(), (size, size), mode="bilinear", antialias=True)
     found = InputStage(size)(PIXELS) * 128 + 127.5
@@ -35,7 +35,7 @@ def test_resizing_equals_antialiased_interpolation(size: int) -> None:
     assert (found - expected).abs().max() < 1e-4  # of 255
 
 
-def test_grey_is_the_brightness_of_itu_r_601() -> None:
+def test_grey_is_the_brightness_of_itu_r_601():
     red, green, blue = PIXELS.unbind(1)
     expected = (0.299 * red + 0.587 * green + 0.114 * blue).double()
     found = InputStage(112, "grey")(PIXELS) * 128 + 127.5
@@ -46,7 +46,7 @@ def test_grey_is_the_brightness_of_itu_r_601() -> None:
     assert (small - resized).abs().max() < 1e-4
 
 
-def test_half_precision_around_it_rounds_no_pixel() -> None:
+def test_half_precision_around_it_rounds_no_pixel():
     stage = InputStage(80)
     assert not stage.state_dict()  # nothing that a stored model could lack
     with torch.autocast("cpu", torch.bfloat16):
@@ -54,6 +54,6 @@ def test_half_precision_around_it_rounds_no_pixel() -> None:
     assert torch.equal(found, stage(PIXELS))
 
 
-def test_an_unknown_colour_is_refused() -> None:
+def test_an_unknown_colour_is_refused():
     with pytest.raises(FaceOpsError, match=r"train.colour = 'sepia' is unknown"):
         InputStage(112, "sepia")

@@ -2,8 +2,6 @@
 
 import json
 import re
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +29,7 @@ from tests.evaluation.simulated import (
 from tests.verification import population
 
 
-def test_evaluation_is_the_same_twice_and_complete() -> None:
+def test_evaluation_is_the_same_twice_and_complete():
     figures = evaluation().figures
     faces = people(60, 4, 0.4, 2)
     assert evaluate_embeddings(faces, VERIFIER, thresholds(), SETTINGS).figures == figures
@@ -51,7 +49,7 @@ def test_evaluation_is_the_same_twice_and_complete() -> None:
     assert "reason" in figures["open_sets"][2]
 
 
-def test_every_interval_holds_its_figure() -> None:
+def test_every_interval_holds_its_figure():
     seen = 0
     for protocol in ("verification", "random_pairs", "one_against_ten", "closed_set", "open_set"):
         figures = evaluation().figures[protocol]
@@ -62,14 +60,14 @@ def test_every_interval_holds_its_figure() -> None:
     assert seen >= 12
 
 
-def test_without_thresholds_only_what_compares_models_is_given() -> None:
+def test_without_thresholds_only_what_compares_models_is_given():
     figures = evaluate_embeddings(people(60, 4, 0.4, 2), VERIFIER, None, SETTINGS).figures
     assert "dir" not in figures["open_set"]
     assert figures["open_set"]["dir_at_fpir_0.01"] > 0.3
     assert "accuracy_at_far_0.01" not in figures["random_pairs"]
 
 
-def test_an_album_evaluation_says_what_the_albums_say_also_on_the_page() -> None:
+def test_an_album_evaluation_says_what_the_albums_say_also_on_the_page():
     faces = album_of(80, 4, 0.4)
     figures = evaluate_embeddings(faces, population.VERIFIER, adapting(), SETTINGS).figures
     names = np.repeat(["school", "club"], 160)
@@ -96,13 +94,13 @@ def test_an_album_evaluation_says_what_the_albums_say_also_on_the_page() -> None
         (range(0, 240, 4), "two photos"),
     ],
 )
-def test_too_few_people_is_a_sentence(rows: Sequence[int], message: str) -> None:
+def test_too_few_people_is_a_sentence(rows, message):
     faces = people(60, 4, 0.4, 2).of(np.array(rows, int))
     with pytest.raises(FaceOpsError, match=message):
         evaluate_embeddings(faces, VERIFIER, thresholds(), SETTINGS)
 
 
-def test_curves_have_the_same_bytes_twice(tmp_path: Path) -> None:
+def test_curves_have_the_same_bytes_twice(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         write_curves(evaluation(), tmp_path / name)
@@ -115,9 +113,7 @@ def test_curves_have_the_same_bytes_twice(tmp_path: Path) -> None:
     assert different.sum() == evaluation().pairs.roc.impostors
 
 
-def test_what_was_not_measured_is_not_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_not_measured_is_not_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **__: path.touch())
     written = write_plots(evaluation(), None, [0.01], [{"seen": None}], tmp_path, [{"epoch": "0"}])
     assert [path.stem for path in written] == ["roc", "det", "scores", "cmc"]
@@ -127,7 +123,7 @@ def test_what_was_not_measured_is_not_drawn(
 @pytest.mark.parametrize(
     "text", [b"epoch,loss\n1,2\n", b"epoch,phase,loss,val_tar\n1,a,much,0\n", b"\xff\n1\n"]
 )
-def test_a_file_that_is_not_a_history_is_refused(tmp_path: Path, text: bytes) -> None:
+def test_a_file_that_is_not_a_history_is_refused(tmp_path, text):
     (tmp_path / "history.csv").write_bytes(text)
     with pytest.raises(FaceOpsError, match=r"history\.csv is not a training history"):
         read_history(tmp_path / "history.csv")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from html import unescape
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -89,9 +88,7 @@ def text_of(facts: Facts, **figures: object) -> str:
     return unescape(page(changed, [], Path("no/such/folder")))
 
 
-def test_names_are_escaped_and_nothing_is_fetched_also_not_by_pictures(
-    facts: Facts, pairs: list[MistakenPair], tmp_path: Path
-) -> None:
+def test_names_are_escaped_and_nothing_is_fetched_also_not_by_pictures(facts, pairs, tmp_path):
     text = page(facts, pairs, tmp_path)
     for part in ("<script", "<img src=x", "' onmouseover=", "http://", "https://"):
         assert part not in text
@@ -105,7 +102,7 @@ def test_names_are_escaped_and_nothing_is_fetched_also_not_by_pictures(
     assert shown == page(facts, pairs, tmp_path)
 
 
-def test_every_row_of_the_card_is_on_the_page(facts: Facts) -> None:
+def test_every_row_of_the_card_is_on_the_page(facts):
     text, card = text_of(facts), markdown("Card", card_sections(facts))
     parts = [part for section in card_sections(facts) for part in section.parts]
     rows = [(part, row) for part in parts if isinstance(part, Table) for row in part.rows]
@@ -117,7 +114,7 @@ def test_every_row_of_the_card_is_on_the_page(facts: Facts) -> None:
     assert escaped("a|b\n<i>*c*`") == "a\\|b &lt;i>\\*c\\*\\`"  # stays one cell
 
 
-def test_the_budget_and_its_measured_rate_are_stated_in_words(facts: Facts) -> None:
+def test_the_budget_and_its_measured_rate_are_stated_in_words(facts):
     held = [r for r in facts.figures["promise"] if r["budget"] == 0.05 and r["measured"]]
     largest = held[-1]
     text = text_of(facts)
@@ -136,7 +133,7 @@ def test_the_budget_and_its_measured_rate_are_stated_in_words(facts: Facts) -> N
     assert "measured on 3,199 validation people of lfw" in budget_sentence(calibrated)
 
 
-def test_populations_are_shown_without_the_protocol_promise_too(facts: Facts) -> None:
+def test_populations_are_shown_without_the_protocol_promise_too(facts):
     ends = {"low": 0.01, "high": 0.03}
     row = {"name": "school", "people": 40, "photos": 160, "fpir": 0.02, "fpir_interval": ends,
            "dir": 0.9, "dir_interval": ends, "budget": 0.01, "verdict": "undecided",
@@ -155,9 +152,7 @@ def test_populations_are_shown_without_the_protocol_promise_too(facts: Facts) ->
         ({"known": True, "trained_on": 0, "calibrated_on": 0}, "60 people used in neither"),
     ],
 )
-def test_people_used_in_training_are_not_a_fair_test(
-    facts: Facts, seen: dict[str, object], words: str
-) -> None:
+def test_people_used_in_training_are_not_a_fair_test(facts, seen, words):
     data = {"seen": seen | {"told": "as told"}, "folder": "f", "photos": 9, "people": 2,
             "faces": 7, "without_face": {"no_face": 2}}  # fmt: skip
     text = text_of(facts, data=data, protocol="all")
@@ -165,7 +160,7 @@ def test_people_used_in_training_are_not_a_fair_test(
     assert "held-out people" not in text
 
 
-def test_small_groups_and_missing_figures_are_explained(facts: Facts) -> None:
+def test_small_groups_and_missing_figures_are_explained(facts):
     text = text_of(facts)
     assert "10 people with two photos: even without a miss" in text
     assert "too few people" in text
@@ -189,7 +184,7 @@ def pictures(history: list[dict[str, str]], tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.slow
-def test_all_pictures_are_drawn(pictures: list[Path]) -> None:
+def test_all_pictures_are_drawn(pictures):
     names = ["roc", "det", "scores", "cmc", "calibration", "promise", "loss"]
     assert [path.stem for path in pictures] == names
     for path in pictures:
@@ -199,9 +194,7 @@ def test_all_pictures_are_drawn(pictures: list[Path]) -> None:
 
 
 @pytest.mark.browser
-def test_page_fits_makes_no_requests_and_runs_no_script_of_a_name(
-    facts: Facts, pairs: list[MistakenPair], pictures: list[Path], browser: Any
-) -> None:
+def test_page_fits_makes_no_requests_and_runs_no_script_of_a_name(facts, pairs, pictures, browser):
     report = pictures[0].with_name("report.html")
     report.write_text(page(facts, pairs, report.parent), "utf-8")
     for width in (390, 1280):  # a phone, a desktop
@@ -252,7 +245,7 @@ def worst() -> list[MistakenPair]:
     return worst_mistakes(FACES, crops, VERIFIER, scan, calibrated=True, most=12)
 
 
-def test_they_are_those_of_a_loop(worst: list[MistakenPair]) -> None:
+def test_they_are_those_of_a_loop(worst):
     row_of = {path: row for row, path in enumerate(FACES.paths.tolist())}
     for kind, same in ((TWO_PEOPLE, False), (ONE_PERSON, True)):
         own = [pair for pair in worst if pair.kind == kind]
@@ -262,7 +255,7 @@ def test_they_are_those_of_a_loop(worst: list[MistakenPair]) -> None:
         assert scores == sorted(scores, reverse=not same)
 
 
-def test_ties_and_few_photos_give_what_there_is() -> None:
+def test_ties_and_few_photos_give_what_there_is():
     few = coarse(people(3, 2), 1)
     scan = scan_pairs(few, VERIFIER, [0.01])
     found = worst_mistakes(few, None, VERIFIER, scan, calibrated=False)
@@ -272,7 +265,7 @@ def test_ties_and_few_photos_give_what_there_is() -> None:
     assert found[0].similarity == f"distance {-found[0].log_odds:.3f}"
 
 
-def test_table_and_sheets_show_every_pair(worst: list[MistakenPair], tmp_path: Path) -> None:
+def test_table_and_sheets_show_every_pair(worst, tmp_path):
     write_mistakes_table(worst, tmp_path / "mistakes.csv")
     write_mistake_sheets(worst, tmp_path)
     rows = list(csv.DictReader((tmp_path / "mistakes.csv").open()))

@@ -16,7 +16,7 @@ def turned(
     return points @ np.array([[cosine, sine], [-sine, cosine]]) + shift
 
 
-def test_the_transform_is_the_least_squares_one() -> None:
+def test_the_transform_is_the_least_squares_one():
     """Against the general solver on the four unknowns a, b, x, y."""
     rng = np.random.default_rng(0)
     source = rng.random((5, 2)) * 100
@@ -39,7 +39,7 @@ def middle_of(pixels: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.6, 9.0])
 @pytest.mark.parametrize("angle", [0.0, 0.5, -2.0])
-def test_landmarks_arrive_at_the_template(scale: float, angle: float) -> None:
+def test_landmarks_arrive_at_the_template(scale, angle):
     """White discs on the landmarks of a black photo have their centres on the template."""
     middle = TEMPLATE.mean(axis=0)
     side = int(170 * scale)
@@ -55,13 +55,13 @@ def test_landmarks_arrive_at_the_template(scale: float, angle: float) -> None:
         np.testing.assert_allclose(centre, TEMPLATE[index], atol=0.25)
 
 
-def test_a_face_that_is_aligned_already_stays_as_it_is() -> None:
+def test_a_face_that_is_aligned_already_stays_as_it_is():
     pixels = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
     difference = align(pixels, TEMPLATE).astype(int)[1:-1, 1:-1] - pixels[1:-1, 1:-1]
     assert np.abs(difference).max() <= 1
 
 
-def test_a_large_face_does_not_alias() -> None:
+def test_a_large_face_does_not_alias():
     """A fine chequerboard becomes even grey, not a coarse pattern."""
     rows, columns = np.mgrid[:1200, :1200]
     board = ((rows + columns) % 2 * 255).astype(np.uint8)
@@ -69,7 +69,7 @@ def test_a_large_face_does_not_alias() -> None:
     assert crop[5:-5, 5:-5].std() < 3 and abs(float(crop.mean()) - 127.5) < 2
 
 
-def test_what_lies_outside_the_photo_is_black() -> None:
+def test_what_lies_outside_the_photo_is_black():
     pixels = np.full((112, 112, 3), 200, dtype=np.uint8)
     crop = align(pixels, TEMPLATE - (56, 0))
     assert (crop[:, :54] == 0).all() and (crop[2:-2, 58:-2] >= 199).all()
@@ -84,12 +84,12 @@ def test_what_lies_outside_the_photo_is_black() -> None:
         *(TEMPLATE + 1e6, TEMPLATE * 1e-7, TEMPLATE * 1e5, -TEMPLATE),
     ],
 )
-def test_degenerate_landmarks_give_a_crop_all_the_same(landmarks: np.ndarray) -> None:
+def test_degenerate_landmarks_give_a_crop_all_the_same(landmarks):
     crop = align(np.full((90, 70, 3), 99, dtype=np.uint8), landmarks.astype(np.float32))
     assert crop.shape == (112, 112, 3) and crop.dtype == np.uint8
 
 
-def test_the_photos_surroundings_do_not_change_the_crop() -> None:
+def test_the_photos_surroundings_do_not_change_the_crop():
     """Only the pixels of the crop are read: a tile of a large photo gives the same face."""
     pixels = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
     landmarks = np.add(TEMPLATE, (100, 120))

@@ -1,6 +1,5 @@
 """The detector finds faces in photos of every size."""
 
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -27,7 +26,7 @@ def covers(detection: Detection, box: tuple[float, float, float, float]) -> bool
     return bool((np.abs(centre(detection.box) - centre(box)) < np.array(box[2:]) / 2).all())
 
 
-def test_recall_on_group_photos(detector: Detector, group_photos: Path) -> None:
+def test_recall_on_group_photos(detector, group_photos):
     wanted = found = 0
     for listing in ("training.xml", "testing.xml"):
         for image in ElementTree.parse(group_photos / listing).getroot().iter("image"):
@@ -42,16 +41,14 @@ def test_recall_on_group_photos(detector: Detector, group_photos: Path) -> None:
     assert found / wanted >= 0.95
 
 
-def test_faces_that_fill_a_small_picture_or_a_large_photo_are_found(
-    detector: Detector, drawn_faces: np.ndarray
-) -> None:
+def test_faces_that_fill_a_small_picture_or_a_large_photo_are_found(detector, drawn_faces):
     faces = drawn_faces[:30]
     assert np.mean([len(detector.search(face)[0]) == 1 for face in faces]) >= 0.95
     close = [Image.fromarray(face).resize((640, 640)) for face in faces[:, 16:-16, 16:-16]]
     assert np.mean([len(detector.search(np.asarray(photo))[0]) > 0 for photo in close]) >= 0.9
 
 
-def test_every_face_of_a_scene_is_found_where_it_is(detector: Detector, scene: np.ndarray) -> None:
+def test_every_face_of_a_scene_is_found_where_it_is(detector, scene):
     faces = detector.search(scene)[0]
     assert len(faces) == 3
     for place in ((20, 30), (160, 90), (290, 160)):
@@ -67,9 +64,7 @@ def test_every_face_of_a_scene_is_found_where_it_is(detector: Detector, scene: n
         assert max(right_eye[1], left_eye[1]) < min(mouth_left[1], mouth_right[1])
 
 
-def test_a_large_photo_is_scaled_down_and_its_boxes_scaled_back(
-    detector: Detector, scene: np.ndarray
-) -> None:
+def test_a_large_photo_is_scaled_down_and_its_boxes_scaled_back(detector, scene):
     small = {face.box[0] // 100: face for face in detector.search(scene)[0]}
     large = scene.repeat(5, axis=0).repeat(5, axis=1)  # 2,100 pixels wide
     faces = detector.search(large)[0]
@@ -81,13 +76,13 @@ def test_a_large_photo_is_scaled_down_and_its_boxes_scaled_back(
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (33, 31), (3000, 7), (64, 64)])
-def test_photos_of_any_shape_are_accepted(detector: Detector, shape: tuple[int, int]) -> None:
+def test_photos_of_any_shape_are_accepted(detector, shape):
     assert detector.search(np.full((*shape, 3), 127, dtype=np.uint8))[0] == []
 
 
 def test_a_symbolic_size_is_made_deterministically_and_a_fixed_one_is_refused(
-    weights_dir: Path, detector_bytes: bytes
-) -> None:
+    weights_dir, detector_bytes
+):
     fixed = weights_dir / "face_detection_yunet_2023mar.onnx"
     for content in (fixed.read_bytes(), detector_bytes):
         assert with_symbolic_size(content) == detector_bytes
@@ -96,7 +91,7 @@ def test_a_symbolic_size_is_made_deterministically_and_a_fixed_one_is_refused(
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model"])
-def test_a_broken_model_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_model_is_refused(tmp_path, content):
     path = tmp_path / "detector.onnx"
     path.write_bytes(content)
     for call in (lambda: Detector(path), lambda: Detector(tmp_path / "absent.onnx")):
@@ -107,7 +102,7 @@ def test_a_broken_model_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("limit", [0.1, 0.3, 0.7])
-def test_suppression_equals_a_plain_loop(limit: float) -> None:
+def test_suppression_equals_a_plain_loop(limit):
     rng = np.random.default_rng(0)
     boxes = np.concatenate([rng.random((80, 2)) * 60, 5 + rng.random((80, 2)) * 40], axis=1)
     scores = np.round(rng.random(80), 1)  # with ties
@@ -118,7 +113,7 @@ def test_suppression_equals_a_plain_loop(limit: float) -> None:
     assert non_maximum_suppression(boxes, scores, limit).tolist() == kept
 
 
-def test_the_best_overlap_is_the_first_of_equal_ones_and_none_is_too_small() -> None:
+def test_the_best_overlap_is_the_first_of_equal_ones_and_none_is_too_small():
     box, half, apart = (0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 5.0), (50.0, 50.0, 9.0, 9.0)
     assert best_overlap(box, [apart, half, half], 0.5) == 1
     assert best_overlap(box, [half, apart, box], 0.5) == 2

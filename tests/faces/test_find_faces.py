@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from faceops.faces.align import TEMPLATE, align
 from faceops.faces.crop_photos import CropSettings, box_crop, choose_face
-from faceops.faces.detector import Detection, Detector, LandmarkRefiner
+from faceops.faces.detector import Detection
 from faceops.faces.find_faces import (
     MAX_SEGMENTS,
     MAX_TILE,
@@ -30,9 +30,7 @@ from faceops.photos.open_photo import open_photo
 from faceops.photos.pixels import ORIENTATION
 
 
-def test_faces_come_with_refined_landmarks_and_aligned_crops(
-    finder: FaceFinder, detector: Detector, refiner: LandmarkRefiner, scene: np.ndarray
-) -> None:
+def test_faces_come_with_refined_landmarks_and_aligned_crops(finder, detector, refiner, scene):
     faces = finder.find(scene)
     refined = refiner.refine(scene, detector.search(scene)[0])
     assert len(faces) == len(refined) == 3
@@ -43,9 +41,7 @@ def test_faces_come_with_refined_landmarks_and_aligned_crops(
         assert 0 < face.quality.overall < 1
 
 
-def test_refining_a_batch_equals_refining_each(
-    detector: Detector, refiner: LandmarkRefiner, scene: np.ndarray
-) -> None:
+def test_refining_a_batch_equals_refining_each(detector, refiner, scene):
     detections = detector.search(scene)[0]
     together = refiner.refine(scene, detections)
     for detection, refined in zip(detections, together, strict=True):
@@ -65,7 +61,7 @@ def judge(crop: np.ndarray, detection: Detection) -> Quality:
     return measure(crop, yaw(detection.landmarks), detection.size, detection.score)
 
 
-def test_quality_falls_with_every_measure(finder: FaceFinder, scene: np.ndarray) -> None:
+def test_quality_falls_with_every_measure(finder, scene):
     face = finder.find(scene)[0]
     best = face.quality
     blurred = np.asarray(Image.fromarray(face.crop).filter(ImageFilter.GaussianBlur(4)))
@@ -93,7 +89,7 @@ def at(x: float, y: float, side: float, score: float = 0.9) -> Face:
     return Face(detection, judge(crop, detection), crop)
 
 
-def test_policies_choose_as_they_say() -> None:
+def test_policies_choose_as_they_say():
     def choose(policy: Literal["largest", "most_central", "skip"], *faces: Face) -> Face | None:
         return choose_face(faces, (200, 200), CropSettings(several_faces=policy, min_face=10))
 
@@ -105,7 +101,7 @@ def test_policies_choose_as_they_say() -> None:
     assert choose("largest", speck) is choose("largest") is None
 
 
-def test_a_box_crop_shows_what_it_names() -> None:
+def test_a_box_crop_shows_what_it_names():
     pixels = np.zeros((100, 200, 3), dtype=np.uint8)
     pixels[25:75, 75:125] = 250
     assert (box_crop(pixels, (75.0, 25.0, 50.0, 50.0), 0.0) == 250).all()
@@ -127,8 +123,8 @@ def photo_of(path: Path, face: np.ndarray, side: int, orientation: int = 1) -> P
 
 
 def test_a_large_face_is_cut_from_a_reduced_photo_and_is_the_same_face(
-    tmp_path: Path, finder: FaceFinder, drawn_faces: np.ndarray
-) -> None:
+    tmp_path, finder, drawn_faces
+):
     path = photo_of(tmp_path / "one.jpg", drawn_faces[3], 1200)
     found = find_in_photo(path, finder)
     assert found.photo.pixels.shape == (1500, 2000, 3) and found.photo.size == (4000, 3000)
@@ -140,9 +136,7 @@ def test_a_large_face_is_cut_from_a_reduced_photo_and_is_the_same_face(
     assert np.abs(difference).mean() < 4
 
 
-def test_a_small_face_is_cut_from_all_pixels_of_the_upright_photo(
-    tmp_path: Path, finder: FaceFinder, drawn_faces: np.ndarray
-) -> None:
+def test_a_small_face_is_cut_from_all_pixels_of_the_upright_photo(tmp_path, finder, drawn_faces):
     path = photo_of(tmp_path / "one.jpg", drawn_faces[3], 300, orientation=6)
     found = find_in_photo(path, finder)
     assert (found.photo.size, found.photo.orientation) == ((4000, 3000), 6)
@@ -154,9 +148,7 @@ def test_a_small_face_is_cut_from_all_pixels_of_the_upright_photo(
     assert np.array_equal(again.crop, face.crop)
 
 
-def test_detail_finds_what_the_whole_view_misses(
-    tmp_path: Path, detector: Detector, refiner: LandmarkRefiner, drawn_faces: np.ndarray
-) -> None:
+def test_detail_finds_what_the_whole_view_misses(tmp_path, detector, refiner, drawn_faces):
     path = photo_of(tmp_path / "one.jpg", drawn_faces[3], 70)
     assert find_in_photo(path, FaceFinder(detector, refiner)).faces == []
     found = find_in_photo(path, FaceFinder(detector, refiner, detail=2560))
@@ -173,9 +165,8 @@ def photo_turned(path: Path, face: np.ndarray, degrees: int, width: int = 800) -
 
 @pytest.mark.parametrize(("degrees", "width"), [(90, 800), (180, 800), (270, 4000)])
 def test_a_face_that_does_not_stand_upright_is_found_by_turning_the_photo(
-    degrees: int, width: int, tmp_path: Path, detector: Detector, refiner: LandmarkRefiner,
-    drawn_faces: np.ndarray,
-) -> None:  # fmt: skip
+    degrees, width, tmp_path, detector, refiner, drawn_faces
+):
     finder = FaceFinder(detector, refiner, turns=True)
     upright = find_in_photo(photo_turned(tmp_path / "0.jpg", drawn_faces[3], 0, width), finder)
     path = photo_turned(tmp_path / "1.jpg", drawn_faces[3], degrees, width)
@@ -196,8 +187,8 @@ def test_a_face_that_does_not_stand_upright_is_found_by_turning_the_photo(
 
 
 def test_turns_are_tried_only_where_a_face_may_not_stand_upright(
-    detector: Detector, refiner: LandmarkRefiner, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    detector, refiner, scene, monkeypatch
+):
     finder, search, sizes = FaceFinder(detector, refiner, turns=True), detector.search, []
 
     def count(
@@ -215,7 +206,7 @@ def test_turns_are_tried_only_where_a_face_may_not_stand_upright(
     assert sizes[2:] == [840, 3 * PHOTO_SIDE, 840, 420, 3 * PLACE_SIDE, 420]
 
 
-def test_a_box_goes_back_from_the_turned_copy() -> None:
+def test_a_box_goes_back_from_the_turned_copy():
     photo = np.arange(12).reshape(3, 4)
     for quarters in range(4):
         copy = np.rot90(photo, quarters)
@@ -249,9 +240,8 @@ def near(detections: list[Detection], place: tuple[int, int], side: int) -> int:
 
 @pytest.mark.parametrize(("side", "tall"), [(48, False), (180, True)])
 def test_the_faces_of_a_panorama_are_found_once_each(
-    detector: Detector, refiner: LandmarkRefiner, drawn_faces: np.ndarray, tmp_path: Path,
-    side: int, tall: bool,
-) -> None:  # fmt: skip
+    detector, refiner, drawn_faces, tmp_path, side, tall
+):
     pixels, places = panorama(drawn_faces, 9000, 600, side)
     if tall:  # rows of the same faces, upright
         strip = np.full((9000, 600, 3), 120, np.uint8)
@@ -268,7 +258,7 @@ def test_the_faces_of_a_panorama_are_found_once_each(
     assert [d.score for d in detections] == sorted((d.score for d in detections), reverse=True)
 
 
-def test_segments_cover_a_panorama_and_their_number_is_bounded() -> None:
+def test_segments_cover_a_panorama_and_their_number_is_bounded():
     for shape in ((100, 301), (100, 9000), (9000, 100), (16, 60_000)):
         seen, lengths = np.zeros(shape, np.uint8), []
 
@@ -301,9 +291,7 @@ def places() -> list[tuple[int, int]]:
     return [(40 + 290 * column, 30 + 120 * row) for row in range(6) for column in range(8)]
 
 
-def test_small_faces_are_found_once_and_the_large_one_is_not_cut_up(
-    detector: Detector, crowd: np.ndarray
-) -> None:
+def test_small_faces_are_found_once_and_the_large_one_is_not_cut_up(detector, crowd):
     whole = detector.search(crowd)[0]
     assert sum(d.size > 400 for d in whole) == 1 and len(whole) < 10
     found, place = search_in_detail(detector, crowd, 2400)
@@ -314,9 +302,7 @@ def test_small_faces_are_found_once_and_the_large_one_is_not_cut_up(
     assert scores == sorted(scores, reverse=True) and place and place.score == scores[0]
 
 
-def test_a_photo_not_above_the_detectors_size_is_searched_once(
-    finder: FaceFinder, detector: Detector, crowd: np.ndarray, scene: np.ndarray
-) -> None:
+def test_a_photo_not_above_the_detectors_size_is_searched_once(finder, detector, crowd, scene):
     wide = np.pad(scene, ((0, 0), (0, 480), (0, 0)))  # 3 : 1, no panorama yet
     for detail, pixels in ((1280, scene), (0, wide), (detector.size, crowd)):
         found, once = finder.at_detail(detail).detect_turned(pixels)[0], detector.search(pixels)[0]
@@ -324,7 +310,7 @@ def test_a_photo_not_above_the_detectors_size_is_searched_once(
 
 
 @pytest.mark.parametrize("length", [1, 640, 1280, 1281, 2432, 2433, 4000, 9999])
-def test_tiles_cover_a_side_and_overlap(length: int) -> None:
+def test_tiles_cover_a_side_and_overlap(length):
     tiles = tiles_along(length, 640)
     assert tiles[0][0] == 0 and tiles[-1][1] == length
     assert all(end - start <= MAX_TILE * 640 for start, end in tiles)

@@ -6,7 +6,7 @@ from faceops.faces.quality import LengthScale
 from tests.evaluation.simulated import thresholds
 
 
-def test_the_share_rises_with_the_length_in_the_scale_of_the_embedder() -> None:
+def test_the_share_rises_with_the_length_in_the_scale_of_the_embedder():
     lengths = np.exp(np.random.default_rng(0).normal(2.5, 0.1, 1000)).astype(np.float32)
     scale = LengthScale.of(lengths)
     assert scale is not None
@@ -21,12 +21,12 @@ def test_the_share_rises_with_the_length_in_the_scale_of_the_embedder() -> None:
     np.testing.assert_allclose(nearly_alike.share(np.array([1, 10.7, 30])), [0, 2 / 3, 1])
 
 
-def test_lengths_that_say_nothing_make_no_scale() -> None:
+def test_lengths_that_say_nothing_make_no_scale():
     for lengths in (np.ones(9), np.full(9, np.nan), np.zeros(9)):
         assert LengthScale.of(lengths.astype(np.float32)) is None
 
 
-def test_quality_after_embedding_is_the_mean_with_the_share_where_both_are_known() -> None:
+def test_quality_after_embedding_is_the_mean_with_the_share_where_both_are_known():
     scale = LengthScale(low=9.0, median=12.0)
     release = thresholds().model_copy(update={"length_scale": scale})
     before, lengths = np.array([0.6, 0.6]), np.array([scale.median, np.nan], np.float32)

@@ -1,7 +1,5 @@
 """Face regions that other programs wrote, in their style, for every orientation."""
 
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
@@ -31,9 +29,7 @@ def regions_in(
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_region_of_each_program_lies_on_the_face(
-    tmp_path: Path, style: str, orientation: int
-) -> None:
+def test_the_region_of_each_program_lies_on_the_face(tmp_path, style, orientation):
     path = tmp_path / "photo.jpg"
     area = stored_area(FACE, SIZE, orientation)
     assert area is not None
@@ -47,7 +43,7 @@ def test_the_region_of_each_program_lies_on_the_face(
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_a_region_made_for_the_upright_photo_says_so_by_its_dimensions(orientation: int) -> None:
+def test_a_region_made_for_the_upright_photo_says_so_by_its_dimensions(orientation):
     upright = Area(0.25, 0.25, 0.25, 0.25)
     (region,) = regions_in(lightroom([("Ada", upright)], SIZE), SIZE, orientation)
     assert region.area is not None
@@ -55,16 +51,14 @@ def test_a_region_made_for_the_upright_photo_says_so_by_its_dimensions(orientati
 
 
 @pytest.mark.parametrize(("made_for", "size"), [((64, 96), (96, 64)), ((96, 64), (64, 64))])
-def test_a_region_of_before_the_photo_was_turned_or_cropped_has_no_area(
-    made_for: tuple[int, int], size: tuple[int, int]
-) -> None:
+def test_a_region_of_before_the_photo_was_turned_or_cropped_has_no_area(made_for, size):
     (region,) = regions_in(picasa([("Ada", AREA)], made_for), size)
     assert region == Region("Ada", None)
     (region,) = regions_in(picasa([("Ada", AREA)], (size[0] * 40, size[1] * 40)), size)
     assert region.area == AREA
 
 
-def test_other_kinds_and_nameless_regions_say_what_they_are() -> None:
+def test_other_kinds_and_nameless_regions_say_what_they_are():
     packet = lightroom([("", AREA)], SIZE).replace('Type="Face"', 'Type="Focus"')
     assert regions_in(packet) == [Region("", AREA, "Focus")]
 
@@ -76,9 +70,7 @@ def test_other_kinds_and_nameless_regions_say_what_they_are() -> None:
      (0.5, 0.5, float("inf"), 0.1), (0.5, 0.5, 1e300, 0.1), (320.0, 240.0, 64.0, 64.0)],
 )  # fmt: skip
 @pytest.mark.parametrize("style", STYLES)
-def test_a_region_without_a_place_in_the_photo_is_left_out(
-    style: str, numbers: tuple[float, float, float, float]
-) -> None:
+def test_a_region_without_a_place_in_the_photo_is_left_out(style, numbers):
     assert regions_in(STYLES[style]([("Ada", Area(*numbers))], SIZE)) == []
 
 
@@ -92,27 +84,25 @@ def test_a_region_without_a_place_in_the_photo_is_left_out(
         ('mwg-rs:Name="', "mwg-rs:Name="),
     ],
 )
-def test_a_packet_that_is_no_xmp_has_no_regions(change: tuple[str, str]) -> None:
+def test_a_packet_that_is_no_xmp_has_no_regions(change):
     packet = lightroom([("Ada", AREA)], SIZE)
     assert len(regions_in(packet)) == 1 and change[0] in packet
     assert regions_in(packet.replace(*change)) == []
 
 
-def test_of_a_packet_with_very_many_regions_the_first_are_read(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_of_a_packet_with_very_many_regions_the_first_are_read(monkeypatch):
     monkeypatch.setattr(regions, "MOST_REGIONS", 3)
     faces = [(f"P{number}", AREA) for number in range(5)]
     assert [one.name for one in regions_in(apple(faces, SIZE))] == ["P0", "P1", "P2"]
 
 
-def test_regions_of_faceops_are_not_those_of_others() -> None:
+def test_regions_of_faceops_are_not_those_of_others():
     document = XmpDocument(lightroom([("Ada", AREA)], SIZE).encode())
     document.add_region("Ben", Area(0.7, 0.7, 0.1, 0.1), SIZE)
     assert [one.name for one in regions_of_others([document], SIZE, 1)] == ["Ada"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
-def test_packets_without_regions_are_told_without_parsing(encoding: str) -> None:
+def test_packets_without_regions_are_told_without_parsing(encoding):
     assert has_regions(picasa([("Ada", AREA)], SIZE).encode(encoding))
     assert not has_regions('<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/"/>'.encode(encoding))

@@ -28,9 +28,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return main()
 
 
-def test_failed_refused_and_absent_runs_and_events_are_reported(
-    api: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_failed_refused_and_absent_runs_and_events_are_reported(api, monkeypatch, capsys):
     from prefect import flow
     from prefect.automations import Automation
     from prefect.blocks.notifications import SlackWebhook
@@ -91,7 +89,7 @@ def test_failed_refused_and_absent_runs_and_events_are_reported(
             Automation.read(name="faceops: drift")
 
 
-def test_a_late_run_is_reported_when_nothing_takes_it_for_ten_minutes() -> None:
+def test_a_late_run_is_reported_when_nothing_takes_it_for_ten_minutes():
     from flows.automations import alerts
 
     (late,) = [one.trigger for one in alerts(26, 192) if one.name == "faceops: late run"]
@@ -112,14 +110,7 @@ def test_a_late_run_is_reported_when_nothing_takes_it_for_ten_minutes() -> None:
         (["--webhook", "http://x"], "http://127.0.0.1:9/api", 1, "check that it runs"),
     ],
 )
-def test_wrong_use_is_one_sentence(
-    arguments: list[str],
-    server: str,
-    code: int,
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_wrong_use_is_one_sentence(arguments, server, code, said, monkeypatch, capsys):
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     monkeypatch.delenv("FACEOPS_EMAIL", raising=False)

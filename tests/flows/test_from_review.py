@@ -1,19 +1,14 @@
 """A rebuild from a review counts what is new since the version that it registered last."""
 
-from pathlib import Path
-
 import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.gallery.journal import Action, Entry, Ignored
 from faceops.gallery.storage import storage_of
 from faceops.gallery.store import Gallery
-from faceops.release.bundle import Bundle
 
 
-def test_decisions_are_new_until_a_version_was_registered(
-    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_decisions_are_new_until_a_version_was_registered(bundle, tmp_path, monkeypatch):
     from prefect.logging import disable_run_logger
 
     from flows import from_review

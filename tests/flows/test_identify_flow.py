@@ -41,10 +41,7 @@ def photos(synthetic_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def by_command(
-    photos: Path,
-    sface_bundle: Path,
-    gallery_dir: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    photos: Path, sface_bundle: Path, gallery_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, str]]:
     out = tmp_path_factory.mktemp("by_command") / "out"
     bundle = Bundle.load(sface_bundle)
@@ -80,21 +77,15 @@ def run_flow(
     )
 
 
-def test_shards_are_whole_groups_and_hold_every_photo_once() -> None:
+def test_shards_are_whole_groups_and_hold_every_photo_once():
     photos = PhotoList(Path("/"), [str(number) for number in range(100)], {})
     assert [part.paths for part in shards(photos, 70)] == [photos.paths[:64], photos.paths[64:]]
     assert shards(photos.part(0, 0), 70) == []
 
 
 def test_without_a_server_the_flow_names_as_the_command_does(
-    repository: Path,
-    photos: Path,
-    sface_bundle: Path,
-    gallery_dir: Path,
-    by_command: list[dict[str, str]],
-    prefect_home: Path,
-    tmp_path: Path,
-) -> None:
+    repository, photos, sface_bundle, gallery_dir, by_command, prefect_home, tmp_path
+):
     out = tmp_path / "out"
     done = run_flow(
         [
@@ -111,9 +102,7 @@ def test_without_a_server_the_flow_names_as_the_command_does(
     assert not list(prefect_home.glob("storage/*"))
 
 
-def test_the_inputs_of_a_task_can_leave_the_process(
-    synthetic_set: Path, sface_bundle: Path, tmp_path: Path
-) -> None:
+def test_the_inputs_of_a_task_can_leave_the_process(synthetic_set, sface_bundle, tmp_path):
     from prefect.logging import disable_run_logger
 
     from flows.identify import ReleaseFolder, find_faces
@@ -130,8 +119,8 @@ def test_the_inputs_of_a_task_can_leave_the_process(
 
 
 def test_a_wrong_folder_and_a_wrong_time_zone_are_reported_in_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, monkeypatch, capsys
+):
     from flows.identify import main
 
     for arguments, said in (
@@ -148,9 +137,7 @@ def test_a_wrong_folder_and_a_wrong_time_zone_are_reported_in_one_sentence(
         assert error.count("\n") == 1
 
 
-def test_prefect_logs_no_traceback_of_an_error_that_is_a_sentence(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_prefect_logs_no_traceback_of_an_error_that_is_a_sentence(caplog):
     import flows  # noqa: F401
 
     for error in (FaceOpsError("the share is gone."), ValueError("a bug")):
@@ -163,7 +150,7 @@ def test_prefect_logs_no_traceback_of_an_error_that_is_a_sentence(
     assert caplog.text.count("Traceback") == caplog.text.count("ValueError: a bug") == 2
 
 
-def test_folders_of_another_kind_and_paths_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
+def test_folders_of_another_kind_and_paths_that_are_not_utf_8_are_refused(tmp_path):
     from flows.identify import check_arguments, load_model
     from flows.sharding import Sharding
 
@@ -203,14 +190,8 @@ def ask(server: str, what: str, body: dict[str, Any]) -> Any:
 
 
 def test_a_served_flow_is_scheduled_and_the_server_records_its_run(
-    repository: Path,
-    photos: Path,
-    sface_bundle: Path,
-    gallery_dir: Path,
-    by_command: list[dict[str, str]],
-    tmp_path: Path,
-    prefect_server: str,
-) -> None:
+    repository, photos, sface_bundle, gallery_dir, by_command, tmp_path, prefect_server
+):
     # Prefect's server with SQLAlchemy 2.1 takes the schedule and never makes a run of it.
     place = {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": prefect_server}
     env = {**os.environ, **place, "TZ": "Asia/Kolkata"}
@@ -274,9 +255,7 @@ def test_a_served_flow_is_scheduled_and_the_server_records_its_run(
     assert not any(person in json.dumps(artifacts) for person in people)
 
 
-def test_a_folder_that_comes_back_is_waited_for(
-    synthetic_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_comes_back_is_waited_for(synthetic_set, tmp_path, monkeypatch):
     from prefect.logging import disable_run_logger
 
     from flows import identify as flow

@@ -2,18 +2,15 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.gallery.store import Gallery
 from faceops.identification.inputs import IdentifySettings
 from faceops.identification.records.records import schema
 from faceops.identification.run import identify
-from faceops.release.bundle import Bundle
 from flows.mlflow_run import (
     EXPERIMENT,
     is_recorded,
@@ -26,21 +23,15 @@ from flows.mlflow_run import (
 pytestmark = pytest.mark.slow
 
 
-def test_without_a_store_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_store_nothing_is_made(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert log_run({}, tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_is_recorded_without_names(
-    album: Path,
-    gallery: Gallery,
-    bundle: Bundle,
-    out: Path,
-    tmp_path: Path,
-    mlflow_store: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    album, gallery, bundle, out, tmp_path, mlflow_store, monkeypatch
+):
     import mlflow
 
     monkeypatch.chdir(tmp_path)
@@ -69,14 +60,14 @@ def test_a_run_is_recorded_without_names(
     assert (again.unchanged, again.release_note) == (True, "")
 
 
-def test_whatever_may_hold_names_becomes_a_number() -> None:
+def test_whatever_may_hold_names_becomes_a_number():
     held = ("sidecar_errors", "unlisted", "failures", "letters_not_drawn", "exclude", "skipped")
     kept = {"faces": 4, "reasons": {"empty": 1}, "timings": {"look": 1.0}}
     summary = kept | {name: {"/x/Ann.jpg": "A"} for name in held} | {"people": {"Ann": 3, "Bo": 1}}
     assert without_names(summary) == kept | dict.fromkeys(held, 1) | {"people": 2}
 
 
-def test_only_the_run_that_was_marked_last_is_recorded(tmp_path: Path) -> None:
+def test_only_the_run_that_was_marked_last_is_recorded(tmp_path):
     assert not is_recorded(tmp_path, "one")
     mark_recorded(tmp_path, "one")
     assert is_recorded(tmp_path, "one")
@@ -85,8 +76,8 @@ def test_only_the_run_that_was_marked_last_is_recorded(tmp_path: Path) -> None:
 
 
 def test_a_table_fails_each_expectation_that_it_does_not_meet(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path, tmp_path: Path
-) -> None:
+    album, gallery, bundle, out, tmp_path
+):
     identify(album, gallery, bundle, out)
     assert require_valid_records(out / "faces.parquet") >= 6
     rows = pq.read_table(out / "faces.parquet").to_pylist()
@@ -113,7 +104,7 @@ def test_a_table_fails_each_expectation_that_it_does_not_meet(
     }
 
 
-def test_an_empty_table_is_valid(tmp_path: Path) -> None:
+def test_an_empty_table_is_valid(tmp_path):
     path = tmp_path / "faces.parquet"
     pq.write_table(pa.Table.from_pylist([], schema=schema()), path)
     assert require_valid_records(path) >= 6

@@ -22,7 +22,6 @@ from faceops.identification.inputs import IdentifySettings, PhotoList
 from faceops.identification.run import identify
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.schema import method_of
-from faceops.release.bundle import Bundle
 from tests.http_server import free_port
 from tests.identification.conftest import count, rows_of
 
@@ -108,13 +107,8 @@ def photos_in(out: Path) -> int:
 
 
 def test_scheduler_and_worker_are_killed_and_no_row_is_lost_or_doubled(
-    synthetic_set: Path,
-    bundle: Bundle,
-    gallery_dir: Path,
-    cluster: Cluster,
-    prefect_server: str,
-    tmp_path: Path,
-) -> None:
+    synthetic_set, bundle, gallery_dir, cluster, prefect_server, tmp_path
+):
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     from flows.identify import identify_folder
@@ -151,9 +145,7 @@ def test_scheduler_and_worker_are_killed_and_no_row_is_lost_or_doubled(
     assert not list(shared.iterdir()) and not (out / PLACE_FILE).exists()
 
 
-def test_a_scheduler_that_stays_away_is_one_sentence(
-    cluster: Cluster, bundle: Bundle, tmp_path: Path
-) -> None:
+def test_a_scheduler_that_stays_away_is_one_sentence(cluster, bundle, tmp_path):
     from distributed import Client
     from prefect.logging import disable_run_logger
 
@@ -178,7 +170,7 @@ def test_a_scheduler_that_stays_away_is_one_sentence(
             shards.work_off()
 
 
-def test_a_wrong_cluster_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_cluster_is_one_sentence(tmp_path, monkeypatch):
     from flows import on_dask
 
     monkeypatch.setattr(on_dask, "CONNECT_S", 2)

@@ -21,16 +21,11 @@ def deployments(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "flow_name"),
-    [("nightly", "identify"), ("weekly", "rebuild"), ("learn", "rebuild")],
+    ("name", "flow_name"), [("nightly", "identify"), ("weekly", "rebuild"), ("learn", "rebuild")]
 )
 def test_the_entrypoint_loads_and_takes_the_parameters(
-    repository: Path,
-    deployments: dict[str, dict[str, Any]],
-    name: str,
-    flow_name: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    repository, deployments, name, flow_name, monkeypatch
+):
     from prefect.flows import load_flow_from_entrypoint
 
     monkeypatch.chdir(repository)
@@ -42,7 +37,7 @@ def test_the_entrypoint_loads_and_takes_the_parameters(
         flow.validate_parameters(given | {"no_such_parameter": 1})
 
 
-def test_prefect_reads_the_file_without_dropping_a_key(content: dict[str, Any]) -> None:
+def test_prefect_reads_the_file_without_dropping_a_key(content):
     from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel
 
     PrefectYamlModel.model_validate(content)

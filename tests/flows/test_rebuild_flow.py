@@ -17,15 +17,14 @@ from faceops.dataset.data_folder import PERSON, read_reviewed
 from faceops.registry.champion import rollback
 from faceops.registry.register import RAN, UNCHANGED
 from faceops.registry.store import UnreachableError, point_at_store, versions
-from tests.tiny_repository import TinyRepository
 
 # Prefect is imported by the tests: the workers that run others do not need it.
 pytestmark = pytest.mark.slow
 
 
 def test_a_review_is_learnt_from_and_its_release_is_registered_gated_and_promoted(
-    tiny_repository: TinyRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_repository, tmp_path, monkeypatch
+):
     import mlflow
 
     from flows.from_review import import_decisions
@@ -73,12 +72,8 @@ def test_a_review_is_learnt_from_and_its_release_is_registered_gated_and_promote
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_runs(
-    repository: Path,
-    arguments: list[str],
-    says: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    repository, arguments, says, monkeypatch, capsys
+):
     from flows.rebuild import main
 
     monkeypatch.chdir(repository)
@@ -99,7 +94,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_stage_runs_is_skipped_and_is_forced(root: Path) -> None:
+def test_a_stage_runs_is_skipped_and_is_forced(root):
     from prefect.logging import disable_run_logger
 
     from flows.rebuild import run_stage
@@ -110,9 +105,7 @@ def test_a_stage_runs_is_skipped_and_is_forced(root: Path) -> None:
     assert "well done" in (root / "build/logs/good.log").read_text()
 
 
-def test_a_failed_stage_ends_a_rebuild(
-    root: Path, repository: Path, prefect_server: str, mlflow_store: str
-) -> None:
+def test_a_failed_stage_ends_a_rebuild(root, repository, prefect_server, mlflow_store):
     import mlflow
 
     for person in ("Ann", "Ben"):
@@ -137,7 +130,7 @@ def test_a_failed_stage_ends_a_rebuild(
     assert status == {"rebuild": "FAILED", "good": "FINISHED", "bad": "FAILED"}
 
 
-def test_ending_a_stage_ends_its_children() -> None:
+def test_ending_a_stage_ends_its_children():
     from flows.rebuild import end_group
 
     command = ["sh", "-c", "sleep 300 & echo $!; wait"]
@@ -152,7 +145,7 @@ def test_ending_a_stage_ends_its_children() -> None:
         time.sleep(0.05)
 
 
-def test_only_an_unreachable_server_is_retried() -> None:
+def test_only_an_unreachable_server_is_retried():
     from prefect.states import Failed
 
     from flows.rebuild import is_transient

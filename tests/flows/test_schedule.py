@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +20,7 @@ slow = pytest.mark.slow  # Prefect's import
     ("setting", "name"),
     [("Europe/Berlin", "Europe/Berlin"), (":Asia/Kolkata", "Asia/Kolkata"), ("CET-1CEST", "")],
 )
-def test_the_deployments_get_the_machines_zone(repository: Path, setting: str, name: str) -> None:
+def test_the_deployments_get_the_machines_zone(repository, setting, name):
     content = yaml.safe_load((repository / "prefect.yaml").read_text("utf-8"))
     (step,) = content["build"]
     (script,) = step.values()
@@ -41,7 +40,7 @@ def test_the_deployments_get_the_machines_zone(repository: Path, setting: str, n
     assert done.stderr.count("\n") == (not name)
 
 
-def test_a_copied_localtime_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copied_localtime_has_no_name(monkeypatch):
     # What tzlocal returns for an /etc/localtime that is no link into the zones' folder.
     monkeypatch.setattr(tzlocal, "get_localzone", lambda: SimpleNamespace(key="local"))
     with pytest.raises(UsageError, match="no IANA name"):
@@ -58,14 +57,14 @@ def test_a_copied_localtime_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None
         (datetime(2026, 10, 23, 12, tzinfo=UTC), ["00:30", "00:30", "01:30"]),
     ],
 )
-def test_every_day_has_one_run_when_the_clocks_change(start: datetime, hours: list[str]) -> None:
+def test_every_day_has_one_run_when_the_clocks_change(start, hours):
     times = next_times("30 2 * * *", "Europe/Berlin", start)
     assert [time.date().day - start.day for time in times] == [1, 2, 3]
     assert [f"{time.astimezone(UTC):%H:%M}" for time in times] == hours
 
 
 @slow
-def test_a_wrong_zone_or_cron_line_is_refused() -> None:
+def test_a_wrong_zone_or_cron_line_is_refused():
     with pytest.raises(UsageError, match="no time zone Europe/Berlinn; give an IANA name"):
         next_times("0 3 * * *", "Europe/Berlinn")
     with pytest.raises(UsageError, match='--cron "0 25 \\* \\* \\*" is wrong'):

@@ -49,12 +49,8 @@ def check_webhook_of_aliases(repository: Path, run: Any) -> None:
 
 
 def test_the_servers_start_once_keep_their_records_and_stop(
-    repository: Path,
-    empty_store: Path,
-    prefect_home: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    repository, empty_store, prefect_home, tmp_path, monkeypatch
+):
     import mlflow
 
     from faceops.registry.store import use_tracking
@@ -101,7 +97,7 @@ def test_the_servers_start_once_keep_their_records_and_stop(
     assert list((tmp_path / "mlartifacts").iterdir())
 
 
-def test_a_port_in_use_is_refused(repository: Path, tmp_path: Path) -> None:
+def test_a_port_in_use_is_refused(repository, tmp_path):
     shutil.copy(repository / "Makefile", tmp_path)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -113,9 +109,7 @@ def test_a_port_in_use_is_refused(repository: Path, tmp_path: Path) -> None:
     assert not (tmp_path / ".servers/mlflow.pid").exists()
 
 
-def test_another_process_with_the_recorded_pid_is_not_stopped(
-    repository: Path, tmp_path: Path
-) -> None:
+def test_another_process_with_the_recorded_pid_is_not_stopped(repository, tmp_path):
     shutil.copy(repository / "Makefile", tmp_path)
     (tmp_path / ".servers").mkdir()
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as other:

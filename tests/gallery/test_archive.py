@@ -34,9 +34,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_faces_are_written_and_read_in_blocks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_faces_are_written_and_read_in_blocks(tmp_path, monkeypatch):
     """One list of all values would end at 2**31, eight million faces of 256 numbers."""
     faces = make_gallery(tmp_path / "g", [("Ann", number) for number in range(5)]).faces
     monkeypatch.setattr(faces_file, "ROW_GROUP", 2)
@@ -58,8 +56,8 @@ def archive(tmp_path: Path) -> Path:
 
 
 def test_equal_galleries_give_equal_archives_and_come_back_with_all_files(
-    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    archive, tmp_path, capsys
+):
     make_gallery(tmp_path / "other", PEOPLE)
     export_gallery(tmp_path / "other", tmp_path / "b.tar")
     assert archive.read_bytes() == (tmp_path / "b.tar").read_bytes()
@@ -78,7 +76,7 @@ def test_equal_galleries_give_equal_archives_and_come_back_with_all_files(
     assert "is not empty; import into a new folder." in capsys.readouterr().err
 
 
-def test_a_damaged_gallery_is_not_exported_over_the_archive(archive: Path, tmp_path: Path) -> None:
+def test_a_damaged_gallery_is_not_exported_over_the_archive(archive, tmp_path):
     before = archive.read_bytes()
     gallery = Gallery.open(tmp_path / "g")
     renamed = replace(gallery.faces[0], person="Ann\u200b Lee")
@@ -139,9 +137,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("sentence", HOSTILE)
-def test_a_hostile_archive_is_refused_and_leaves_nothing(
-    sentence: str, archive: Path, tmp_path: Path
-) -> None:
+def test_a_hostile_archive_is_refused_and_leaves_nothing(sentence, archive, tmp_path):
     name, content = HOSTILE[sentence]
     write_archive(archive, archived(tmp_path / "g") | {name: content})
     with pytest.raises(FaceOpsError, match=sentence):
@@ -149,7 +145,7 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "g"]
 
 
-def test_faces_that_check_finds_damaged_are_refused(archive: Path, tmp_path: Path) -> None:
+def test_faces_that_check_finds_damaged_are_refused(archive, tmp_path):
     gallery = Gallery.open(tmp_path / "g")
     for change, sentence in (
         ({"person": "\u202eAnn"}, "cannot be a person's name"),
@@ -162,7 +158,7 @@ def test_faces_that_check_finds_damaged_are_refused(archive: Path, tmp_path: Pat
             import_gallery(archive, tmp_path / "new")
 
 
-def test_links_doubles_and_compression_are_refused(archive: Path, tmp_path: Path) -> None:
+def test_links_doubles_and_compression_are_refused(archive, tmp_path):
     link, double = tarfile.TarInfo("outputs.jsonl"), tarfile.TarInfo("gallery.json")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     for member, sentence in ((link, "is not a plain file"), (double, "File exists")):
@@ -175,7 +171,7 @@ def test_links_doubles_and_compression_are_refused(archive: Path, tmp_path: Path
         import_gallery(archive, tmp_path / "new")
 
 
-def test_every_cut_of_an_archive_is_refused(archive: Path, tmp_path: Path) -> None:
+def test_every_cut_of_an_archive_is_refused(archive, tmp_path):
     content = archive.read_bytes()
     for size in range(0, len(content) - tarfile.RECORDSIZE, 9000):  # it ends with zeros
         archive.write_bytes(content[:size])

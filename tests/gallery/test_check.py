@@ -17,17 +17,9 @@ from faceops.gallery import check
 from faceops.gallery.check import check_gallery, repair_gallery
 from faceops.gallery.journal import Action, Entry
 from faceops.gallery.people import rename
-from faceops.gallery.storage import GalleryPlace, crop_path, gallery_place, storage_of
+from faceops.gallery.storage import crop_path, gallery_place, storage_of
 from faceops.gallery.store import Gallery, open_or_create
-from tests.gallery.gallery_files import (
-    CONTRACT,
-    SIZE,
-    make_face,
-    make_gallery,
-    rewrite_as_format_1,
-    rewrite_as_format_2,
-    segment_of,
-)
+from tests.gallery.gallery_files import CONTRACT, SIZE, make_face, make_gallery, segment_of
 
 PEOPLE = [("Zoë", 2), ("Ann Lee", 1), ("Ann Lee", 3)]
 
@@ -38,9 +30,7 @@ def content_of(folder: Path) -> Any:
     return rows, gallery.statement()
 
 
-def test_crops_of_no_face_are_noted_until_the_next_change(
-    place: GalleryPlace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_crops_of_no_face_are_noted_until_the_next_change(place, monkeypatch):
     make_gallery(place, PEOPLE)
     monkeypatch.setattr("faceops.gallery.postgres.storage._PENDING", 0)  # as in a long enrolment
     make_face(place, "Ben", 4)
@@ -84,7 +74,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-def test_a_sound_gallery_has_no_findings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sound_gallery_has_no_findings(folder, capsys):
     assert check_gallery(folder) == []
     assert main(["gallery", "check", "--gallery", str(folder)]) == 0
     assert capsys.readouterr().out == f"{folder}: sound\n"
@@ -94,9 +84,7 @@ def test_a_sound_gallery_has_no_findings(folder: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_damage_that_leaves_a_whole_table_loses_nothing(
-    kind: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damage_that_leaves_a_whole_table_loses_nothing(kind, folder, capsys):
     before = content_of(folder)
     DAMAGES[kind](folder)
     paths = [*folder.iterdir(), *(folder / "faces").iterdir()]
@@ -116,7 +104,7 @@ def test_damage_that_leaves_a_whole_table_loses_nothing(
     assert {path.name: path.read_bytes() for path in backup.iterdir()} == damaged
 
 
-def test_flipped_bytes_are_found_or_change_nothing(folder: Path) -> None:
+def test_flipped_bytes_are_found_or_change_nothing(folder):
     path = segment_of(folder)
     before, raw = content_of(folder), path.read_bytes()
     segment_of(folder, copy=True).unlink()
@@ -128,7 +116,7 @@ def test_flipped_bytes_are_found_or_change_nothing(folder: Path) -> None:
             assert "names and embeddings are lost, crops and photos are not" in str(error)
 
 
-def test_without_a_whole_copy_the_loss_is_named_and_nothing_is_changed(folder: Path) -> None:
+def test_without_a_whole_copy_the_loss_is_named_and_nothing_is_changed(folder):
     for path in (segment_of(folder), segment_of(folder, copy=True)):
         path.write_bytes(path.read_bytes()[:500])
     assert {finding.lost for finding in check_gallery(folder)} == {"names and embeddings"}
@@ -137,7 +125,7 @@ def test_without_a_whole_copy_the_loss_is_named_and_nothing_is_changed(folder: P
     assert not list(folder.glob("damaged-*"))
 
 
-def test_a_lost_crop_costs_neither_name_nor_embedding(folder: Path) -> None:
+def test_a_lost_crop_costs_neither_name_nor_embedding(folder):
     before = Gallery.open(folder)
     missing, changed, cut = (crop_path(folder, face.crop_id) for face in before.faces)
     missing.unlink()
@@ -156,7 +144,7 @@ def test_a_lost_crop_costs_neither_name_nor_embedding(folder: Path) -> None:
     assert repair.backup is not None and len(list(repair.backup.glob("*.png"))) == 2
 
 
-def test_embeddings_names_and_output_folders_are_checked(folder: Path) -> None:
+def test_embeddings_names_and_output_folders_are_checked(folder):
     odd = [
         replace(make_face(folder, "Bo", 4), embedding=np.full(8, np.nan, np.float32)),
         replace(make_face(folder, "Cy", 5), embedding=np.zeros(8, np.float32)),
@@ -185,9 +173,7 @@ def damage_page(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "kept"), [(damage_page, 290), (lambda content: b"x" * 100 + content[100:], 300)]
 )
-def test_decisions_that_can_be_read_survive_a_damaged_journal(
-    damage: Callable[[bytes], bytes], kept: int, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_decisions_that_can_be_read_survive_a_damaged_journal(damage, kept, folder, capsys):
     moved = tuple((f"{number:064x}", (1.0, 2.0, 3.0, 4.0)) for number in range(40))
     entries = [Entry(Action.NAME, person=f"{n:04}", detail=f"Ann {n}") for n in range(300)]
     merge = Entry(Action.MERGE, person="0001", detail="0002", moved=moved)  # longer than a page
@@ -204,27 +190,14 @@ def test_decisions_that_can_be_read_survive_a_damaged_journal(
     assert Gallery.open(folder).people == ["Ada", "Ann Lee"]
 
 
-def test_a_journal_with_tables_of_others_is_damaged(folder: Path) -> None:
+def test_a_journal_with_tables_of_others_is_damaged(folder):
     with contextlib.closing(sqlite3.connect(folder / "decisions.sqlite")) as db:
         db.execute("CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM entries; END")
     (finding,) = check_gallery(folder)
     assert "its tables are not those of a journal" in finding.what
 
 
-@pytest.mark.parametrize("rewrite", [rewrite_as_format_1, rewrite_as_format_2])
-@pytest.mark.parametrize("lost", ["faces.copy.parquet", "faces.parquet"])
-def test_a_gallery_of_an_earlier_format_is_migrated_by_a_repair(
-    folder: Path, rewrite: Callable[[Path], object], lost: str
-) -> None:
-    names = Gallery.open(folder).persons
-    rewrite(folder)
-    for name in (lost, "gallery.json"):
-        (folder / name).unlink()
-    assert repair_gallery(folder).after == []
-    assert Gallery.open(folder).persons == names
-
-
-def test_a_copy_that_a_killed_writer_left_behind_is_replaced_by_the_next(folder: Path) -> None:
+def test_a_copy_that_a_killed_writer_left_behind_is_replaced_by_the_next(folder):
     copy = folder / "copy" / "gallery.json"
     old = copy.read_bytes()
     rename(folder, "Ada", "Bo")
@@ -235,9 +208,7 @@ def test_a_copy_that_a_killed_writer_left_behind_is_replaced_by_the_next(folder:
     assert check_gallery(folder) == []
 
 
-def test_a_gallery_that_changes_meanwhile_is_not_reported_as_damaged(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gallery_that_changes_meanwhile_is_not_reported_as_damaged(folder, monkeypatch):
     load_crop = check.load_crop
 
     def forget_first(png: Callable[[str], bytes], crop_id: str) -> np.ndarray:

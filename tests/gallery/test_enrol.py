@@ -30,7 +30,6 @@ from faceops.gallery.people_folder import (
     read_people,
 )
 from faceops.gallery.similarity import PlainComparison, choose_faces, dissimilar_photos
-from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
@@ -79,7 +78,7 @@ def file_in(folder: Path) -> Path:
     return next(path for path in sorted(folder.iterdir()) if path.is_file())
 
 
-def test_people_are_enrolled_once(people: Path, place: GalleryPlace, bundle: Bundle) -> None:
+def test_people_are_enrolled_once(people, place, bundle):
     first = enrol(people, place, bundle)
     assert (first.enrolled, first.unchanged, first.flags) == (5, 0, [])
     gallery = Gallery.open(place, bundle.release.contract_id)
@@ -95,8 +94,8 @@ def test_people_are_enrolled_once(people: Path, place: GalleryPlace, bundle: Bun
 
 
 def test_enrolling_known_photos_reads_no_embeddings_of_other_people(
-    enrolment: Enrolment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    enrolment, tmp_path, monkeypatch
+):
     monkeypatch.setattr("faceops.gallery.storage.SEGMENT_FACES", 1)
     enrolment()
     one = folders_in(enrolment.people)[0]
@@ -113,9 +112,7 @@ def test_enrolling_known_photos_reads_no_embeddings_of_other_people(
     assert 0 < unchanged == len(read) < 5
 
 
-def test_a_folder_that_cannot_be_a_name_is_skipped_and_its_earlier_face_stays(
-    tmp_path: Path,
-) -> None:
+def test_a_folder_that_cannot_be_a_name_is_skipped_and_its_earlier_face_stays(tmp_path):
     gallery = make_gallery(tmp_path / "g", [("Ann", 1), ("Ben", 2)])  # of 1.jpg and 2.jpg
     for name in ("___/2.jpg", "_/x.jpg", "A\u200bnn.jpg", "Cy/b\udcff.jpg", "D\udcff/y.jpg"):
         (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +130,7 @@ def test_a_folder_that_cannot_be_a_name_is_skipped_and_its_earlier_face_stays(
     assert all(folder.lacks(face) for face in gallery.faces)
 
 
-def test_a_photo_replaced_in_place_with_its_size_and_time_is_enrolled(enrolment: Enrolment) -> None:
+def test_a_photo_replaced_in_place_with_its_size_and_time_is_enrolled(enrolment):
     enrolment()
     photo = file_in(folders_in(enrolment.people)[0])
     before, other = photo.stat(), file_in(folders_in(enrolment.people)[0] / "deeper").read_bytes()
@@ -143,9 +140,7 @@ def test_a_photo_replaced_in_place_with_its_size_and_time_is_enrolled(enrolment:
     assert (again.photos_opened, again.unchanged) == (1, 4)
 
 
-def test_a_save_in_between_writes_the_new_faces_alone(
-    synthetic_set: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_save_in_between_writes_the_new_faces_alone(synthetic_set, tmp_path, bundle, monkeypatch):
     faces: list[tuple[int, int]] = []  # in all, and those that are not saved yet
     save = Gallery.save
 
@@ -161,7 +156,7 @@ def test_a_save_in_between_writes_the_new_faces_alone(
     assert [new for _, new in faces] == [0, *np.diff(counts).tolist()]
 
 
-def test_what_cannot_be_enrolled_is_flagged(enrolment: Enrolment, synthetic_set: Path) -> None:
+def test_what_cannot_be_enrolled_is_flagged(enrolment, synthetic_set):
     odd = enrolment.people / "Odd_One"
     odd.mkdir()
     (odd / "empty.jpg").touch()
@@ -192,9 +187,7 @@ def test_what_cannot_be_enrolled_is_flagged(enrolment: Enrolment, synthetic_set:
     assert report.enrolled == 5
 
 
-def test_pruning_keeps_what_cannot_be_read_just_now(
-    enrolment: Enrolment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pruning_keeps_what_cannot_be_read_just_now(enrolment, tmp_path, monkeypatch):
     """A folder that cannot be listed, a photo that cannot be read, a disk that is not mounted."""
     first, second, third = sorted(
         enrolment.people.iterdir(), key=lambda path: (path.is_file(), path.name)
@@ -228,7 +221,7 @@ def test_pruning_keeps_what_cannot_be_read_just_now(
     assert {flag.photo for flag in report.flags} == unread
 
 
-def test_excluding_a_folder_is_no_deletion(enrolment: Enrolment) -> None:
+def test_excluding_a_folder_is_no_deletion(enrolment):
     enrolment()
     first, second = folders_in(enrolment.people)
     (enrolment.people / "@eaDir").mkdir()  # no person of that name
@@ -244,9 +237,7 @@ def test_excluding_a_folder_is_no_deletion(enrolment: Enrolment) -> None:
     assert enrolment(prune=True, exclude=patterns).pruned == 2
 
 
-def test_spellings_of_one_name_are_one_person(
-    synthetic_set: Path, tmp_path: Path, bundle: Bundle
-) -> None:
+def test_spellings_of_one_name_are_one_person(synthetic_set, tmp_path, bundle):
     one, two, three = sorted(sorted((synthetic_set / "enrol").iterdir())[1].iterdir())
     for folder, photo in (("Ann_Lee", one), ("ann-lee", two)):
         (tmp_path / "people" / folder).mkdir(parents=True)
@@ -261,7 +252,7 @@ def test_spellings_of_one_name_are_one_person(
     assert (report.unchanged, report.pruned) == (2, 0)
 
 
-def test_a_gallery_of_another_contract_is_left_alone(enrolment: Enrolment) -> None:
+def test_a_gallery_of_another_contract_is_left_alone(enrolment):
     open_or_create(enrolment.gallery, "d" * 64, enrolment.bundle.release.embedding_size)
     before = (enrolment.gallery / "gallery.json").read_bytes()
     with pytest.raises(FaceOpsError, match="contract dddddddddddd"):
@@ -269,14 +260,14 @@ def test_a_gallery_of_another_contract_is_left_alone(enrolment: Enrolment) -> No
     assert (enrolment.gallery / "gallery.json").read_bytes() == before
 
 
-def test_a_folder_without_files_is_refused(tmp_path: Path, bundle: Bundle) -> None:
+def test_a_folder_without_files_is_refused(tmp_path, bundle):
     (tmp_path / "none").mkdir()
     with pytest.raises(UsageError, match="holds no files"):
         enrol(tmp_path / "none", tmp_path / "g", bundle)
     assert not (tmp_path / "g").exists()
 
 
-def test_a_photo_of_somebody_else_is_not_enrolled_unless_trusted(enrolment: Enrolment) -> None:
+def test_a_photo_of_somebody_else_is_not_enrolled_unless_trusted(enrolment):
     one, other = folders_in(enrolment.people)
     shutil.copyfile(sorted(other.iterdir())[0], one / "zz_somebody_else.jpg")
     shutil.rmtree(other)
@@ -291,9 +282,7 @@ def test_a_photo_of_somebody_else_is_not_enrolled_unless_trusted(enrolment: Enro
     assert trusted.photos_opened == 1
 
 
-def test_a_reused_name_of_a_renamed_person_is_reported_and_its_faces_flagged(
-    enrolment: Enrolment, tmp_path: Path
-) -> None:
+def test_a_reused_name_of_a_renamed_person_is_reported_and_its_faces_flagged(enrolment, tmp_path):
     """The new faces agree with each other; those that are enrolled are what counts."""
     one, other = folders_in(enrolment.people)
     put_away = other.rename(tmp_path / "other")
@@ -326,8 +315,8 @@ def normalised(bundle: Bundle, embeddings: np.ndarray) -> Bundle:
 
 
 def test_with_normalised_scores_a_wrong_photo_is_refused_and_a_moved_or_copied_one_is_not(
-    enrolment: Enrolment, synthetic_set: Path, gallery: Gallery
-) -> None:
+    enrolment, synthetic_set, gallery
+):
     release = normalised(enrolment.bundle, gallery.embeddings)
     one, other = folders_in(enrolment.people)
     wrong = file_in(other)
@@ -342,10 +331,7 @@ def test_with_normalised_scores_a_wrong_photo_is_refused_and_a_moved_or_copied_o
     report = enrol(enrolment.people, enrolment.gallery, release)
     assert report.moved == []  # a photo that lies in two folders stays where it was
     reasons = {Path(flag.photo).name: flag.reason for flag in report.flags}
-    assert reasons == {
-        "copy.jpg": Reason.DUPLICATE_OTHER_PERSON,
-        "wrong.jpg": Reason.NO_AGREEMENT,
-    }
+    assert reasons == {"copy.jpg": Reason.DUPLICATE_OTHER_PERSON, "wrong.jpg": Reason.NO_AGREEMENT}
 
 
 @pytest.mark.parametrize(
@@ -357,16 +343,12 @@ def test_with_normalised_scores_a_wrong_photo_is_refused_and_a_moved_or_copied_o
         (Reason.BLURRED, 200, 0.3, 2),
     ],
 )
-def test_one_bad_measure_is_enough_not_to_be_enrolled(
-    reason: Reason | None, size: float, pose: float, sharpness: float
-) -> None:
+def test_one_bad_measure_is_enough_not_to_be_enrolled(reason, size, pose, sharpness):
     good_else = Quality(sharpness, 0.5, 0.2, pose, size, 200, 0, 0.9, overall=0.5)
     assert enrolment_refusal(good_else) == reason
 
 
-def test_a_face_that_the_embedder_makes_out_badly_is_not_enrolled(
-    people: Path, tmp_path: Path, bundle: Bundle
-) -> None:
+def test_a_face_that_the_embedder_makes_out_badly_is_not_enrolled(people, tmp_path, bundle):
     release, scale = bundle.release, bundle.release.thresholds.length_scale
     assert scale is not None
     longer = LengthScale(low=9 * scale.low, median=9 * scale.median)  # than embeddings are
@@ -376,7 +358,7 @@ def test_a_face_that_the_embedder_makes_out_badly_is_not_enrolled(
     assert [flag.reason for flag in report.flags] == [Reason.LOW_QUALITY] * 5
 
 
-def test_people_behind_a_face_that_the_embedder_makes_out_badly_are_not_enrolled() -> None:
+def test_people_behind_a_face_that_the_embedder_makes_out_badly_are_not_enrolled():
     good = Quality(60, 0.5, 0.2, 0.1, 90, 200, 0, 0.9, overall=0.5)
     bad, behind = replace(good, overall=0.1), replace(good, size_px=40)
     crop, landmarks = np.zeros((112, 112, 3), np.uint8), np.zeros((5, 2), np.float32)
@@ -394,9 +376,7 @@ def test_people_behind_a_face_that_the_embedder_makes_out_badly_are_not_enrolled
     assert kept.embeddings is not None and kept.embeddings.argmax(axis=1).tolist() == [0, 2]
 
 
-def test_the_command_prints_earlier_names_and_moved_faces(
-    people: Path, tmp_path: Path, sface_bundle: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_earlier_names_and_moved_faces(people, tmp_path, sface_bundle, capsys):
     one, other = folders_in(people)
     photo = file_in(other)
     photo = photo.rename(one / "zz_moved.jpg")
@@ -421,9 +401,7 @@ def test_the_command_prints_earlier_names_and_moved_faces(
     assert f"{earlier} is not an earlier name of a person" in capsys.readouterr().err
 
 
-def test_a_photo_over_the_limits_is_flagged_with_the_option_that_raises_them(
-    enrolment: Enrolment,
-) -> None:
+def test_a_photo_over_the_limits_is_flagged_with_the_option_that_raises_them(enrolment):
     report = enrolment(limits=PhotoLimits(max_bytes=1000))
     assert report.enrolled == 0 and len(report.flags) == 5
     assert all("--max-megabytes" in flag.note for flag in report.flags)
@@ -448,9 +426,7 @@ def verify(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         ([[BEN, ANN]], [], [None]),
     ],
 )
-def test_of_several_faces_the_one_that_matches_the_persons_others_is_chosen(
-    photos: list[list[np.ndarray]], known: list[np.ndarray], chosen: list[int | None]
-) -> None:
+def test_of_several_faces_the_one_that_matches_the_persons_others_is_chosen(photos, known, chosen):
     reference = np.stack(known) if known else NOBODY
     assert choose_faces(list(map(np.stack, photos)), reference, verify, lambda _: 0.5) == chosen
 
@@ -472,9 +448,7 @@ def test_of_several_faces_the_one_that_matches_the_persons_others_is_chosen(
         ([[ANN], [ANN], [BEN, CAT]], [], set()),
     ],
 )
-def test_faces_unlike_others_of_the_person_that_match_are_found(
-    photos: list[list[np.ndarray]], known: list[np.ndarray], strange: set[int]
-) -> None:
+def test_faces_unlike_others_of_the_person_that_match_are_found(photos, known, strange):
     reference = np.stack(known) if known else NOBODY
     compare = PlainComparison(verify, lambda _: 0.5)
     found = dissimilar_photos(list(map(np.stack, photos)), reference, NOBODY, compare)

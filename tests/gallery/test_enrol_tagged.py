@@ -63,8 +63,8 @@ def faces_in(album: Path) -> list[tuple[str, str, bool]]:
 
 @pytest.mark.parametrize("orientation", [2, 6])
 def test_each_tagged_face_is_enrolled_under_its_name_in_turned_photos(
-    album: Path, couples: list[Image.Image], bundle: Bundle, orientation: int
-) -> None:
+    album, couples, bundle, orientation
+):
     stored = SIZE[::-1] if orientation >= 5 else SIZE
     places = [stored_area((side * 200 + 40, 40, 120, 120), SIZE, orientation) for side in (0, 1)]
     packet = lightroom([("Ada", places[0]), ("Ben", places[1])], stored)  # type: ignore[list-item]
@@ -84,7 +84,7 @@ def read_album(album: Path) -> PeopleFolder:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_names_in_every_format_and_style_are_read(album: Path, suffix: str) -> None:
+def test_names_in_every_format_and_style_are_read(album, suffix):
     style = list(STYLES)[FORMATS.index(suffix) % len(STYLES)]
     packet = STYLES[style]([("Ada", ADA), ("Ben", BEN)], SIZE)
     save(Image.new("RGB", SIZE), album / f"photo{suffix}", packet)
@@ -96,9 +96,7 @@ def test_names_in_every_format_and_style_are_read(album: Path, suffix: str) -> N
         assert boxes[name] == pytest.approx(upright_box(area, SIZE, 1), abs=1)
 
 
-def test_names_in_sidecars_are_enrolled_but_not_those_that_faceops_decided(
-    album: Path, couples: list[Image.Image], bundle: Bundle
-) -> None:
+def test_names_in_sidecars_are_enrolled_but_not_those_that_faceops_decided(album, couples, bundle):
     save(couples[0], album / "photo.jpg", "")
     document = XmpDocument(lightroom([("Ada", ADA)], SIZE).encode())
     document.add_region("Ben", BEN, SIZE)
@@ -106,9 +104,7 @@ def test_names_in_sidecars_are_enrolled_but_not_those_that_faceops_decided(
     assert enrol_album(album, bundle).people == {"Ada": 1}
 
 
-def test_two_names_of_one_face_are_listed_and_neither_is_enrolled(
-    album: Path, couples: list[Image.Image], bundle: Bundle
-) -> None:
+def test_two_names_of_one_face_are_listed_and_neither_is_enrolled(album, couples, bundle):
     near = Area(0.26, 0.5, 0.3, 0.55)
     save(couples[0], album / "a.jpg", lightroom([("Ada", ADA), ("Cleo", near), ("Ben", BEN)], SIZE))
     save(couples[1], album / "b.jpg", lightroom([("Ada", ADA)], SIZE))
@@ -132,9 +128,7 @@ def test_two_names_of_one_face_are_listed_and_neither_is_enrolled(
     assert {flag.reason for flag in report.flags} == {Reason.TAG_CONFLICT}
 
 
-def test_one_name_on_two_faces_and_a_tag_without_a_face_are_listed(
-    album: Path, couples: list[Image.Image], bundle: Bundle
-) -> None:
+def test_one_name_on_two_faces_and_a_tag_without_a_face_are_listed(album, couples, bundle):
     save(couples[0], album / "a.jpg", lightroom([("Ada", ADA), ("Ada", BEN)], SIZE))
     beside = Area(0.5, 0.9, 0.05, 0.1)
     save(couples[1], album / "b.jpg", lightroom([("Ada", ADA), ("Cleo", beside)], SIZE))
@@ -147,9 +141,7 @@ def test_one_name_on_two_faces_and_a_tag_without_a_face_are_listed(
     assert report.flags[0].note.startswith("2 faces are tagged Ada")
 
 
-def test_a_face_that_is_enrolled_under_another_name_is_listed(
-    album: Path, couples: list[Image.Image], bundle: Bundle, tmp_path: Path
-) -> None:
+def test_a_face_that_is_enrolled_under_another_name_is_listed(album, couples, bundle, tmp_path):
     (tmp_path / "people").mkdir()
     couples[0].crop((0, 0, 200, 200)).save(tmp_path / "people" / "Eve.png")
     enrol(tmp_path / "people", tmp_path / "gallery", bundle)
@@ -167,8 +159,8 @@ def test_a_face_that_is_enrolled_under_another_name_is_listed(
 
 
 def test_a_corrected_tag_moves_the_face_and_pruning_a_folder_keeps_tagged_faces(
-    album: Path, couples: list[Image.Image], bundle: Bundle, tmp_path: Path
-) -> None:
+    album, couples, bundle, tmp_path
+):
     save(couples[0], album / "photo.jpg", "")
     sidecar = album / "photo.jpg.xmp"
     sidecar.write_text(lightroom([("Ada", ADA), ("Ben", BEN)], SIZE), "utf-8")
@@ -188,8 +180,8 @@ def test_a_corrected_tag_moves_the_face_and_pruning_a_folder_keeps_tagged_faces(
 
 
 def test_a_person_gets_the_faces_of_many_occasions_and_no_more_than_the_limit(
-    album: Path, couples: list[Image.Image], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    album, couples, bundle, monkeypatch
+):
     monkeypatch.setattr(tags.people_folder, "MAX_FACES", 2)
     monkeypatch.setattr("faceops.gallery.enrol.FEWEST_AT_ONCE", 1)
     for folder, width in (("one", 0.3), ("two", 0.25)):
@@ -207,8 +199,8 @@ def test_a_person_gets_the_faces_of_many_occasions_and_no_more_than_the_limit(
 
 
 def test_photos_that_give_no_face_are_replaced_by_further_ones_and_the_best_are_kept(
-    album: Path, couples: list[Image.Image], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    album, couples, bundle, monkeypatch
+):
     monkeypatch.setattr(tags.people_folder, "MAX_FACES", 1)
     monkeypatch.setattr("faceops.gallery.enrol.FEWEST_AT_ONCE", 1)
     blank = Image.new("RGB", SIZE, "grey")
@@ -225,9 +217,7 @@ def test_photos_that_give_no_face_are_replaced_by_further_ones_and_the_best_are_
     assert face.photo == "c.jpg" and report.photos_opened == 3
 
 
-def test_a_face_unlike_the_persons_others_needs_trust(
-    album: Path, couples: list[Image.Image], bundle: Bundle
-) -> None:
+def test_a_face_unlike_the_persons_others_needs_trust(album, couples, bundle):
     for number, couple in enumerate(couples[:3]):
         save(couple, album / f"{number}.jpg", lightroom([("Ada", ADA)], SIZE))
     enrol_album(album, bundle, exclude=["wrong.jpg"])
@@ -250,12 +240,12 @@ def test_a_face_unlike_the_persons_others_needs_trust(
         ("", None),
     ],
 )
-def test_what_is_not_a_name_is_refused(album: Path, name: str, reason: Reason | None) -> None:
+def test_what_is_not_a_name_is_refused(album, name, reason):
     save(Image.new("RGB", SIZE), album / "photo.jpg", lightroom([(name, ADA)], SIZE))
     assert [flag.reason for flag in read_album(album).skipped] == [reason] * (reason is not None)
 
 
-def test_a_cropped_photo_and_broken_files_are_flags_and_not_an_end(album: Path) -> None:
+def test_a_cropped_photo_and_broken_files_are_flags_and_not_an_end(album):
     save(Image.new("RGB", SIZE), album / "a.jpg", lightroom([("Ada", ADA)], (400, 300)))
     save(Image.new("RGB", SIZE), album / "b.jpg", lightroom([("Ada", ADA)], SIZE))
     (album / "b.jpg.xmp").write_text('<!DOCTYPE x [<!ENTITY a "b">]><x/>')
@@ -272,8 +262,8 @@ def test_a_cropped_photo_and_broken_files_are_flags_and_not_an_end(album: Path) 
 
 
 def test_the_command_says_what_was_enrolled_and_escapes_hostile_names(
-    album: Path, couples: list[Image.Image], sface_bundle: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    album, couples, sface_bundle, capsys
+):
     hostile = "<img src=x onerror=alert(1)>"
     save(couples[0], album / "a.jpg", lightroom([(hostile, ADA), ("B\x7fen", BEN)], SIZE))
     command = ["enrol", "--from-tags", str(album), "--gallery", str(album.parent / "gallery")]
@@ -298,13 +288,7 @@ def test_the_command_says_what_was_enrolled_and_escapes_hostile_names(
         (["--from-tags", "{album}"], "holds no files; name a folder of tagged photos"),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_exit_code_2(
-    album: Path,
-    sface_bundle: Path,
-    capsys: pytest.CaptureFixture[str],
-    options: list[str],
-    message: str,
-) -> None:
+def test_wrong_usage_is_one_sentence_and_exit_code_2(album, sface_bundle, capsys, options, message):
     given = [option.format(album=album) for option in options]
     gallery = ["--gallery", str(album.parent / "gallery"), "--bundle", str(sface_bundle)]
     assert main(["enrol", *given, *gallery]) == 2
@@ -331,7 +315,7 @@ def group(random: np.random.Generator) -> tuple[list[Box], list[Box]]:
     return faces, tagged
 
 
-def test_tags_of_other_sizes_mean_the_right_face() -> None:
+def test_tags_of_other_sizes_mean_the_right_face():
     random = np.random.default_rng(1)
     right = wrong = found = 0
     for _ in range(600):

@@ -55,9 +55,7 @@ def names(gallery: GalleryPlace) -> list[str]:
     return Gallery.open(gallery).persons
 
 
-def test_contradicting_sides_are_listed_and_the_later_one_holds(
-    both: tuple[GalleryPlace, Path],
-) -> None:
+def test_contradicting_sides_are_listed_and_the_later_one_holds(both):
     here, there = both
     ignored = {"detail": Ignored.STRANGER}
     for number in (1, 3, 4):
@@ -92,7 +90,7 @@ def test_contradicting_sides_are_listed_and_the_later_one_holds(
 
 
 @FOLDER
-def test_reviewers_who_decided_differently_are_found(both: tuple[GalleryPlace, Path]) -> None:
+def test_reviewers_who_decided_differently_are_found(both):
     here, _ = both
     decide(here, Action.CONFIRM, "Ann", photo=1, by="eva")
     wrong = decide(here, Action.REFUSE, "Ann", photo=1, by="tom")
@@ -107,9 +105,7 @@ def test_reviewers_who_decided_differently_are_found(both: tuple[GalleryPlace, P
     assert find_conflicts(Decisions.load(here), lambda entry: entry.by) == []
 
 
-def test_the_gallery_follows_what_another_machine_did_to_its_people(
-    both: tuple[GalleryPlace, Path],
-) -> None:
+def test_the_gallery_follows_what_another_machine_did_to_its_people(both):
     here, there = both
     rename(there, "Ann", "Anna")
     merge(there, "Ben", "Anna")
@@ -123,9 +119,7 @@ def test_the_gallery_follows_what_another_machine_did_to_its_people(
 
 
 @FOLDER
-def test_faces_that_the_other_machine_did_not_have_are_split_off_too(
-    both: tuple[GalleryPlace, Path],
-) -> None:
+def test_faces_that_the_other_machine_did_not_have_are_split_off_too(both):
     here, there = both
     gallery = Gallery.open(there)
     gallery.without(np.array([face.photo == "3.jpg" for face in gallery.faces], bool)).save()
@@ -136,9 +130,7 @@ def test_faces_that_the_other_machine_did_not_have_are_split_off_too(
 
 
 @FOLDER
-def test_people_who_were_merged_both_ways_are_one_by_the_later_merge(
-    both: tuple[GalleryPlace, Path],
-) -> None:
+def test_people_who_were_merged_both_ways_are_one_by_the_later_merge(both):
     here, there = both
     merge(here, "Ann", "Ben")
     merge(there, "Ben", "Ann")
@@ -152,7 +144,7 @@ def test_people_who_were_merged_both_ways_are_one_by_the_later_merge(
 
 
 @FOLDER
-def test_a_name_that_somebody_else_has_here_is_reported(both: tuple[GalleryPlace, Path]) -> None:
+def test_a_name_that_somebody_else_has_here_is_reported(both):
     here, there = both
     rename(there, "Ann", "Cy")
     rename(here, "Ben", "Cy")
@@ -165,7 +157,7 @@ def test_a_name_that_somebody_else_has_here_is_reported(both: tuple[GalleryPlace
 
 
 @FOLDER
-def test_a_wrong_line_is_named_and_nothing_is_imported(both: tuple[GalleryPlace, Path]) -> None:
+def test_a_wrong_line_is_named_and_nothing_is_imported(both):
     here, there = both
     (named,) = journal(there).append([Entry(Action.NAME, person="p", detail="A")])
     hostile = json.loads(named.as_json()) | {"detail": "\u202eAnn"}

@@ -12,7 +12,7 @@ import pytest
 from faceops.base.errors import DamageError, FaceOpsError
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.journal import Action, Entry, Ignored, Journal, of_now
-from faceops.gallery.storage import GalleryPlace, storage_of
+from faceops.gallery.storage import storage_of
 
 PHOTO, OTHER_PHOTO = "a" * 64, "b" * 64
 BOX, BESIDE = (10.0, 10.0, 40.0, 50.0), (100.0, 10.0, 40.0, 50.0)
@@ -28,13 +28,13 @@ def decided(*entries: Entry) -> Decisions:
     return Decisions(of_now(entries, None))
 
 
-def test_a_gallery_without_a_journal_has_no_decisions(place: GalleryPlace) -> None:
+def test_a_gallery_without_a_journal_has_no_decisions(place):
     assert not Decisions.load(place)
     assert storage_of(place).stamp() == ""
     assert not isinstance(place, Path) or list(place.iterdir()) == []
 
 
-def test_a_confirmed_face_is_found_again_at_a_slightly_other_place() -> None:
+def test_a_confirmed_face_is_found_again_at_a_slightly_other_place():
     decisions = decided(about(Action.CONFIRM, "ann"))
     near, far = (12.0, 8.0, 42.0, 50.0), (40.0, 10.0, 40.0, 50.0)
     place, nobody = decisions.match(PHOTO, [near, far])
@@ -45,7 +45,7 @@ def test_a_confirmed_face_is_found_again_at_a_slightly_other_place() -> None:
     assert (place.person, nobody) == ("ann", None)
 
 
-def test_the_latest_decision_about_a_face_holds(place: GalleryPlace) -> None:
+def test_the_latest_decision_about_a_face_holds(place):
     for entry, expected in (
         (about(Action.CONFIRM, "ann"), ("ann", set(), "")),
         (about(Action.REFUSE, "ann"), ("", {"ann"}, "")),
@@ -58,7 +58,7 @@ def test_the_latest_decision_about_a_face_holds(place: GalleryPlace) -> None:
         assert (found.person, found.refused, found.ignored) == expected
 
 
-def test_undo_brings_back_what_held_before_and_can_be_undone() -> None:
+def test_undo_brings_back_what_held_before_and_can_be_undone():
     first, second = about(Action.CONFIRM, "ann"), about(Action.CONFIRM, "ben")
     entries = [first, second]
     decisions = Decisions(entries)
@@ -72,7 +72,7 @@ def test_undo_brings_back_what_held_before_and_can_be_undone() -> None:
             assert [place.person for place in known.places(PHOTO)] == people
 
 
-def test_a_person_keeps_the_id_through_names_and_merging() -> None:
+def test_a_person_keeps_the_id_through_names_and_merging():
     ann, entries = Decisions().naming("Ann Lee")
     decisions = Decisions([*entries, about(Action.CONFIRM, ann)])
     assert decisions.person_id("ann-lee") == Decisions().person_id("ANN LEE") == ann
@@ -87,7 +87,7 @@ def test_a_person_keeps_the_id_through_names_and_merging() -> None:
     assert decisions.name(ann) == "Ann King"
 
 
-def test_a_person_is_refused_also_by_a_later_identity() -> None:
+def test_a_person_is_refused_also_by_a_later_identity():
     merging = Entry(Action.MERGE, person="ann", detail="king")
     entries = [about(Action.CONFIRM, "ann"), merging, about(Action.REFUSE, "king")]
     decisions = Decisions(entries)
@@ -100,7 +100,7 @@ def test_a_person_is_refused_also_by_a_later_identity() -> None:
     assert [place.person for place in decisions.places(PHOTO)] == ["ann"]
 
 
-def test_entries_of_others_that_undo_each_other_undo_nothing_before_them() -> None:
+def test_entries_of_others_that_undo_each_other_undo_nothing_before_them():
     confirmed, later = about(Action.CONFIRM, "ann"), Entry(Action.UNDO)
     first = Entry(Action.UNDO, detail=later.id)
     itself = replace(first, detail=first.id)
@@ -119,7 +119,7 @@ def same(photo_id: str = OTHER_PHOTO, of: str = PHOTO, size: tuple[int, int] = (
     return Entry(Action.SAME, photo_id, size=size, detail=of)
 
 
-def test_decisions_hold_for_a_photo_whose_file_was_written_anew() -> None:
+def test_decisions_hold_for_a_photo_whose_file_was_written_anew():
     linked, half = same(), (5.0, 5.0, 20.0, 25.0)
     confirmed = about(Action.CONFIRM, "ann")
     # What is decided about either copy holds for both, in the order of time.
@@ -136,14 +136,14 @@ def test_decisions_hold_for_a_photo_whose_file_was_written_anew() -> None:
                 assert [one.person for one in known.places(photo)] == people
 
 
-def test_a_decision_without_the_size_of_its_photo_leaves_others_their_place() -> None:
+def test_a_decision_without_the_size_of_its_photo_leaves_others_their_place():
     dropped = replace(about(Action.REFUSE, "ben"), size=(0, 0))
     half = Entry(Action.CONFIRM, OTHER_PHOTO, (50.0, 5.0, 20.0, 25.0), (100, 50), "ann")
     decisions = decided(dropped, same(), half)
     assert (50.0, 5.0, 20.0, 25.0) in [place.box for place in decisions.places(PHOTO)]
 
 
-def test_undoing_that_two_photos_are_the_same_parts_their_decisions() -> None:
+def test_undoing_that_two_photos_are_the_same_parts_their_decisions():
     linked = same()
     decisions = decided(about(Action.CONFIRM, "ann"), linked)
     assert len(decisions.places(OTHER_PHOTO)) == 1
@@ -154,7 +154,7 @@ def test_undoing_that_two_photos_are_the_same_parts_their_decisions() -> None:
     assert [place.box for place in decisions.places(PHOTO)] == [BOX]
 
 
-def test_why_a_face_was_not_admitted_is_no_decision(place: GalleryPlace) -> None:
+def test_why_a_face_was_not_admitted_is_no_decision(place):
     journal = storage_of(place).journal()
     assert journal.tried("x") == {}
     (entry,) = journal.append([about(Action.CONFIRM, "ann")])
@@ -165,7 +165,7 @@ def test_why_a_face_was_not_admitted_is_no_decision(place: GalleryPlace) -> None
     assert journal.tried("x") == {}
 
 
-def test_merged_journals_of_two_machines_amount_to_the_same(tmp_path: Path) -> None:
+def test_merged_journals_of_two_machines_amount_to_the_same(tmp_path):
     here, there = Journal(tmp_path / "here"), Journal(tmp_path / "there")
     for journal, person in ((here, "ann"), (there, "ben"), (here, "cas")):
         journal.append([about(Action.CONFIRM, person)])
@@ -177,7 +177,7 @@ def test_merged_journals_of_two_machines_amount_to_the_same(tmp_path: Path) -> N
     assert Decisions(here.entries()).places(PHOTO)[0].person == "cas"
 
 
-def test_an_entry_is_the_same_after_json(tmp_path: Path) -> None:
+def test_an_entry_is_the_same_after_json(tmp_path):
     moved = ((PHOTO, BOX), (OTHER_PHOTO, BESIDE))
     entry = Entry(Action.MERGE, person="a", detail="b", moved=moved, by="Zoë\n", batch="1")
     journal = Journal(tmp_path / "j")
@@ -196,14 +196,14 @@ def test_an_entry_is_the_same_after_json(tmp_path: Path) -> None:
         {"action": "same", "person": ""},
     ],
 )
-def test_a_line_that_is_no_decision_is_refused(tmp_path: Path, change: dict) -> None:
+def test_a_line_that_is_no_decision_is_refused(tmp_path, change):
     (added,) = Journal(tmp_path / "j").append([about(Action.CONFIRM, "ann")])
     content = json.loads(added.as_json()) | change
     with pytest.raises(ValueError):
         Entry.from_json(json.dumps(content))
 
 
-def test_times_rise_although_the_clock_is_set_back(tmp_path: Path) -> None:
+def test_times_rise_although_the_clock_is_set_back(tmp_path):
     later = about(Action.CONFIRM, "ann", time="2999-01-01T00:00:00.000000Z")
     journal = Journal(tmp_path / "j")
     journal.merge([later])
@@ -211,7 +211,7 @@ def test_times_rise_although_the_clock_is_set_back(tmp_path: Path) -> None:
     assert [entry.person for entry in journal.entries()] == ["ann", "ben"]
 
 
-def test_merges_in_any_order_end_in_one_person() -> None:
+def test_merges_in_any_order_end_in_one_person():
     random = np.random.default_rng(0)
     for _ in range(200):
         pairs = [random.permutation(list("abcd"))[:2].tolist() for _ in range(6)]
@@ -220,7 +220,7 @@ def test_merges_in_any_order_end_in_one_person() -> None:
         assert all(decisions.current(decisions.current(p)) == decisions.current(p) for p in "abcd")
 
 
-def test_removed_entries_leave_no_bytes(tmp_path: Path) -> None:
+def test_removed_entries_leave_no_bytes(tmp_path):
     named = Entry(Action.NAME, person="ann", detail="Xanthippe")
     journal = Journal(tmp_path / "j")
     journal.append([named, about(Action.CONFIRM, "ann")])
@@ -230,7 +230,7 @@ def test_removed_entries_leave_no_bytes(tmp_path: Path) -> None:
     assert len(journal.entries()) == 1
 
 
-def test_a_journal_that_cannot_be_used_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_used_is_said_in_one_sentence(tmp_path):
     journal = Journal(tmp_path / "j")
     journal.append([about(Action.CONFIRM, "ann")])
     with sqlite3.connect(journal.path) as db:
@@ -243,7 +243,7 @@ def test_a_journal_that_cannot_be_used_is_said_in_one_sentence(tmp_path: Path) -
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_gallery_can_be_read_and_not_decided_in(tmp_path: Path) -> None:
+def test_a_read_only_gallery_can_be_read_and_not_decided_in(tmp_path):
     journal = Journal(tmp_path / "j")
     journal.append([about(Action.CONFIRM, "ann")])
     journal.path.chmod(0o400)

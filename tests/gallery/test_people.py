@@ -1,6 +1,5 @@
 """People can be renamed, merged and shown."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +46,7 @@ def gallery(place: GalleryPlace) -> GalleryPlace:
     return place
 
 
-def test_a_renamed_person_keeps_their_faces(gallery: GalleryPlace) -> None:
+def test_a_renamed_person_keeps_their_faces(gallery):
     assert rename(gallery, "ann-lee", "Ann_Smith") == ("Ann Smith", 3)
     with pytest.raises(FaceOpsError, match="ann_lee was Ann Smith's name before"):
         rename(gallery, "Ben", "ann_lee")
@@ -59,9 +58,7 @@ def test_a_renamed_person_keeps_their_faces(gallery: GalleryPlace) -> None:
     assert Gallery.open(gallery).aliases == {"ann smith": "Ann Lee"}
 
 
-def test_merged_people_keep_each_face_once_and_without_a_journal_stay_merged(
-    gallery: GalleryPlace,
-) -> None:
+def test_merged_people_keep_each_face_once_and_without_a_journal_stay_merged(gallery):
     assert merge(gallery, "Ben", "ann lee") == ("Ann Lee", 4)
     now = Gallery.open(gallery)
     assert now.people == ["Ann Lee"]
@@ -91,7 +88,7 @@ def name_at(gallery: GalleryPlace, photo: str) -> str:
     return decisions.name(decisions.places(photo)[0].person)
 
 
-def test_a_merge_can_be_undone_with_its_decisions(gallery: GalleryPlace) -> None:
+def test_a_merge_can_be_undone_with_its_decisions(gallery):
     rename(gallery, "Ben", "Benjamin")
     of_ann, of_ben = confirmed(gallery, "Ann Lee"), confirmed(gallery, "Benjamin")
     before = places_of(gallery)
@@ -109,7 +106,7 @@ def test_a_merge_can_be_undone_with_its_decisions(gallery: GalleryPlace) -> None
 
 
 @FOLDER
-def test_one_of_several_merged_people_is_split_off(gallery: GalleryPlace) -> None:
+def test_one_of_several_merged_people_is_split_off(gallery):
     Gallery.open(gallery).with_faces([face("Cy", 8, 2), face("Di", 9, 2)]).save()
     merge(gallery, "Di", "Cy")
     merge(gallery, "Cy", "Ben")
@@ -132,13 +129,8 @@ def test_one_of_several_merged_people_is_split_off(gallery: GalleryPlace) -> Non
     ],
 )
 def test_the_gallery_follows_the_journal_after_a_kill(
-    call: Callable[..., object],
-    arguments: tuple[str, ...],
-    named: str,
-    expected: dict[str, list[str]],
-    gallery: GalleryPlace,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    call, arguments, named, expected, gallery, monkeypatch
+):
     def killed(changed: Gallery) -> None:
         raise KeyboardInterrupt
 
@@ -163,7 +155,7 @@ def test_the_gallery_follows_the_journal_after_a_kill(
 
 
 @FOLDER
-def test_two_people_can_have_one_displayed_name(gallery: GalleryPlace) -> None:
+def test_two_people_can_have_one_displayed_name(gallery):
     with pytest.raises(FaceOpsError, match="rename --another-person Ben 'Ann Lee'"):
         rename(gallery, "Ben", "Ann Lee")
     assert rename(gallery, "Ben", "Ann Lee", is_another=True) == ("Ann Lee (2)", 2)
@@ -176,7 +168,7 @@ def test_two_people_can_have_one_displayed_name(gallery: GalleryPlace) -> None:
 
 
 @FOLDER
-def test_a_freed_name_is_another_person(gallery: GalleryPlace) -> None:
+def test_a_freed_name_is_another_person(gallery):
     of_ben = confirmed(gallery, "Ben")
     rename(gallery, "Ben", "Bo")
     unalias(gallery, "Ben")
@@ -188,7 +180,7 @@ def test_a_freed_name_is_another_person(gallery: GalleryPlace) -> None:
 
 
 @FOLDER
-def test_a_merge_is_not_undone_while_another_person_has_the_name(gallery: GalleryPlace) -> None:
+def test_a_merge_is_not_undone_while_another_person_has_the_name(gallery):
     merge(gallery, "Ben", "Ann Lee")
     unalias(gallery, "Ben")
     before = storage_of(gallery).journal().entries()
@@ -200,7 +192,7 @@ def test_a_merge_is_not_undone_while_another_person_has_the_name(gallery: Galler
 
 
 @FOLDER
-def test_people_of_the_journal_only_can_be_renamed_and_merged(gallery: GalleryPlace) -> None:
+def test_people_of_the_journal_only_can_be_renamed_and_merged(gallery):
     photo = confirmed(gallery, "Eve")
     assert rename(gallery, "eve", "Eva") == ("Eva", 0)
     assert merge(gallery, "Eva", "Ben") == ("Ben", 2)
@@ -220,13 +212,7 @@ def test_people_of_the_journal_only_can_be_renamed_and_merged(gallery: GalleryPl
         (merge, ("Ben", "BEN"), UsageError, "are one name"),
     ],
 )
-def test_a_refused_change_is_one_sentence_and_changes_nothing(
-    gallery: GalleryPlace,
-    call: object,
-    names: tuple[str, str],
-    kind: type[Exception],
-    sentence: str,
-) -> None:
+def test_a_refused_change_is_one_sentence_and_changes_nothing(gallery, call, names, kind, sentence):
     before = storage_of(gallery).stamp()
     with pytest.raises(kind, match=sentence):
         call(gallery, *names)  # type: ignore[operator]
@@ -234,7 +220,7 @@ def test_a_refused_change_is_one_sentence_and_changes_nothing(
 
 
 @FOLDER
-def test_a_face_that_is_more_like_somebody_else_is_shown_first(gallery: GalleryPlace) -> None:
+def test_a_face_that_is_more_like_somebody_else_is_shown_first(gallery):
     person, faces = show(Gallery.open(gallery), "ANN-LEE")
     assert person == "Ann Lee"
     assert [(one.photo, one.is_suspicious) for one in faces] == [
@@ -247,9 +233,7 @@ def test_a_face_that_is_more_like_somebody_else_is_shown_first(gallery: GalleryP
         show(Gallery.open(gallery), "Nobody")
 
 
-def test_a_portrait_is_the_best_face_of_a_person(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_portrait_is_the_best_face_of_a_person(tmp_path, monkeypatch):
     qualities = {"Ann": (0.3, 0.8, 0.5), "Ben": (0.4,)}
     faces = [
         make_face(tmp_path, person, int(quality * 10), quality)
@@ -270,12 +254,12 @@ ALIASES = {"ann lee": "A. King", "a king": "Ada", "ben": "Ada", "cleo": "Clea"}
 
 
 @pytest.mark.parametrize("name", ["Ann_Lee", "a. king", "ADA", "Ben"])
-def test_any_name_gives_all_names(name: str) -> None:
+def test_any_name_gives_all_names(name):
     assert current_key(ALIASES, name) == "ada"
     assert keys_of_person(ALIASES, name) == {"ada", "ben", "a king", "ann lee"}
 
 
-def test_names_of_other_people_are_not_included_and_a_cycle_ends() -> None:
+def test_names_of_other_people_are_not_included_and_a_cycle_ends():
     assert keys_of_person(ALIASES, "Clea") == {"clea", "cleo"}
     assert keys_of_person(ALIASES, "Dora") == {"dora"}
     assert current_key({"a": "b", "b": "a"}, "a") in {"a", "b"}

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,6 @@ from faceops.gallery.postgres.tables import MIGRATIONS
 from faceops.gallery.storage import FolderStorage, gallery_place, storage_of
 from faceops.gallery.store import Gallery, load_crop, locked_gallery
 from faceops.identification.run import identify
-from faceops.release.bundle import Bundle
 from tests.gallery.gallery_files import CONTRACT, SIZE, add_faces, decide, make_face, make_gallery
 from tests.postgres_server import PostgresServer
 
@@ -70,13 +68,13 @@ def in_process(code: str, *arguments: str) -> "subprocess.Popen[str]":
         ("postgresql://host/db?gallery=a&gallery=b", "'b' is not the name"),
     ],
 )
-def test_a_wrong_address_is_one_sentence(text: str, sentence: str) -> None:
+def test_a_wrong_address_is_one_sentence(text, sentence):
     with pytest.raises(UsageError, match=sentence) as caught:
         gallery_place(text)
     assert "kre" not in str(caught.value)
 
 
-def test_a_password_is_never_shown() -> None:
+def test_a_password_is_never_shown():
     place = gallery_place(
         "postgres://ann:se%40kret@h:1/db?gallery=a&password=sekret&sslmode=require"
     )
@@ -86,7 +84,7 @@ def test_a_password_is_never_shown() -> None:
     assert str(gallery_place("postgresql://h/db")) == "postgresql://h/db?gallery=gallery"
 
 
-def test_a_change_writes_only_the_rows_that_differ(storage: PostgresStorage) -> None:
+def test_a_change_writes_only_the_rows_that_differ(storage):
     before = rows_by_id(storage)
     rename(storage, "Zoë", "Ada")
     gallery = Gallery.open(storage)
@@ -115,7 +113,7 @@ add_faces(sys.argv[1], "Ben", 100)
 """
 
 
-def test_two_processes_that_write_at_once_lose_nothing(storage: PostgresStorage) -> None:
+def test_two_processes_that_write_at_once_lose_nothing(storage):
     with in_process(ADD, storage.address) as writer:
         add_faces(storage.address, "Cy", 200)
         assert writer.wait(120) == 0, writer.communicate()[1]
@@ -125,7 +123,7 @@ def test_two_processes_that_write_at_once_lose_nothing(storage: PostgresStorage)
     assert check_gallery(storage) == []
 
 
-def test_a_write_that_another_writer_overtook_is_refused(storage: PostgresStorage) -> None:
+def test_a_write_that_another_writer_overtook_is_refused(storage):
     gallery = Gallery.open(storage)
     rename(reopened(storage), "Zoë", "Ada")
     with pytest.raises(FaceOpsError, match="was changed by another process meanwhile"):
@@ -142,9 +140,7 @@ with gallery_place(sys.argv[1]).lock():
 """
 
 
-def test_a_reader_whose_embeddings_are_replaced_reads_the_new_ones(
-    storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_whose_embeddings_are_replaced_reads_the_new_ones(storage, monkeypatch):
     read, reader = module.tables.read_faces, reopened(storage)
     new = np.eye(3, SIZE, dtype=np.float32)
 
@@ -161,7 +157,7 @@ def test_a_reader_whose_embeddings_are_replaced_reads_the_new_ones(
     np.testing.assert_array_equal(found.embeddings, new)
 
 
-def test_a_gallery_that_was_dropped_is_told_at_once(storage: PostgresStorage) -> None:
+def test_a_gallery_that_was_dropped_is_told_at_once(storage):
     storage._db.write(lambda db: db.execute("DROP TABLE gallery"))
     start = time.monotonic()
     with pytest.raises(FaceOpsError, match=r'cannot be used .*"gallery" does not exist'):
@@ -169,7 +165,7 @@ def test_a_gallery_that_was_dropped_is_told_at_once(storage: PostgresStorage) ->
     assert time.monotonic() - start < connection.FIRST_PATIENCE_S
 
 
-def test_the_server_releases_the_lock_of_a_killed_process(storage: PostgresStorage) -> None:
+def test_the_server_releases_the_lock_of_a_killed_process(storage):
     with in_process(HOLD, storage.address) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "locked\n"
         with pytest.raises(
@@ -181,9 +177,7 @@ def test_the_server_releases_the_lock_of_a_killed_process(storage: PostgresStora
     assert rename(storage, "Zoë", "Ada") == ("Ada", 1)
 
 
-def test_a_server_that_is_restarted_during_a_change_loses_nothing(
-    storage: PostgresStorage, postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_server_that_is_restarted_during_a_change_loses_nothing(storage, postgres_server, caplog):
     with locked_gallery(storage) as gallery:
         changed = gallery.with_faces([make_face(storage, "Ben", 4)])
         postgres_server.stop()
@@ -202,9 +196,7 @@ def test_a_server_that_is_restarted_during_a_change_loses_nothing(
     assert rename(storage, "Zoë", "Ada") == ("Ada", 1)
 
 
-def test_a_commit_that_was_not_answered_happens_once(
-    storage: PostgresStorage, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_commit_that_was_not_answered_happens_once(storage, postgres_server, monkeypatch):
     note, lost = connection._Outcome.note, []
 
     def losing(self: "connection._Outcome[object]", db: object) -> None:
@@ -219,9 +211,7 @@ def test_a_commit_that_was_not_answered_happens_once(
     assert lost and len(storage.journal().entries()) == 2  # the name, and the face
 
 
-def test_a_server_that_does_not_answer_is_one_sentence(
-    storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_does_not_answer_is_one_sentence(storage, monkeypatch):
     monkeypatch.setattr(connection, "FIRST_PATIENCE_S", 0.0)
     for text, sentence in (
         ("postgresql://ann:sekret@127.0.0.1:1/db", r"ann@127.0.0.1:1/db\?gallery=gallery does not"),
@@ -233,9 +223,7 @@ def test_a_server_that_does_not_answer_is_one_sentence(
         assert "sekret" not in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_tables_are_migrated_once_and_later_ones_refused(
-    storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tables_are_migrated_once_and_later_ones_refused(storage, monkeypatch, capsys):
     MIGRATIONS.append(("ALTER TABLE faces ADD COLUMN note text",))
     try:
         for _ in range(2):
@@ -248,9 +236,7 @@ def test_tables_are_migrated_once_and_later_ones_refused(
         Gallery.open(reopened(storage))
 
 
-def test_users_without_rights_are_told_and_naming_goes_on(
-    storage: PostgresStorage, postgres_server: PostgresServer, tmp_path: Path
-) -> None:
+def test_users_without_rights_are_told_and_naming_goes_on(storage, postgres_server, tmp_path):
     name, user = storage._address.gallery, f"reader_{os.getpid()}"
     postgres_server.execute(f"CREATE ROLE {user} LOGIN")
     new = gallery_place(postgres_server.address("of_nobody", user))
@@ -265,9 +251,7 @@ def test_users_without_rights_are_told_and_naming_goes_on(
         rename(reader, "Zoë", "Ada")
 
 
-def test_archives_bring_a_gallery_into_a_database_and_back(
-    tmp_path: Path, postgres_server: PostgresServer
-) -> None:
+def test_archives_bring_a_gallery_into_a_database_and_back(tmp_path, postgres_server):
     folder, storage = tmp_path / "g", postgres_server.new_gallery()
     make_gallery(folder, PEOPLE)
     merge(folder, "Zoë", "Ann Lee")
@@ -293,9 +277,7 @@ def test_archives_bring_a_gallery_into_a_database_and_back(
         assert output_folders(other) == output_folders(folder)
 
 
-def test_damage_is_found_and_a_repair_says_what_to_do(
-    storage: PostgresStorage, postgres_server: PostgresServer
-) -> None:
+def test_damage_is_found_and_a_repair_says_what_to_do(storage, postgres_server):
     schema = f"faceops_{storage._address.gallery}"
     postgres_server.execute(
         f"UPDATE {schema}.crops SET png='x' WHERE id=(SELECT min(id) FROM {schema}.crops)"
@@ -307,9 +289,7 @@ def test_damage_is_found_and_a_repair_says_what_to_do(
     assert "the embeddings of 1 of 3 faces are missing" in check_gallery(reopened(storage))[0].what
 
 
-def test_both_backends_name_the_same_people(
-    gallery_dir: Path, bundle: Bundle, album: Path, tmp_path: Path, postgres_server: PostgresServer
-) -> None:
+def test_both_backends_name_the_same_people(gallery_dir, bundle, album, tmp_path, postgres_server):
     storage = postgres_server.new_gallery()
     export_gallery(gallery_dir, tmp_path / "a.tar")
     import_gallery(tmp_path / "a.tar", storage)
@@ -326,9 +306,7 @@ def test_both_backends_name_the_same_people(
     assert output_folders(storage).folders[-1] == tmp_path / "out1"
 
 
-def test_programs_can_search_by_the_statement_in_the_documentation(
-    postgres_server: PostgresServer, repository: Path
-) -> None:
+def test_programs_can_search_by_the_statement_in_the_documentation(postgres_server, repository):
     storage = postgres_server.new_gallery()
     gallery = Gallery(storage, CONTRACT, SIZE).with_faces(
         replace(make_face(storage, f"P{number}", 1), embedding=unit(number)) for number in range(50)

@@ -15,10 +15,9 @@ from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.check import repair_gallery
 from faceops.gallery.enrol import enrol
 from faceops.gallery.reembed import reembed
-from faceops.gallery.storage import COPY_FOLDER, GALLERY_FILE, GalleryPlace, crop_path
+from faceops.gallery.storage import COPY_FOLDER, GALLERY_FILE, crop_path
 from faceops.gallery.store import Gallery, load_crop
 from faceops.release.bundle import Bundle
-from tests.gallery.gallery_files import rewrite_as_format_1
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +76,7 @@ def state(folder: Path, **changes: object) -> None:
         path.write_text(text, "utf-8")
 
 
-def test_a_gallery_follows_the_model_and_back(
-    enrolled: Path, reembedded: Path, bundle: Bundle, new: Bundle, tmp_path: Path
-) -> None:
+def test_a_gallery_follows_the_model_and_back(enrolled, reembedded, bundle, new, tmp_path):
     before = Gallery.open(enrolled, bundle.release.contract_id)
     with pytest.raises(FaceOpsError, match="faceops people reembed --gallery"):
         Gallery.open(enrolled, new.release.contract_id)
@@ -103,17 +100,10 @@ def test_a_gallery_follows_the_model_and_back(
     np.testing.assert_allclose(*qualities, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["format 1", "database"])
-def test_a_gallery_of_another_kind_follows_the_model(
-    kind: str, request: pytest.FixtureRequest, folder: Path, new: Bundle, reembedded: Path
-) -> None:
-    place: GalleryPlace = folder
-    if kind == "format 1":
-        rewrite_as_format_1(folder)
-    else:
-        place = request.getfixturevalue("postgres_server").new_gallery()
-        export_gallery(folder, folder.with_suffix(".tar"))
-        import_gallery(folder.with_suffix(".tar"), place)
+def test_a_gallery_in_a_database_follows_the_model(folder, new, reembedded, postgres_server):
+    place = postgres_server.new_gallery()
+    export_gallery(folder, folder.with_suffix(".tar"))
+    import_gallery(folder.with_suffix(".tar"), place)
     assert reembed(place, new).embedded == len(Gallery.open(place).faces)
     after, expected = Gallery.open(place, new.release.contract_id), Gallery.open(reembedded)
     assert after.statement() == expected.statement()
@@ -122,9 +112,7 @@ def test_a_gallery_of_another_kind_follows_the_model(
     assert reembed(place, new).embedded == 0
 
 
-def test_the_command_makes_damaged_embeddings_again_from_their_crops(
-    folder: Path, sface_bundle: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_makes_damaged_embeddings_again_from_their_crops(folder, sface_bundle, capsys):
     gallery = Gallery.open(folder)
     first, *others = gallery.faces
     wrong = replace(first, embedding=np.full_like(first.embedding, 1e30))
@@ -143,7 +131,7 @@ def test_the_command_makes_damaged_embeddings_again_from_their_crops(
     assert f"{faces} faces of" in capsys.readouterr().out
 
 
-def test_crops_that_were_cut_in_another_way_are_refused(folder: Path, new: Bundle) -> None:
+def test_crops_that_were_cut_in_another_way_are_refused(folder, new):
     state(folder, crops_id="e" * 64)
     before = content_of(folder)
     with pytest.raises(FaceOpsError, match=r"cut in another way .* enrol the people from"):
@@ -153,8 +141,8 @@ def test_crops_that_were_cut_in_another_way_are_refused(folder: Path, new: Bundl
 
 @pytest.mark.parametrize("by", ["reembed", "enrol"])
 def test_a_gallery_that_does_not_state_how_its_crops_were_made_learns_it_from_its_own_release(
-    folder: Path, bundle: Bundle, new: Bundle, people: Path, by: str
-) -> None:
+    folder, bundle, new, people, by
+):
     state(folder, crops_id=None)
     contract = bundle.release.contract_id[:12]
     with pytest.raises(FaceOpsError, match=f"was enrolled with .contract {contract}"):
@@ -167,9 +155,7 @@ def test_a_gallery_that_does_not_state_how_its_crops_were_made_learns_it_from_it
 
 
 @pytest.mark.parametrize("crop", [b"\x89PNG\r\n\x1a\nhalf", None])
-def test_damaged_and_missing_crops_are_named_and_nothing_is_changed(
-    folder: Path, new: Bundle, crop: bytes | None
-) -> None:
+def test_damaged_and_missing_crops_are_named_and_nothing_is_changed(folder, new, crop):
     gallery = Gallery.open(folder)
     for face in gallery.faces[:7]:
         path = crop_path(folder, face.crop_id)
@@ -184,9 +170,7 @@ def test_damaged_and_missing_crops_are_named_and_nothing_is_changed(
     assert content_of(folder) == before
 
 
-def test_after_a_repair_lost_crops_are_enrolled_again_or_left_out(
-    folder: Path, bundle: Bundle, new: Bundle, people: Path
-) -> None:
+def test_after_a_repair_lost_crops_are_enrolled_again_or_left_out(folder, bundle, new, people):
     gallery = Gallery.open(folder)
     lost, left = gallery.faces[3], len(gallery.faces) - 1
     crop_path(folder, lost.crop_id).unlink()
@@ -235,14 +219,8 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize(("step", "is_new"), [(2, False), (8, False), (9, True)])
 def test_killed_at_any_step_the_contract_is_that_of_the_embeddings(
-    folder: Path,
-    bundle: Bundle,
-    new: Bundle,
-    reembedded: Path,
-    kill: list[int],
-    step: int,
-    is_new: bool,
-) -> None:
+    folder, bundle, new, reembedded, kill, step, is_new
+):
     kill[0] = step
     with pytest.raises(Killed):
         reembed(folder, new)

@@ -58,9 +58,7 @@ def found_in(gallery: Gallery, normalised: bool = True) -> list[Lookalikes]:
 
 @pytest.mark.parametrize("normalised", [True, False])
 @pytest.mark.parametrize("people", [8, 80])
-def test_two_people_with_much_in_common_are_lookalikes_and_strangers_are_not(
-    people: int, normalised: bool
-) -> None:
+def test_two_people_with_much_in_common_are_lookalikes_and_strangers_are_not(people, normalised):
     pairs = found_in(gallery_of(people, alike=0.7), normalised)
     assert [(pair.person, pair.other) for pair in pairs][:1] == [("P000", "P001")]
     assert len(pairs) <= 1 + people / 10
@@ -69,7 +67,7 @@ def test_two_people_with_much_in_common_are_lookalikes_and_strangers_are_not(
     assert ("P000", "P001") not in [(pair.person, pair.other) for pair in strangers]
 
 
-def test_in_a_gallery_of_similar_people_only_those_who_stand_out_are_lookalikes() -> None:
+def test_in_a_gallery_of_similar_people_only_those_who_stand_out_are_lookalikes():
     """As among children: the score is measured on the gallery itself."""
     gallery = gallery_of(80, alike=0.6)
     common = np.full(SIZE, 0.1, np.float32)
@@ -83,7 +81,7 @@ def test_in_a_gallery_of_similar_people_only_those_who_stand_out_are_lookalikes(
 
 
 @pytest.mark.parametrize("people", [0, 1])
-def test_nobody_looks_like_somebody_in_a_gallery_of_one(people: int) -> None:
+def test_nobody_looks_like_somebody_in_a_gallery_of_one(people):
     assert found_in(gallery_of(people, 0)) == []
 
 
@@ -96,7 +94,7 @@ def strange_photos(new: np.ndarray, others: np.ndarray, normalised: bool) -> set
 ANN, BEN, CAT = unit_rows(5, 3, PHOTOS, SPREAD)[0].reshape(3, PHOTOS, SIZE)
 
 
-def test_normalised_scores_refuse_a_photo_nearer_to_another_person_and_none_for_its_age() -> None:
+def test_normalised_scores_refuse_a_photo_nearer_to_another_person_and_none_for_its_age():
     aged = between(ANN[1], CAT[0], 0.5)
     new = np.stack([ANN[2], aged, BEN[0]])
     assert strange_photos(new, BEN[1:], normalised=False) == {1, 2}
@@ -106,7 +104,7 @@ def test_normalised_scores_refuse_a_photo_nearer_to_another_person_and_none_for_
     assert strange_photos(daughter[None], BEN[1:], normalised=True) == {0}
 
 
-def test_where_no_two_new_photos_match_nothing_is_refused() -> None:
+def test_where_no_two_new_photos_match_nothing_is_refused():
     compare = comparison(thresholds(), VERIFIER.probability)
     nobody = np.zeros((0, SIZE), np.float32)
     apart = [faces[:1] for faces in (ANN, BEN, CAT)]

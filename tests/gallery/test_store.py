@@ -11,15 +11,9 @@ from faceops.base.errors import DamageError, FaceOpsError, UsageError
 from faceops.gallery import faces_file, storage
 from faceops.gallery.faces_file import parse_embeddings
 from faceops.gallery.people import merge, rename
-from faceops.gallery.storage import CROPS_FOLDER, GALLERY_FILE, FolderStorage, crop_path
+from faceops.gallery.storage import CROPS_FOLDER, GALLERY_FILE, FolderStorage
 from faceops.gallery.store import Gallery, locked_gallery, open_or_create, portraits
-from tests.gallery.gallery_files import (
-    CONTRACT,
-    make_face,
-    make_gallery,
-    rewrite_as_format_1,
-    segment_of,
-)
+from tests.gallery.gallery_files import CONTRACT, make_face, make_gallery, segment_of
 
 PEOPLE = [("Zoë", 2), ("Ann Lee", 1), ("Ann Lee", 3)]
 
@@ -47,9 +41,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return sizes
 
 
-def test_a_change_reads_only_embeddings_that_it_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_reads_only_embeddings_that_it_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "SEGMENT_FACES", 2)
     make_gallery(tmp_path, [(f"Person {number}", number) for number in range(6)])
     before, read = Gallery.open(tmp_path), []
@@ -69,7 +61,7 @@ def test_a_change_reads_only_embeddings_that_it_writes(
     np.testing.assert_array_equal(Gallery.open(tmp_path).embeddings, expected)
 
 
-def test_damaged_embeddings_are_told_when_they_are_used(tmp_path: Path) -> None:
+def test_damaged_embeddings_are_told_when_they_are_used(tmp_path):
     make_gallery(tmp_path, PEOPLE)
     path = segment_of(tmp_path)
     content = path.read_bytes()
@@ -83,7 +75,7 @@ def test_damaged_embeddings_are_told_when_they_are_used(tmp_path: Path) -> None:
             gallery.embeddings  # noqa: B018
 
 
-def test_a_gallery_that_was_changed_before_it_was_read_is_not_called_lost(tmp_path: Path) -> None:
+def test_a_gallery_that_was_changed_before_it_was_read_is_not_called_lost(tmp_path):
     make_gallery(tmp_path, PEOPLE)
     with locked_gallery(tmp_path) as gallery:
         pass
@@ -96,7 +88,7 @@ def test_a_gallery_that_was_changed_before_it_was_read_is_not_called_lost(tmp_pa
         Gallery.open(tmp_path)
 
 
-def test_the_stamp_changes_with_a_file_of_equal_size_and_time(tmp_path: Path) -> None:
+def test_the_stamp_changes_with_a_file_of_equal_size_and_time(tmp_path):
     make_gallery(tmp_path, PEOPLE)
     before, file = FolderStorage(tmp_path).stamp(), tmp_path / GALLERY_FILE
     status = file.stat()
@@ -105,9 +97,7 @@ def test_the_stamp_changes_with_a_file_of_equal_size_and_time(tmp_path: Path) ->
     assert FolderStorage(tmp_path).stamp() != before
 
 
-def test_renaming_or_adding_one_of_many_people_writes_no_crops_of_others(
-    tmp_path: Path, written: dict[str, int]
-) -> None:
+def test_renaming_or_adding_one_of_many_people_writes_no_crops_of_others(tmp_path, written):
     make_gallery(tmp_path, [(f"Person {number}", number) for number in range(40)])
     assert written.pop(CROPS_FOLDER) > 40 * 20_000
     crops = (tmp_path / CROPS_FOLDER).rename(tmp_path / "away")
@@ -120,7 +110,7 @@ def test_renaming_or_adding_one_of_many_people_writes_no_crops_of_others(
     assert written[CROPS_FOLDER] < 40_000  # of the new face alone
 
 
-def test_crops_of_removed_faces_are_deleted_and_shared_ones_kept(tmp_path: Path) -> None:
+def test_crops_of_removed_faces_are_deleted_and_shared_ones_kept(tmp_path):
     gallery = make_gallery(tmp_path, [*PEOPLE, ("Ben", 2)])  # Ben's face is also Zoë's
     (tmp_path / CROPS_FOLDER / "ab").mkdir(exist_ok=True)
     (tmp_path / CROPS_FOLDER / "ab" / f".{'ab' * 32}.png.tmp").touch()  # a writer was killed
@@ -132,7 +122,7 @@ def test_crops_of_removed_faces_are_deleted_and_shared_ones_kept(tmp_path: Path)
     assert crops_in(tmp_path) == []
 
 
-def test_files_of_others_below_crops_are_never_deleted(tmp_path: Path) -> None:
+def test_files_of_others_below_crops_are_never_deleted(tmp_path):
     photo = tmp_path / CROPS_FOLDER / "Al" / "photo.png"
     photo.parent.mkdir(parents=True)
     photo.write_bytes(b"a photo")
@@ -145,31 +135,12 @@ def test_files_of_others_below_crops_are_never_deleted(tmp_path: Path) -> None:
     assert photo.read_bytes() == b"a photo"
 
 
-def test_a_gallery_of_format_1_is_read_without_being_changed(tmp_path: Path) -> None:
-    saved = make_gallery(tmp_path, PEOPLE)
-    best = crop_path(tmp_path, saved.faces[2].crop_id).read_bytes()
-    before = rewrite_as_format_1(tmp_path)
-    gallery = Gallery.open(tmp_path, CONTRACT)
-    np.testing.assert_array_equal(gallery.embeddings, saved.embeddings)
-    assert (gallery.people, gallery.crops_id) == (saved.people, saved.crops_id)
-    assert gallery.as_saved() is gallery
-    assert portraits(tmp_path, {"Zoë", "Nobody"}) == {"Zoë": best}
-    with pytest.raises(ValueError, match="of format 1"):
-        gallery.save()
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
 class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it."""
 
 
-@pytest.mark.parametrize("format_1", [False, True])
-def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_1: bool
-) -> None:
+def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(tmp_path, monkeypatch):
     make_gallery(tmp_path, PEOPLE)
-    if format_1:
-        rewrite_as_format_1(tmp_path)
 
     def killed(path: Path, content: object) -> None:
         raise Killed
@@ -180,7 +151,7 @@ def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(
     monkeypatch.undo()
     gallery = Gallery.open(tmp_path)
     assert gallery.people == ["Ann Lee", "Zoë"]
-    assert format_1 or len(list((tmp_path / "faces").iterdir())) == 2
+    assert len(list((tmp_path / "faces").iterdir())) == 2
     with locked_gallery(tmp_path) as mended:
         assert mended.format_version == 3
         assert len(list((tmp_path / "faces").iterdir())) == 1
@@ -188,7 +159,7 @@ def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(
     assert len(portraits(tmp_path, set(gallery.people))) == 2
 
 
-def test_a_gallery_of_a_later_format_or_without_a_statement_is_refused(tmp_path: Path) -> None:
+def test_a_gallery_of_a_later_format_or_without_a_statement_is_refused(tmp_path):
     make_gallery(tmp_path, PEOPLE)
     for content, sentence in (
         ('{"contract_id": "c", "embedding_size": 8, "schema_version": 99}', "schema version 99"),
@@ -200,7 +171,7 @@ def test_a_gallery_of_a_later_format_or_without_a_statement_is_refused(tmp_path:
             Gallery.open(tmp_path)
 
 
-def test_a_missing_gallery_says_how_to_make_one_and_is_not_created(tmp_path: Path) -> None:
+def test_a_missing_gallery_says_how_to_make_one_and_is_not_created(tmp_path):
     with (
         pytest.raises(UsageError, match="faceops enrol PEOPLE_DIR"),
         locked_gallery(tmp_path / "none"),
@@ -209,7 +180,7 @@ def test_a_missing_gallery_says_how_to_make_one_and_is_not_created(tmp_path: Pat
     assert not (tmp_path / "none").exists()
 
 
-def test_a_changed_gallery_is_read_again_by_as_saved(tmp_path: Path) -> None:
+def test_a_changed_gallery_is_read_again_by_as_saved(tmp_path):
     make_gallery(tmp_path, PEOPLE)
     gallery = Gallery.open(tmp_path)
     assert gallery.as_saved() is gallery

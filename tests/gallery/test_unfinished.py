@@ -57,8 +57,8 @@ def interrupted_enrolment(
 
 
 def test_photos_of_an_interrupted_enrolment_are_not_opened_again(
-    one_person: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    one_person, tmp_path, bundle, monkeypatch
+):
     gallery = tmp_path / "interrupted"
     kept = interrupted_enrolment(one_person, gallery, bundle, 4, monkeypatch)
     kept[0].write_bytes(kept[0].read_bytes()[:500])  # the disk was full, or the power failed
@@ -70,12 +70,8 @@ def test_photos_of_an_interrupted_enrolment_are_not_opened_again(
 
 
 def test_what_is_kept_is_named_by_the_opened_bytes_and_removed_by_forgetting(
-    one_person: Path,
-    gallery_dir: Path,
-    tmp_path: Path,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    one_person, gallery_dir, tmp_path, bundle, monkeypatch
+):
     ignored = shutil.ignore_patterns("outputs.jsonl")
     gallery = Path(shutil.copytree(gallery_dir, tmp_path / "gallery", ignore=ignored))
 
@@ -90,9 +86,7 @@ def test_what_is_kept_is_named_by_the_opened_bytes_and_removed_by_forgetting(
     assert not (gallery / UNFINISHED_FOLDER).exists()
 
 
-def test_an_interrupted_reembedding_goes_on(
-    gallery_dir: Path, next_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_reembedding_goes_on(gallery_dir, next_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr("faceops.gallery.reembed.BLOCK", 4)
     new, embed = Bundle.load(next_bundle), Bundle.embed_with_lengths
     sizes: list[int] = []
@@ -115,8 +109,8 @@ def test_an_interrupted_reembedding_goes_on(
 
 
 def test_a_photo_for_which_memory_is_short_is_tried_again_and_too_many_end_the_enrolment(
-    one_person: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    one_person, tmp_path, bundle, monkeypatch
+):
     embed, failing = Bundle.embed_with_lengths, 1
 
     def short(self: Bundle, crops: np.ndarray) -> Embedded:

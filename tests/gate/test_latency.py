@@ -41,14 +41,14 @@ def measured(cost: float, seed: int, noise: float = 0.5) -> tuple[Latency, int]:
 
 
 @pytest.mark.parametrize("cost", [1.0, 2.0])
-def test_on_a_noisy_machine_only_a_slower_model_is_found_slower(cost: float) -> None:
+def test_on_a_noisy_machine_only_a_slower_model_is_found_slower(cost):
     for seed in range(20):
         took, _ = measured(cost, seed)
         assert (took.low > LIMIT) == (cost > LIMIT)
         assert took.low <= took.ratio <= took.high
 
 
-def test_measuring_ends_when_it_is_decided_or_the_budget_is_spent() -> None:
+def test_measuring_ends_when_it_is_decided_or_the_budget_is_spent():
     assert measured(1.0, 0, noise=0.01)[1] == 2 * FIRST_LOOK + 2  # and one run before
     took, runs = measured(LIMIT, 0)
     assert runs == 2 * MOST_PAIRS + 2
@@ -56,9 +56,7 @@ def test_measuring_ends_when_it_is_decided_or_the_budget_is_spent() -> None:
 
 
 @pytest.mark.parametrize(("cost", "passes"), [(1.0, True), (3.0, False)])
-def test_the_rule_on_time_passes_an_equal_model_and_refuses_a_slower_one(
-    cost: float, passes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_rule_on_time_passes_an_equal_model_and_refuses_a_slower_one(cost, passes, monkeypatch):
     machine = Machine(1, 0.5)
     monkeypatch.setattr(rules, "_process", lambda model, photo: model(photo))
     monkeypatch.setattr(rules, "measure_latency", partial(measure_latency, clock=machine.clock))

@@ -21,11 +21,10 @@ from faceops.gate.promote import (
 from faceops.gate.trials import data_sha256
 from faceops.registry import published_folder
 from faceops.registry.champion import CHAMPIONS_TAG, rollback
-from faceops.registry.store import Version, champion, find_version
+from faceops.registry.store import champion, find_version
 from faceops.release.release_file import SignatureError
 from tests.release.test_release_file import write_key
 
-Registry = dict[int, Version]
 # Two dozen people can rule out nothing small: the tolerances are wide where a test means to pass.
 WIDE = Gate(
     min_people=10, fpir=0.2, far=0.05, unknown_share=0.4, gallery_photos=1, min_slice_people=3,
@@ -55,8 +54,8 @@ def description(version: int) -> str:
 
 
 def test_a_challenger_that_passes_becomes_champion_and_its_page_says_what_was_measured(
-    registry: Registry, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    registry, root, monkeypatch
+):
     monkeypatch.setattr(rules, "measure_latency", compare.measure_latency)
     monkeypatch.setattr(compare, "FIRST_LOOK", 8)
     done = promote(registry[2], root, WIDE)
@@ -81,9 +80,7 @@ def test_a_challenger_that_passes_becomes_champion_and_its_page_says_what_was_me
     assert promote(find_version("2"), root, WIDE).message == "it is champion already"
 
 
-def test_a_refused_challenger_stays_one_and_its_page_says_why(
-    registry: Registry, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_challenger_stays_one_and_its_page_says_why(registry, root, monkeypatch):
     strict = WIDE.model_copy(update={"max_size_ratio": 0.6})
     with pytest.raises(RefusedError, match=r"version 1 stays champion: size: .* are allowed"):
         promote(registry[2], root, strict)
@@ -97,7 +94,7 @@ def test_a_refused_challenger_stays_one_and_its_page_says_why(
     assert "**Refused**" in description(2)
 
 
-def test_a_refusal_for_time_alone_is_measured_again(registry: Registry, root: Path) -> None:
+def test_a_refusal_for_time_alone_is_measured_again(registry, root):
     def stored() -> StoredVerdict | None:
         photos = data_sha256(root / "data")
         return find_stored_verdict(registry[2], registry[1], strict, root, photos)
@@ -113,9 +110,7 @@ def test_a_refusal_for_time_alone_is_measured_again(registry: Registry, root: Pa
         assert (stored() is not None) == reused
 
 
-def test_a_version_that_was_rolled_back_is_never_promoted_automatically(
-    registry: Registry, root: Path
-) -> None:
+def test_a_version_that_was_rolled_back_is_never_promoted_automatically(registry, root):
     promote(registry[2], root, WIDE)
     rollback("it named the wrong people")
     result = gate_and_promote(2, root, WIDE, move=True, threads=1)
@@ -127,9 +122,7 @@ def test_a_version_that_was_rolled_back_is_never_promoted_automatically(
     assert find_version("2").gate == "passed"
 
 
-def test_a_rollback_need_not_wait_for_the_gate(
-    registry: Registry, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rollback_need_not_wait_for_the_gate(registry, root, monkeypatch):
     promote(registry[2], root, WIDE, override="to roll back from")
     passing = StoredVerdict(passed=True, reasons="", markdown="")
     replace(monkeypatch, "stored_or_new_verdict", lambda *_: (rollback(), passing)[1])
@@ -139,8 +132,8 @@ def test_a_rollback_need_not_wait_for_the_gate(
 
 
 def test_a_verdict_is_not_reused_for_other_photos_or_rules_or_if_it_is_incomplete(
-    registry: Registry, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    registry, root, monkeypatch
+):
     photos = data_sha256(root / "data")
     one, two, three = (registry[number] for number in (1, 2, 3))
     gate_release(two, one, root, WIDE)
@@ -163,22 +156,20 @@ def test_a_verdict_is_not_reused_for_other_photos_or_rules_or_if_it_is_incomplet
     assert find_stored_verdict(two, one, stricter, root, photos) is None
 
 
-def test_a_release_whose_people_are_not_known_is_refused(registry: Registry, root: Path) -> None:
+def test_a_release_whose_people_are_not_known_is_refused(registry, root):
     with pytest.raises(RefusedError, match=r"it has seen are not known.*no comparison can be"):
         promote(registry[3], root, WIDE)
 
 
-def test_without_a_champion_there_is_nothing_to_compare_with(
-    registry: Registry, root: Path
-) -> None:
+def test_without_a_champion_there_is_nothing_to_compare_with(registry, root):
     mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
     with pytest.raises(FaceOpsError, match=r"no version is champion.*faceops release rollback"):
         promote(registry[2], root, WIDE)
 
 
 def test_before_there_is_a_champion_the_published_release_is_compared_with(
-    registry: Registry, root: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    registry, root, weights_dir, monkeypatch
+):
     monkeypatch.setenv("FACEOPS_WEIGHTS", str(weights_dir))
     client = mlflow.MlflowClient()
     client.delete_registered_model_alias("faceops", "champion")
@@ -193,8 +184,8 @@ def test_before_there_is_a_champion_the_published_release_is_compared_with(
 
 
 def test_an_unsigned_release_is_neither_measured_nor_promoted_where_a_key_is_trusted(
-    registry: Registry, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    registry, root, tmp_path, monkeypatch
+):
     key = write_key(tmp_path, "key").with_suffix(".pub")
     monkeypatch.setenv("FACEOPS_TRUSTED_KEYS", str(key))
     refused = r"version 1 is refused: it is not signed"

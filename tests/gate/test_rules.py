@@ -99,7 +99,7 @@ def broken(verdict: Verdict) -> set[str]:
             for rule in verdict.rules if not rule.passed}  # fmt: skip
 
 
-def test_a_release_passes_against_itself_and_against_a_worse_one(verdict_on: VerdictOn) -> None:
+def test_a_release_passes_against_itself_and_against_a_worse_one(verdict_on):
     assert verdict_on(model()).passed
     verdict = verdict_on(model(), champion=model(WORSE))
     assert verdict.passed, verdict.reasons
@@ -141,9 +141,7 @@ BREAKS: dict[str, tuple[dict[str, Any], dict[str, Any], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_challenger_is_refused_by_the_rule_that_it_breaks(
-    name: str, verdict_on: VerdictOn
-) -> None:
+def test_a_challenger_is_refused_by_the_rule_that_it_breaks(name, verdict_on):
     challenger, settings, rules = BREAKS[name]
     verdict = verdict_on(model(**challenger), **settings)
     assert broken(verdict) == rules
@@ -151,16 +149,14 @@ def test_a_challenger_is_refused_by_the_rule_that_it_breaks(
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_a_rule_is_documented_and_its_parameters_exist(
-    rule: rules.GateRule, repository: Path
-) -> None:
+def test_a_rule_is_documented_and_its_parameters_exist(rule, repository):
     assert rule.measure.__doc__
     assert set(rule.parameters) <= Gate.model_fields.keys()
     page = (repository / "docs/releases.md").read_text("utf-8")
     assert all(f"`gate.{name}`" in page for name in rule.parameters)
 
 
-def test_a_new_rule_is_one_function(verdict_on: VerdictOn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_rule_is_one_function(verdict_on, monkeypatch):
     monkeypatch.setattr(rules, "RULES", dict(RULES))
 
     @gate_rule("seed")
@@ -176,8 +172,8 @@ def test_a_new_rule_is_one_function(verdict_on: VerdictOn, monkeypatch: pytest.M
 
 
 def test_groups_that_are_too_small_are_named_and_a_csv_without_a_large_one_is_refused(
-    verdict_on: VerdictOn, tmp_path: Path
-) -> None:
+    verdict_on, tmp_path
+):
     verdict = verdict_on(model(), min_slice_people=1000)
     assert verdict.passed
     assert any("are not compared: dark" in note for note in verdict.seen)
@@ -196,13 +192,13 @@ def test_groups_that_are_too_small_are_named_and_a_csv_without_a_large_one_is_re
         (-0.05, 0.05, "on 8 people a loss of more than 0.01 cannot be ruled out"),
     ],
 )
-def test_an_inconclusive_result_does_not_pass(low: float, high: float, reason: str) -> None:
+def test_an_inconclusive_result_does_not_pass(low, high, reason):
     result = no_loss("TAR", (0.9, 0.9 + (low + high) / 2, low, high), 0.01, 8)
     assert result.passed == (not reason)
     assert result.passed or reason in result.reason
 
 
-def test_strangers_are_judged_in_the_source_in_which_most_are_named(verdict_on: VerdictOn) -> None:
+def test_strangers_are_judged_in_the_source_in_which_most_are_named(verdict_on):
     similar = faces(0.8)
     similar[PERSON % 2 == 1] += 0.35 * np.eye(SIZE, dtype=np.float32)[0]
     similar /= np.linalg.norm(similar, axis=1, keepdims=True)
@@ -219,12 +215,11 @@ def test_strangers_are_judged_in_the_source_in_which_most_are_named(verdict_on: 
 
 
 @pytest.mark.parametrize(
-    ("threshold", "reason"),
-    [(0.36, ""), (0.22, "at least 0.0... more"), (0.1, "do not hold")],
+    ("threshold", "reason"), [(0.36, ""), (0.22, "at least 0.0... more"), (0.1, "do not hold")]
 )
 def test_more_strangers_than_the_champion_names_pass_within_the_budget(
-    threshold: float, reason: str, verdict_on: VerdictOn
-) -> None:
+    threshold, reason, verdict_on
+):
     strict, other = model(threshold=0.9), model(threshold=threshold, margin=0.0)
     verdict = verdict_on(other, champion=strict)
     rule = next(rule for rule in verdict.rules if rule.name.startswith("strangers named"))
@@ -232,15 +227,13 @@ def test_more_strangers_than_the_champion_names_pass_within_the_budget(
     assert re.search(reason, rule.reason)
 
 
-def test_a_source_of_few_people_is_not_compared(verdict_on: VerdictOn) -> None:
+def test_a_source_of_few_people_is_not_compared(verdict_on):
     sources = tuple(np.where(PERSON < 4, "few", "many").tolist())
     names = [rule.name for rule in verdict_on(model(), sources=sources).rules]
     assert not [name for name in names if "population" in name or "few" in name]
 
 
-def test_inconclusive_time_passes_and_says_so(
-    verdict_on: VerdictOn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inconclusive_time_passes_and_says_so(verdict_on, monkeypatch):
     monkeypatch.setattr(rules, "measure_latency", lambda *_: Latency(9, 12, 1.3, 0.9, 1.7))
     verdict = verdict_on(model())
     assert verdict.passed

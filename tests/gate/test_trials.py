@@ -65,9 +65,7 @@ def draws_of(person: np.ndarray, rows: np.ndarray) -> list[GalleryDraw]:
     return draw_trials(person, rows >= 0, gallery_photos=2, unknown_share=0.4, seed=1)
 
 
-def test_only_photos_in_which_both_find_a_face_are_enrolled_all_others_are_probes(
-    person: np.ndarray, rows: np.ndarray
-) -> None:
+def test_only_photos_in_which_both_find_a_face_are_enrolled_all_others_are_probes(person, rows):
     for draw in draws_of(person, rows):
         enrolled, photos = np.unique(person[draw.gallery], return_counts=True)
         assert (rows[draw.gallery] >= 0).all()
@@ -93,7 +91,7 @@ def obvious(
     return best[first], first == whose, best[first] >= 0.55 and lead >= 0.4
 
 
-def test_a_search_is_the_obvious_loop(person: np.ndarray, rows: np.ndarray) -> None:
+def test_a_search_is_the_obvious_loop(person, rows):
     random = np.random.default_rng(2)
     whose = person[rows >= 0]
     raw = random.normal(size=(PEOPLE, SIZE))[whose] + random.normal(0, 0.5, (len(whose), SIZE))
@@ -118,7 +116,7 @@ def test_a_search_is_the_obvious_loop(person: np.ndarray, rows: np.ndarray) -> N
     assert 0 < np.mean(nameds) < 1
 
 
-def test_each_gallerys_probes_are_an_album_and_people_without_a_face_are_no_part_of_it() -> None:
+def test_each_gallerys_probes_are_an_album_and_people_without_a_face_are_no_part_of_it():
     faces = album_of(90, 4, 0.4)
     person = np.repeat(np.arange(90), 4)
     missing = np.arange(len(person)) % 11 == 5
@@ -137,7 +135,7 @@ def test_each_gallerys_probes_are_an_album_and_people_without_a_face_are_no_part
     assert named["album"] < 0.04 < named["earlier"]  # the budget is 2 %
 
 
-def test_too_few_people_with_enough_photos_raise_an_error() -> None:
+def test_too_few_people_with_enough_photos_raise_an_error():
     with pytest.raises(FaceOpsError, match=r"2 people have more than 2 photos .* lower gate\.gall"):
         draw_trials(
             np.repeat([0, 1, 2], [3, 3, 1]), np.ones(7, bool),
@@ -160,9 +158,7 @@ def probes() -> tuple[Outcomes, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("fpir", [0.01, 0.1, 0.5])
-def test_dir_under_weights_is_that_of_probes_written_out_as_often(
-    probes: tuple[Outcomes, np.ndarray, np.ndarray], fpir: float
-) -> None:
+def test_dir_under_weights_is_that_of_probes_written_out_as_often(probes, fpir):
     outcomes, person, known = probes
     weight = np.random.default_rng(4).integers(0, 4, MANY).astype(np.float32)
     rows = np.repeat(np.arange(PROBES), weight[person].astype(int))
@@ -173,7 +169,7 @@ def test_dir_under_weights_is_that_of_probes_written_out_as_often(
     assert figures.dir(weight, fpir) == pytest.approx(np.mean(named))
 
 
-def test_a_photo_without_a_face_is_never_named() -> None:
+def test_a_photo_without_a_face_is_never_named():
     person = np.array([0, 0, 1, 1])
     known = np.array([True, True, False, False])
     none = np.full(4, NO_FACE, np.float32)
@@ -181,7 +177,7 @@ def test_a_photo_without_a_face_is_never_named() -> None:
     assert figures.dir(np.ones(2, np.float32), 0.9) == 0
 
 
-def test_every_resample_has_known_people_and_strangers() -> None:
+def test_every_resample_has_known_people_and_strangers():
     person, known = np.array([0, 1]), np.array([True, False])
     weights = resampled_weights(person, known, 3, 200, 2)
     assert (weights[:, :2] > 0).all()
@@ -199,13 +195,13 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_training_people_are_left_out_in_any_spelling(data: Path) -> None:
+def test_training_people_are_left_out_in_any_spelling(data):
     frozen = freeze(data, ["ada", "Nobody"])
     assert {photo.person for photo in frozen.photos} == {"Bo", "Cy"}
     assert (frozen.people, frozen.left_out) == (2, 1)
 
 
-def test_each_photo_has_the_source_that_it_was_imported_from(data: Path) -> None:
+def test_each_photo_has_the_source_that_it_was_imported_from(data):
     for person in ("Ada", "Bo", "Cy"):
         (data / "photos").mkdir(exist_ok=True)
         (data / person).rename(data / "photos" / person)
@@ -219,28 +215,28 @@ def test_each_photo_has_the_source_that_it_was_imported_from(data: Path) -> None
     assert names == {"Ada/1.png": "lfw", "Ada/2.png": "", "Cy/1.png": "", "Cy/2.png": "lfw"}
 
 
-def test_copies_and_photos_of_two_people_are_left_out(data: Path) -> None:
+def test_copies_and_photos_of_two_people_are_left_out(data):
     shutil.copy(data / "Bo/1.png", data / "Bo/again.png")
     shutil.copy(data / "Cy/1.png", data / "Ada/cy.png")
     paths = {photo.path for photo in freeze(data, []).photos}
     assert paths == {"Ada/1.png", "Ada/2.png", "Bo/1.png", "Bo/2.png", "Cy/2.png"}
 
 
-def test_a_copy_of_a_photo_of_a_seen_person_is_left_out(data: Path) -> None:
+def test_a_copy_of_a_photo_of_a_seen_person_is_left_out(data):
     shutil.copy(data / "Ada/1.png", data / "Bo/ada.png")
     assert {photo.path for photo in freeze(data, ["Ada"]).photos} == {
-        *("Bo/1.png", "Bo/2.png", "Cy/1.png", "Cy/2.png"),
+        *("Bo/1.png", "Bo/2.png", "Cy/1.png", "Cy/2.png")
     }
 
 
-def test_a_person_with_a_photo_that_was_trained_on_is_left_out(data: Path) -> None:
+def test_a_person_with_a_photo_that_was_trained_on_is_left_out(data):
     seen = frozenset({sha256_file(data / "Ada/2.png")})
     frozen = freeze(data, [], seen_photos=seen)
     assert {photo.person for photo in frozen.photos} == {"Bo", "Cy"}
     assert frozen.left_out == 1
 
 
-def test_whom_a_review_touched_is_left_out_by_name_and_by_photo(data: Path, tmp_path: Path) -> None:
+def test_whom_a_review_touched_is_left_out_by_name_and_by_photo(data, tmp_path):
     """Ada was confirmed on another photo; a face of Bo's photo was ignored as a stranger's."""
     box, entry = (0.0, 0.0, 4.0, 4.0), "e" * 32
     bo = sha256_file(data / "Bo/2.png")
@@ -255,7 +251,7 @@ def test_whom_a_review_touched_is_left_out_by_name_and_by_photo(data: Path, tmp_
     assert frozen.left_out == 2
 
 
-def test_the_sha256_depends_on_bytes_and_people_alone(data: Path) -> None:
+def test_the_sha256_depends_on_bytes_and_people_alone(data):
     before = freeze(data, ["Ada"])
     (data / "Bo/1.png").rename(data / "Bo/renamed.png")
     (data / "notes.txt").write_text("nobody's")
@@ -266,7 +262,7 @@ def test_the_sha256_depends_on_bytes_and_people_alone(data: Path) -> None:
     assert freeze(data, ["Ada"]).sha256 != before.sha256
 
 
-def test_a_folder_that_is_not_as_pinned_is_refused(data: Path) -> None:
+def test_a_folder_that_is_not_as_pinned_is_refused(data):
     pinned = freeze(data, []).data_sha256
     assert freeze(data, ["Ada"], pinned).people == 2
     (data / "Ada/2.png").unlink()

@@ -74,7 +74,7 @@ def decided(out: Path) -> dict[tuple[str, int], tuple[Any, ...]]:
     }
 
 
-def test_the_rows_are_those_of_a_direct_computation(run: Run) -> None:
+def test_the_rows_are_those_of_a_direct_computation(run):
     summary = run()
     faces = [tuple(map(int, one.split(":"))) for photo in PHOTOS for one in photo.split()]
     codes = [number for number, photo in enumerate(PHOTOS) for _ in photo.split()]
@@ -114,7 +114,7 @@ def test_the_rows_are_those_of_a_direct_computation(run: Run) -> None:
     assert read_summary(run.out).album is None
 
 
-def test_a_larger_budget_takes_no_name_away(run: Run) -> None:
+def test_a_larger_budget_takes_no_name_away(run):
     before: set[tuple[str, int, str]] = set()
     for budget in (0.03, sim.BUDGET, 0.2, 0.6):
         run(budget=budget)
@@ -125,7 +125,7 @@ def test_a_larger_budget_takes_no_name_away(run: Run) -> None:
         before = named
 
 
-def test_the_album_is_the_same_in_any_order_and_read_again(run: Run, tmp_path: Path) -> None:
+def test_the_album_is_the_same_in_any_order_and_read_again(run, tmp_path):
     first = run()
     rows = run.rows()
     again = run(recheck=True)
@@ -148,9 +148,7 @@ def test_the_album_is_the_same_in_any_order_and_read_again(run: Run, tmp_path: P
     assert (twice.threshold, twice.album) == (first.threshold, first.album)
 
 
-def test_new_photos_change_the_album_and_all_faces_are_decided_again(
-    run: Run, tmp_path: Path
-) -> None:
+def test_new_photos_change_the_album_and_all_faces_are_decided_again(run, tmp_path):
     first = run()
     before = decided(run.out)
     for person in range(300, 340):
@@ -168,9 +166,7 @@ def test_new_photos_change_the_album_and_all_faces_are_decided_again(
 
 
 @pytest.mark.parametrize("where", ["embed_with_lengths", "rank"])
-def test_an_interrupted_run_continues_with_the_rows_of_an_undisturbed_one(
-    where: str, run: Run, tmp_path: Path
-) -> None:
+def test_an_interrupted_run_continues_with_the_rows_of_an_undisturbed_one(where, run, tmp_path):
     place = AlbumSearch if where == "rank" else Bundle
     whole = getattr(place, where)
     calls = itertools.count()
@@ -194,9 +190,7 @@ def test_an_interrupted_run_continues_with_the_rows_of_an_undisturbed_one(
     assert (summary.threshold, summary.album) == (undisturbed.threshold, undisturbed.album)
 
 
-def test_a_small_album_says_so_and_uses_the_threshold_of_the_calibration(
-    people: Gallery, release: Bundle, tmp_path: Path
-) -> None:
+def test_a_small_album_says_so_and_uses_the_threshold_of_the_calibration(people, release, tmp_path):
     photos = sim.write_album(tmp_path / "few", PHOTOS[:34])
     summary = identify(photos, people, release, tmp_path / "out")
     album = summary.album
@@ -218,7 +212,7 @@ def test_a_small_album_says_so_and_uses_the_threshold_of_the_calibration(
     assert album is not None and album.low is None and album.people <= 12
 
 
-def test_the_summary_and_the_report_say_what_was_measured(run: Run) -> None:
+def test_the_summary_and_the_report_say_what_was_measured(run):
     summary = run()
     assert summary.album is not None and summary.album.high is not None
     sentence = promise(summary)
@@ -238,7 +232,7 @@ def test_the_summary_and_the_report_say_what_was_measured(run: Run) -> None:
     assert "strangers_named{photos_folder=" in metrics and 'bound="high"' in metrics
 
 
-def test_a_release_without_normalisation_decides_as_before(run: Run) -> None:
+def test_a_release_without_normalisation_decides_as_before(run):
     old = sim.without_normalisation(run.bundle)
     summary = run._replace(bundle=old)()
     threshold = old.release.thresholds.for_search(sim.BUDGET, 2 * len(ENROLLED))
@@ -259,7 +253,7 @@ def test_a_release_without_normalisation_decides_as_before(run: Run) -> None:
     assert adapted.photos_opened == 0 and adapted.album is not None
 
 
-def test_of_the_forgotten_no_share_is_left(run: Run) -> None:
+def test_of_the_forgotten_no_share_is_left(run):
     run()
     assert (run.out / "report.html").read_text("utf-8").count("data:image/webp") > 20
     named = [row["person"] == "P000" for row in run.rows()]
@@ -269,7 +263,7 @@ def test_of_the_forgotten_no_share_is_left(run: Run) -> None:
     assert left and set(left) == {None}
 
 
-def test_nothing_is_measured_without_anybody_enrolled_or_any_face(run: Run, tmp_path: Path) -> None:
+def test_nothing_is_measured_without_anybody_enrolled_or_any_face(run, tmp_path):
     nobody = run.gallery.without(np.ones(len(run.gallery.faces), bool))
     summary = run._replace(gallery=nobody)()
     assert (summary.album, summary.threshold, summary.identified) == (None, None, 0)
@@ -279,8 +273,8 @@ def test_nothing_is_measured_without_anybody_enrolled_or_any_face(run: Run, tmp_
 
 
 def test_a_posted_photo_is_named_by_the_calibration_and_the_gallery_is_described_once(
-    photos: Path, people: Gallery, release: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    photos, people, release, monkeypatch
+):
     made = []
     of_no_album = AlbumSearch.of_no_album
     monkeypatch.setattr(

@@ -19,7 +19,6 @@ from faceops.identification.sidecars import NamedRegion, withdraw, write_sidecar
 from faceops.identification.summary import TaggedOtherwise, read_summary
 from faceops.photos.photo_header import read_header
 from faceops.photos.xmp import MWG, Area, XmpDocument, area_of, is_ours, stored_area, text_field
-from faceops.release.bundle import Bundle
 from tests.tagged_photos import lightroom, save
 
 SIZE = (200, 100)
@@ -51,9 +50,7 @@ def tagged_photo(folder: Path, orientation: int = 1) -> Path:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_embedded_regions_are_copied_and_their_face_gets_no_second_one(
-    tmp_path: Path, orientation: int
-) -> None:
+def test_embedded_regions_are_copied_and_their_face_gets_no_second_one(tmp_path, orientation):
     photo, sidecar = tagged_photo(tmp_path, orientation), tmp_path / "photo.jpg.xmp"
     otherwise: list[tuple[str, str]] = []
     regions = [ADA, BEN]
@@ -69,9 +66,7 @@ def test_embedded_regions_are_copied_and_their_face_gets_no_second_one(
     assert otherwise == [("Ben", "Zoë")]  # by the copy now
 
 
-def test_a_face_tagged_with_its_name_and_a_photo_that_is_gone_get_no_sidecar(
-    tmp_path: Path,
-) -> None:
+def test_a_face_tagged_with_its_name_and_a_photo_that_is_gone_get_no_sidecar(tmp_path):
     photo, otherwise = tagged_photo(tmp_path), list[tuple[str, str]]()
     region = NamedRegion(BEN.box, "zoë")
     sidecar = tmp_path / "photo.jpg.xmp"
@@ -83,7 +78,7 @@ def test_a_face_tagged_with_its_name_and_a_photo_that_is_gone_get_no_sidecar(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nameless_faces_are_not_copied_but_other_kinds_are(tmp_path: Path) -> None:
+def test_nameless_faces_are_not_copied_but_other_kinds_are(tmp_path):
     faces = [("", around(ADA)), ("", around(BEN)), ("Rex", Area(0.5, 0.5, 0.1, 0.1))]
     first, second, third, rest = lightroom(faces, SIZE).split('Type="Face"')
     packet = f'{first}Type="Face"{second}Type="Focus"{third}Type="Pet"{rest}'
@@ -96,9 +91,7 @@ def test_nameless_faces_are_not_copied_but_other_kinds_are(tmp_path: Path) -> No
     assert kinds == ["Focus", "Pet"]
 
 
-def test_regions_are_copied_beside_what_others_wrote_if_they_wrote_no_regions(
-    tmp_path: Path,
-) -> None:
+def test_regions_are_copied_beside_what_others_wrote_if_they_wrote_no_regions(tmp_path):
     photo, sidecar = tagged_photo(tmp_path), tmp_path / "photo.jpg.xmp"
     rating = '<rdf:Description xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"/>'
     rdf = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -114,8 +107,8 @@ def test_regions_are_copied_beside_what_others_wrote_if_they_wrote_no_regions(
 
 @pytest.mark.parametrize("by_withdrawal", [True, False])
 def test_copies_leave_with_the_last_region_of_ours_unless_they_were_changed(
-    tmp_path: Path, by_withdrawal: bool
-) -> None:
+    tmp_path, by_withdrawal
+):
     photo, sidecar = tagged_photo(tmp_path), tmp_path / "photo.jpg.xmp"
 
     def remove() -> None:
@@ -133,7 +126,7 @@ def test_copies_leave_with_the_last_region_of_ours_unless_they_were_changed(
     assert names_in(sidecar) == [("Zoë Lee", False)]
 
 
-def test_a_forgotten_person_leaves_the_copies(tmp_path: Path) -> None:
+def test_a_forgotten_person_leaves_the_copies(tmp_path):
     photo, sidecar = tagged_photo(tmp_path), tmp_path / "photo.jpg.xmp"
     write_sidecar(sidecar, [ADA], SIZE, 1, photo=photo)
     done = forget_in_sidecars([tmp_path], lambda name: name == "Zoë", mentions(["zoë"]))
@@ -142,13 +135,8 @@ def test_a_forgotten_person_leaves_the_copies(tmp_path: Path) -> None:
 
 
 def test_a_run_reports_faces_that_are_tagged_otherwise_and_forgetting_cleans_that(
-    synthetic_set: Path,
-    own_gallery: Path,
-    bundle: Bundle,
-    sface_bundle: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    synthetic_set, own_gallery, bundle, sface_bundle, tmp_path, capsys
+):
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
     sources = sorted((synthetic_set / "enrol").glob("*/*"))[1:9:3]

@@ -28,9 +28,7 @@ def unit_rows(random: np.random.Generator, rows: int) -> np.ndarray:
 
 @pytest.mark.parametrize("nearest_faces", [3, 16])
 @pytest.mark.parametrize("seed", range(12))
-def test_names_equal_those_of_naive_loops(
-    seed: int, nearest_faces: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_equal_those_of_naive_loops(seed, nearest_faces, monkeypatch):
     monkeypatch.setattr(ranking, "NEAREST", nearest_faces)
     random = np.random.default_rng(seed)
     whose = np.arange(15) % 5
@@ -92,7 +90,7 @@ def decided_one_by_one(
 
 @pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize("seed", range(10))
-def test_columns_are_decided_as_row_by_row(seed: int, normalised: bool) -> None:
+def test_columns_are_decided_as_row_by_row(seed, normalised):
     random = np.random.default_rng(seed)
     photos = np.sort(random.integers(0, 40, 200))
     refused = np.where(random.random(200) < 0.2, reason_code(Reason.LOW_QUALITY), -1)
@@ -121,7 +119,7 @@ def test_columns_are_decided_as_row_by_row(seed: int, normalised: bool) -> None:
     assert np.isnan(decisions.probability[refused >= 0]).all()
 
 
-def test_two_faces_of_a_photo_never_get_one_name() -> None:
+def test_two_faces_of_a_photo_never_get_one_name():
     found = ranked([[0.8, 0.1], [0.9, 0.1], [0.9, 0.1]])
     decisions = decided(found, limits=NamingLimits(0.5, 1.0))
     assert decisions.person.tolist() == [NOBODY, 0, NOBODY]
@@ -145,9 +143,7 @@ def test_two_faces_of_a_photo_never_get_one_name() -> None:
         ([1.0, 0.0], NamingLimits(1.0, 1.0), None),
     ],
 )
-def test_threshold_and_margin(
-    probabilities: list[float], limits: NamingLimits, reason: Reason | None
-) -> None:
+def test_threshold_and_margin(probabilities, limits, reason):
     decisions = decided(ranked([probabilities]), limits=limits)
     assert reasons(decisions) == [reason]
     assert decisions.person.tolist() == [NOBODY if reason else 0]
@@ -168,7 +164,7 @@ def verdicts(
 LIMITS = NamingLimits(0.5, 1.0)
 
 
-def test_a_confirmed_face_has_its_person_whatever_its_scores() -> None:
+def test_a_confirmed_face_has_its_person_whatever_its_scores():
     found = ranked([[0.9, 0.1], [0.2, 0.1], [0.9, 0.1]])
     refused = np.array([-1, -1, reason_code(Reason.LOW_QUALITY), -1], np.int8)
     told = verdicts(4, {0: 1, 1: 5, 2: 7})
@@ -181,7 +177,7 @@ def test_a_confirmed_face_has_its_person_whatever_its_scores() -> None:
     np.testing.assert_allclose(decisions.runner_up_probability, [0.9, 0.2, np.nan, 0.1], atol=1e-6)
 
 
-def test_who_is_confirmed_in_a_photo_is_given_to_no_other_face_there() -> None:
+def test_who_is_confirmed_in_a_photo_is_given_to_no_other_face_there():
     found = ranked([[0.9, 0.1], [0.99, 0.1], [0.9, 0.1]])
     photos, nothing = np.array([0, 0, 1]), np.full(3, -1, np.int8)
     decisions = decide(found, photos, nothing, LIMITS, verdicts(3, {0: 0}))
@@ -191,7 +187,7 @@ def test_who_is_confirmed_in_a_photo_is_given_to_no_other_face_there() -> None:
     assert both.person.tolist() == [0, 0, 0]
 
 
-def test_a_face_that_lost_its_person_says_that_somebody_refused() -> None:
+def test_a_face_that_lost_its_person_says_that_somebody_refused():
     found = ranked([[0.2, 0.1], [0.9, 0.1], [0.9, 0.8]])
     told = verdicts(3, refused=[(0, 2), (1, 2), (2, 2)])
     decisions = decide(found, np.arange(3), np.full(3, -1, np.int8), LIMITS, told)
@@ -199,9 +195,7 @@ def test_a_face_that_lost_its_person_says_that_somebody_refused() -> None:
 
 
 @pytest.mark.parametrize("nearest_faces", [3, 16])
-def test_refused_people_are_ranked_as_if_they_were_not_enrolled(
-    nearest_faces: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refused_people_are_ranked_as_if_they_were_not_enrolled(nearest_faces, monkeypatch):
     random = np.random.default_rng(nearest_faces)
     gallery, faces = unit_rows(random, 30), unit_rows(random, 8)
     whose = np.arange(30) % 5

@@ -89,7 +89,7 @@ def people_of(world: World) -> list[str]:
     return sorted({path.rsplit("_", 1)[0] for path in world.rows()})
 
 
-def test_confirmed_faces_are_named_and_enter_the_gallery_once(world: World) -> None:
+def test_confirmed_faces_are_named_and_enter_the_gallery_once(world):
     photos = world.photos_of(people_of(world)[0])
     world.confirm(photos, NEW)
     done = world.run()
@@ -106,7 +106,7 @@ def test_confirmed_faces_are_named_and_enter_the_gallery_once(world: World) -> N
     assert (again.admitted, again.not_admitted, again.photos_opened) == (0, [], 0)
 
 
-def test_a_face_whose_box_differs_at_another_detail_enters_the_gallery(world: World) -> None:
+def test_a_face_whose_box_differs_at_another_detail_enters_the_gallery(world):
     photo = world.photos_of(people_of(world)[0])[0]
     (entry,) = world.confirm([photo], NEW)
     assert entry.box is not None
@@ -118,7 +118,7 @@ def test_a_face_whose_box_differs_at_another_detail_enters_the_gallery(world: Wo
     assert world.enrolled(NEW) == [photo]
 
 
-def test_a_face_unlike_its_persons_others_is_only_named(world: World) -> None:
+def test_a_face_unlike_its_persons_others_is_only_named(world):
     stranger, enrolled = people_of(world)[0], Gallery.open(world.gallery).people[0]
     (photo, trusted) = world.photos_of(stranger)[:2]
     world.confirm([photo], enrolled)
@@ -132,7 +132,7 @@ def test_a_face_unlike_its_persons_others_is_only_named(world: World) -> None:
     assert (done.admitted, world.enrolled(enrolled)) == (1, [trusted])
 
 
-def test_a_face_enters_once_it_is_nobody_elses_in_the_gallery(world: World) -> None:
+def test_a_face_enters_once_it_is_nobody_elses_in_the_gallery(world):
     enrolled = Gallery.open(world.gallery).people[0]
     photo = next(path for path, row in world.rows().items() if row["person"] == enrolled)
     row = world.rows()[photo]
@@ -151,7 +151,7 @@ def test_a_face_enters_once_it_is_nobody_elses_in_the_gallery(world: World) -> N
 
 
 @pytest.mark.parametrize("how", ["undo", "refuse", "ignore", "other"])
-def test_a_face_that_is_not_confirmed_any_more_leaves_the_gallery(world: World, how: str) -> None:
+def test_a_face_that_is_not_confirmed_any_more_leaves_the_gallery(world, how):
     photo = world.photos_of(people_of(world)[0])[0]
     (entry,) = world.confirm([photo], NEW)
     assert world.run().admitted == 1
@@ -174,7 +174,7 @@ def test_a_face_that_is_not_confirmed_any_more_leaves_the_gallery(world: World, 
     )
 
 
-def test_a_face_from_before_the_journal_stays_unless_it_is_refused(world: World) -> None:
+def test_a_face_from_before_the_journal_stays_unless_it_is_refused(world):
     photo = world.photos_of(people_of(world)[0])[0]
     (entry,) = world.confirm([photo], NEW)
     world.run()
@@ -187,9 +187,7 @@ def test_a_face_from_before_the_journal_stays_unless_it_is_refused(world: World)
     assert world.run().withdrawn == 1
 
 
-def test_sidecars_drawings_and_report_show_what_was_confirmed_refused_and_ignored(
-    world: World,
-) -> None:
+def test_sidecars_drawings_and_report_show_what_was_confirmed_refused_and_ignored(world):
     photo = world.photos_of(people_of(world)[0])[0]
     world.confirm([photo], NEW)
     enrolled = Gallery.open(world.gallery).people[0]
@@ -211,7 +209,7 @@ def test_sidecars_drawings_and_report_show_what_was_confirmed_refused_and_ignore
         assert not sidecar.exists() or enrolled not in sidecar.read_text("utf-8")
 
 
-def test_a_gallery_in_use_is_tried_again_and_the_names_hold(world: World) -> None:
+def test_a_gallery_in_use_is_tried_again_and_the_names_hold(world):
     photo = world.photos_of(people_of(world)[0])[0]
     world.confirm([photo], NEW)
     with folder_lock(world.gallery):
@@ -225,7 +223,7 @@ def test_a_gallery_in_use_is_tried_again_and_the_names_hold(world: World) -> Non
     assert world.run().admitted == 1
 
 
-def test_naming_continues_after_an_interruption(world: World) -> None:
+def test_naming_continues_after_an_interruption(world):
     with (world.out / "unknown.csv").open() as file:
         name = file.readlines()[1].split(",")[0]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -264,9 +262,7 @@ def replaced(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "holds"), [(with_comment, True), (smaller, True), (replaced, False)]
 )
-def test_decisions_hold_for_a_file_that_shows_the_same_faces(
-    world: World, write: Callable[[Path], None], holds: bool
-) -> None:
+def test_decisions_hold_for_a_file_that_shows_the_same_faces(world, write, holds):
     photos = world.photos_of(people_of(world)[0])
     person, naming = Decisions().naming(NEW)
     confirmed, ignored = photos[:2]
@@ -312,8 +308,8 @@ def merge_and_undo(world: World, one: str, other: str) -> None:
 
 
 def test_decisions_stick_through_other_settings_models_moved_photos_and_lost_results(
-    world: World, next_bundle: Path
-) -> None:
+    world, next_bundle
+):
     strangers = [world.photos_of(person) for person in people_of(world)[:2]]
     group = new_person()
     enrolled, other = Gallery.open(world.gallery).people[:2]
@@ -361,7 +357,7 @@ def test_decisions_stick_through_other_settings_models_moved_photos_and_lost_res
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_names_hold_in_a_read_only_gallery(world: World) -> None:
+def test_names_hold_in_a_read_only_gallery(world):
     photo = world.photos_of(people_of(world)[0])[0]
     world.confirm([photo], NEW)
     world.gallery.chmod(0o500)

@@ -55,9 +55,7 @@ def stated(out: Path, summary: Summary) -> dict[str, str]:
     return found
 
 
-def test_every_photo_with_faces_gets_an_upright_copy(
-    album: Path, gallery: Gallery, bundle: Bundle, out: Path
-) -> None:
+def test_every_photo_with_faces_gets_an_upright_copy(album, gallery, bundle, out):
     # Names that Pillow's own font has no letters for, and that are no text.
     os.link(sorted((album / "scenes").iterdir())[0], album / "名前 Ω.jpg")
     os.link(sorted((album / "scenes").iterdir())[0], os.fsencode(album) + b"/\xff.jpg")
@@ -72,7 +70,7 @@ def test_every_photo_with_faces_gets_an_upright_copy(
     assert not (out / "annotated").exists()
 
 
-def test_an_unchanged_copy_is_linked(run: Run) -> None:
+def test_an_unchanged_copy_is_linked(run):
     first = run.anew()
     before = inodes(run.out / "annotated")
     assert set(before) == {"0.jpg.jpg", "more/1.jpg.jpg", "more/2.jpg.jpg"}
@@ -86,7 +84,7 @@ def test_an_unchanged_copy_is_linked(run: Run) -> None:
     assert stated(run.out, third) == stated(run.out, first)
 
 
-def test_another_photo_or_another_name_is_drawn_again(run: Run) -> None:
+def test_another_photo_or_another_name_is_drawn_again(run):
     first = run.anew()
     before, kept = inodes(run.out / "annotated"), stated(run.out, first)
     with Image.open(run.album / "0.jpg") as image:
@@ -106,7 +104,7 @@ def test_another_photo_or_another_name_is_drawn_again(run: Run) -> None:
 
 
 @pytest.mark.parametrize("damage", ["a missing copy", "a truncated copy", "a missing link"])
-def test_a_damaged_copy_is_drawn_again(run: Run, damage: str) -> None:
+def test_a_damaged_copy_is_drawn_again(run, damage):
     kept = stated(run.out, run())
     assert run().unchanged
     copy = run.out / "annotated" / "more" / "1.jpg.jpg"
@@ -123,7 +121,7 @@ def test_a_damaged_copy_is_drawn_again(run: Run, damage: str) -> None:
 
 
 @pytest.mark.skipif(not SHM.is_dir(), reason="there is no /dev/shm, a second file system")
-def test_without_hard_links_copies_are_copied(run: Run) -> None:
+def test_without_hard_links_copies_are_copied(run):
     first = run.anew()
     drawn, elsewhere = run.out / "runs" / first.run_id / "annotated", SHM / f"faceops-{os.getpid()}"
     if run.out.stat().st_dev == SHM.stat().st_dev:
@@ -139,7 +137,7 @@ def test_without_hard_links_copies_are_copied(run: Run) -> None:
         shutil.rmtree(elsewhere)
 
 
-def test_forgetting_everybody_leaves_no_broken_link(run: Run) -> None:
+def test_forgetting_everybody_leaves_no_broken_link(run):
     (run.album / "0.jpg").rename(run.album / ("a" * 251 + ".jpg"))
     summary = run.anew()
     run.anew()
@@ -150,9 +148,7 @@ def test_forgetting_everybody_leaves_no_broken_link(run: Run) -> None:
     assert (run.out / "annotated").is_dir() and not inodes(run.out / "annotated")
 
 
-def test_boxes_are_drawn_on_a_copy_that_is_reduced(
-    photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_boxes_are_drawn_on_a_copy_that_is_reduced(photos, gallery, bundle, tmp_path, monkeypatch):
     (photos / "0.jpg").unlink()
     Image.open(photos / "more/1.jpg").resize((900, 900)).save(photos / "more/1.jpg")
     monkeypatch.setattr("faceops.photos.open_photo.FULL_PIXELS", 600 * 600)
@@ -171,7 +167,7 @@ def test_boxes_are_drawn_on_a_copy_that_is_reduced(
     "path",
     ["a" * 251 + ".jpg", "b/" + "\u5f20" * 83 + ".jpg", "d.jpg/c.jpg", "/".join(["e" * 200] * 11)],
 )
-def test_a_path_that_is_too_long_for_a_copy_gets_a_short_one(path: str) -> None:
+def test_a_path_that_is_too_long_for_a_copy_gets_a_short_one(path):
     place = drawn_path(path)
     assert len(place.parts) == 1 and len(os.fsencode(place)) <= 200 and place.suffix == ".jpg"
     assert drawn_path(path + "2") != place == drawn_path(path)

@@ -61,7 +61,7 @@ def as_calibrated(thresholds: Thresholds, count: int) -> list[Seen]:
     return photos
 
 
-def test_faces_like_those_of_the_calibration_are_not_drift(thresholds: Thresholds) -> None:
+def test_faces_like_those_of_the_calibration_are_not_drift(thresholds):
     found = measured(thresholds, as_calibrated(thresholds, 2000), set())
     assert set(found) == {QUALITY, SIMILARITY}
     assert {drift.level for drift in found.values()} == {"none"}
@@ -72,8 +72,8 @@ def test_faces_like_those_of_the_calibration_are_not_drift(thresholds: Threshold
 
 
 def test_lower_face_quality_is_reported_with_advice_and_better_is_no_reason_to_doubt_thresholds(
-    thresholds: Thresholds,
-) -> None:
+    thresholds,
+):
     for least, advice in ((0.0, "poorer"), (0.5, "better")):
         photos = [(f"p{number}", least + 0.5 * draw.random(), 0.001) for number in range(300)]
         drift = measured(thresholds, photos, set())[QUALITY]
@@ -81,7 +81,7 @@ def test_lower_face_quality_is_reported_with_advice_and_better_is_no_reason_to_d
     assert "stricter" not in drift.advice
 
 
-def test_small_faces_of_bystanders_are_not_poorer_photos(thresholds: Thresholds) -> None:
+def test_small_faces_of_bystanders_are_not_poorer_photos(thresholds):
     meter = DriftMeter(thresholds, GALLERY, BUDGET)
     for number in range(300):
         both = photo(f"{number:04x}", [0.05, draw.random()])
@@ -92,7 +92,7 @@ def test_small_faces_of_bystanders_are_not_poorer_photos(thresholds: Thresholds)
     assert (found[QUALITY].faces, found[QUALITY].level) == (300, "none")
 
 
-def test_thresholds_that_adapt_are_only_compared_with_poorer_faces(thresholds: Thresholds) -> None:
+def test_thresholds_that_adapt_are_only_compared_with_poorer_faces(thresholds):
     known = Normalisation(
         weight=[1.0], centre=[0.0], link=0, scale=1, shift=0, shape=[], populations=[]
     )
@@ -105,7 +105,7 @@ def test_thresholds_that_adapt_are_only_compared_with_poorer_faces(thresholds: T
         assert advice in found[QUALITY].advice and bool(advice) == bool(found[QUALITY].advice)
 
 
-def test_unnamed_faces_close_to_an_enrolled_person_are_reported(thresholds: Thresholds) -> None:
+def test_unnamed_faces_close_to_an_enrolled_person_are_reported(thresholds):
     odds = search_log_odds(thresholds.search_tails, 0.25, GALLERY)
     near = float(1 / (1 + np.exp(-odds)))
     assert clipped_log_odds(near) == pytest.approx(odds, abs=1e-3)
@@ -115,7 +115,7 @@ def test_unnamed_faces_close_to_an_enrolled_person_are_reported(thresholds: Thre
     assert "enrol more" in drift.advice
 
 
-def test_new_photos_are_compared_with_earlier_ones(thresholds: Thresholds) -> None:
+def test_new_photos_are_compared_with_earlier_ones(thresholds):
     old = [(f"old{number}", draw.random(), None) for number in range(200)]
     new = [(f"new{number}", draw.random(), 0.001) for number in range(100)]
     found = measured(thresholds, [*old, *new], {f"old{number}" for number in range(200)})
@@ -127,7 +127,7 @@ def test_new_photos_are_compared_with_earlier_ones(thresholds: Thresholds) -> No
     assert few[QUALITY].faces == 210
 
 
-def test_few_faces_and_chance_differences_are_not_reported() -> None:
+def test_few_faces_and_chance_differences_are_not_reported():
     tenths = [0.1] * 10
     assert compare(QUALITY, tenths, np.full(10, 4)) is None
     levels = []
@@ -144,9 +144,7 @@ def test_few_faces_and_chance_differences_are_not_reported() -> None:
 
 
 @pytest.mark.parametrize("stated", [{"quality_deciles": []}, {"quality_version": 1}])
-def test_a_release_that_states_no_quality_of_this_measure_is_not_compared(
-    thresholds: Thresholds, stated: dict[str, object]
-) -> None:
+def test_a_release_that_states_no_quality_of_this_measure_is_not_compared(thresholds, stated):
     plain = thresholds.model_copy(update=stated)
     found = measured(plain, as_calibrated(plain, 100), set())
     assert QUALITY not in found

@@ -32,15 +32,7 @@ from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
 from tests.conftest import copy_album
 from tests.identification.columns import number_groups, photo
-from tests.identification.conftest import (
-    Run,
-    as_of_schema_4,
-    change_state,
-    count,
-    results_missing,
-    rows_of,
-)
-from tests.photos.tiny_dng import dng
+from tests.identification.conftest import Run, change_state, count, results_missing, rows_of
 from tests.releases import without_raw_embedding
 
 METHOD = Method("finder", "contract")
@@ -83,9 +75,7 @@ def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_disk")
-def test_on_a_full_disk_stored_photos_stay_and_the_advice_is_to_free_space(
-    store: FaceStore, tmp_path: Path
-) -> None:
+def test_on_a_full_disk_stored_photos_stay_and_the_advice_is_to_free_space(store, tmp_path):
     store.save([extraction(0)])
     with pytest.raises(FaceOpsError, match=r"is full\); free some space") as caught:
         store.save([extraction(number) for number in range(1, 100)])
@@ -97,9 +87,7 @@ def test_on_a_full_disk_stored_photos_stay_and_the_advice_is_to_free_space(
         number_groups(tmp_path / "state.sqlite", [[("f" * 64, n) for n in range(5000)]])
 
 
-def test_a_state_that_another_process_writes_to_is_waited_for(
-    store: FaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_state_that_another_process_writes_to_is_waited_for(store, tmp_path, monkeypatch):
     path = tmp_path / "state.sqlite"
     monkeypatch.setattr(schema, "BUSY_S", 0.05)
     with (
@@ -118,7 +106,7 @@ def test_a_state_that_another_process_writes_to_is_waited_for(
         impatient.save([extraction(0)])
 
 
-def test_only_a_damaged_state_is_to_be_repaired(tmp_path: Path) -> None:
+def test_only_a_damaged_state_is_to_be_repaired(tmp_path):
     path = tmp_path / "state.sqlite"
     path.write_bytes(b"no database" * 1000)
     with pytest.raises(FaceOpsError, match=r"not a database.*gallery repair --out"):
@@ -128,35 +116,7 @@ def test_only_a_damaged_state_is_to_be_repaired(tmp_path: Path) -> None:
     assert "repair" not in str(caught.value)
 
 
-def test_a_state_of_schema_4_is_migrated_and_only_photos_without_a_clear_face_are_opened(
-    run: Run, own_gallery: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = run._replace(gallery=Gallery.open(own_gallery))
-    forget_person(own_gallery, run().people.most_common(1)[0][0])
-    first = run()
-    assert first.reasons["forgotten"] > 0
-    rows, pictures = run.rows(), count(run.out, "pictures")
-    as_of_schema_4(run.out)
-    again = run.anew()
-    scores: dict[str, float] = {}
-    for row in (*rows, *(migrated := run.rows())):  # lengths are not in these versions
-        del row["quality"]
-        score = row["detector_score"] or 0
-        scores[row["photo_path"]] = max(scores.get(row["photo_path"], 0), score)
-    assert migrated == rows and count(run.out, "pictures") == pictures
-    assert count(run.out, "pictures WHERE crop NOT NULL") == pictures
-    weak = sum(0 < score < 0.9 for score in scores.values())
-    assert weak < len(with_faces(rows)) / 2 and not first.photos_turned
-    weak += 1  # one was unreadable, perhaps for lack of memory
-    assert (again.photos_opened, again.photos_reused) == (weak, first.photos_reused - weak)
-    assert count(run.out, "files WHERE ctime_ns IS NOT NULL") == first.photos
-    assert "another version" not in capsys.readouterr().err
-    assert run().unchanged
-
-
-def test_a_time_or_inode_beyond_the_range_of_sqlite_is_stored(
-    store: FaceStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_time_or_inode_beyond_the_range_of_sqlite_is_stored(store, monkeypatch):
     status = SimpleNamespace(st_mode=stat.S_IFREG, st_size=1, st_mtime_ns=10**19, st_ctime_ns=-1)
     status.st_ino = 2**64 - 2  # as some FUSE file systems give
     with monkeypatch.context() as patched:
@@ -167,7 +127,7 @@ def test_a_time_or_inode_beyond_the_range_of_sqlite_is_stored(
     assert store.find_unchanged([file]) == [("photo 0", True)]
 
 
-def test_only_the_three_methods_used_last_are_kept(tmp_path: Path) -> None:
+def test_only_the_three_methods_used_last_are_kept(tmp_path):
     for number in (0, 1, 2, 3, 0):
         method = Method(f"finder {number}", "contract")
         with contextlib.closing(FaceStore(tmp_path / "state.sqlite", method)) as store:
@@ -178,7 +138,7 @@ def test_only_the_three_methods_used_last_are_kept(tmp_path: Path) -> None:
     assert count(tmp_path, "embeddings") == count(tmp_path, "pictures") == 3
 
 
-def test_a_stored_crop_is_lossless() -> None:
+def test_a_stored_crop_is_lossless():
     crop = np.random.default_rng(1).integers(0, 256, (112, 112, 3), np.uint8)
     read = decode_crop(encode_crop(crop))
     assert read is not None and np.array_equal(read, crop)
@@ -208,15 +168,8 @@ def fail(monkeypatch: pytest.MonkeyPatch, owner: Any, method: str, *errors: Exce
     ],
 )
 def test_a_photo_that_failed_is_opened_by_the_next_run(
-    error: Exception,
-    reason: str,
-    is_failure: bool,
-    album: Path,
-    gallery: Gallery,
-    bundle: Bundle,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    error, reason, is_failure, album, gallery, bundle, tmp_path, monkeypatch
+):
     out = tmp_path / "out"
     photos = [photo for photo in album.iterdir() if photo.suffix == ".jpg"]
     shutil.rmtree(album / "scenes")
@@ -234,8 +187,8 @@ def test_a_photo_that_failed_is_opened_by_the_next_run(
 
 
 def test_a_file_that_changed_while_it_was_opened_is_not_stored_under_its_old_bytes(
-    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    album, gallery, bundle, tmp_path, monkeypatch
+):
     photo, out = tmp_path / "photo.jpg", tmp_path / "out"
     good = (album / "orientation_6.jpg").read_bytes()
     photo.write_bytes(good)
@@ -253,20 +206,9 @@ def test_a_file_that_changed_while_it_was_opened_is_not_stored_under_its_old_byt
     assert identify(photo, gallery, bundle, out).faces > 0
 
 
-def test_a_photo_that_could_be_opened_though_not_hashed_is_stored(
-    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photo, out = album / "orientation_6.jpg", tmp_path / "out"
-    fail(monkeypatch, Path, "open", OSError(errno.EIO, "Input/output error"))
-    first = identify(photo, gallery, bundle, out)
-    assert first.faces > 0 and "data:image/webp" in (out / "report.html").read_text("utf-8")
-    second = identify(photo, gallery, bundle, results_missing(out))
-    assert (second.photos_opened, second.faces) == (0, first.faces)
-
-
 def test_a_photo_that_was_missing_at_first_is_stored_by_its_bytes(
-    album: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    album, bundle, tmp_path, monkeypatch
+):
     photos, out = list_photos(album / "orientation_6.jpg"), tmp_path / "out"
     fail(monkeypatch, os, "stat", OSError(errno.EIO, "Input/output error"))
     assert extract_shard(photos, bundle, out) == 1
@@ -274,7 +216,7 @@ def test_a_photo_that_was_missing_at_first_is_stored_by_its_bytes(
     assert (extract_shard(photos, bundle, out), count(out, "files")) == (0, 1)
 
 
-def test_quality_is_that_after_embedding_by_the_release_of_the_run(run: Run) -> None:
+def test_quality_is_that_after_embedding_by_the_release_of_the_run(run):
     def qualities(release: Bundle) -> np.ndarray:
         assert (
             identify(run.album, run.gallery, release, results_missing(run.out)).photos_opened == 0
@@ -297,9 +239,7 @@ def test_quality_is_that_after_embedding_by_the_release_of_the_run(run: Run) -> 
     np.testing.assert_array_equal(qualities(run.bundle), after)
 
 
-def test_embeddings_without_lengths_are_made_again_by_a_release_that_tells_them(
-    few: Run, tmp_path: Path
-) -> None:
+def test_embeddings_without_lengths_are_made_again_by_a_release_that_tells_them(few, tmp_path):
     """The contract is the same, and a run has one measure of quality."""
     older = Bundle.load(without_raw_embedding(few.bundle.folder, tmp_path / "older"))
     assert older.release.contract_id == few.bundle.release.contract_id
@@ -316,9 +256,7 @@ def test_embeddings_without_lengths_are_made_again_by_a_release_that_tells_them(
     assert qualities(few.bundle) == after
 
 
-def test_photos_whose_quality_was_measured_otherwise_are_opened_again(
-    few: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_photos_whose_quality_was_measured_otherwise_are_opened_again(few, monkeypatch):
     first = few()
     rows = few.rows()
     monkeypatch.setattr("faceops.identification.state.schema.QUALITY_VERSION", 1)
@@ -327,9 +265,7 @@ def test_photos_whose_quality_was_measured_otherwise_are_opened_again(
     assert few.anew().photos_opened == 0
 
 
-def test_a_raised_limit_opens_photos_that_were_too_large_and_no_others(
-    bundle: Bundle, tmp_path: Path
-) -> None:
+def test_a_raised_limit_opens_photos_that_were_too_large_and_no_others(bundle, tmp_path):
     folder, out = tmp_path / "photos", tmp_path / "out"
     folder.mkdir()
     Image.new("RGB", (400, 300)).save(folder / "large.png")
@@ -344,31 +280,6 @@ def test_a_raised_limit_opens_photos_that_were_too_large_and_no_others(
     assert count(out, "photos WHERE reason='too_large'") == 1
     assert [opened(200_000), opened(100_000)] == [1, 0]
     assert count(out, "photos WHERE reason='no_face'") == 2
-
-
-def test_panoramas_of_a_state_that_was_searched_without_segments_are_opened_again(
-    bundle: Bundle, tmp_path: Path
-) -> None:
-    Image.new("RGB", (400, 50)).save(tmp_path / "wide.png")
-    Image.new("RGB", (400, 300)).save(tmp_path / "usual.png")
-    photos, out = list_photos(tmp_path), tmp_path / "out"
-    assert [extract_shard(photos, bundle, out), extract_shard(photos, bundle, out)] == [2, 0]
-    change_state(out, "UPDATE photos SET decoder=NULL")  # as earlier versions stored them
-    assert [extract_shard(photos, bundle, out), extract_shard(photos, bundle, out)] == [1, 0]
-
-
-def test_raw_photos_of_a_state_that_has_the_faces_of_their_thumbnails_are_opened_again(
-    bundle: Bundle, tmp_path: Path
-) -> None:
-    pytest.importorskip("rawpy", reason="needs the extra raw")
-    (tmp_path / "photo.dng").write_bytes(dng(np.zeros((40, 60, 3), np.uint8)))
-    photos, out = list_photos(tmp_path), tmp_path / "out"
-    assert extract_shard(photos, bundle, out) == 1
-    # As a migrated state of schema 4.
-    change_state(out, "UPDATE photos SET orientation=NULL, width=6, height=4")
-    change_state(out, "UPDATE files SET ctime_ns=NULL")
-    assert [extract_shard(photos, bundle, out), extract_shard(photos, bundle, out)] == [1, 0]
-    assert count(out, "photos WHERE width=60") == 1
 
 
 # The model changed: faces with stored crops are embedded again, and no photo is opened.
@@ -414,8 +325,8 @@ def set_crops(out: Path, crop: bytes | None, where: str = "TRUE") -> None:
 
 
 def test_stored_crops_are_embedded_by_the_next_release_and_going_back_embeds_nothing(
-    run: Run, next_run: Run, new_rows: list[dict[str, Any]]
-) -> None:
+    run, next_run, new_rows
+):
     run()
     rows = run.rows()
     again = next_run()
@@ -428,9 +339,7 @@ def test_stored_crops_are_embedded_by_the_next_release_and_going_back_embeds_not
     assert run.rows() == rows
 
 
-def test_without_stored_crops_only_photos_with_faces_are_opened(
-    run: Run, next_run: Run, new_rows: list[dict[str, Any]]
-) -> None:
+def test_without_stored_crops_only_photos_with_faces_are_opened(run, next_run, new_rows):
     set_crops(run.out, None)
     again = next_run(KEEP_CROPS)
     assert (again.photos_opened, again.photos_reembedded) == (len(with_faces(new_rows)), 0)
@@ -440,9 +349,7 @@ def test_without_stored_crops_only_photos_with_faces_are_opened(
     assert (back.photos_opened, back.photos_reembedded) == (0, 0)
 
 
-def test_a_photo_with_a_damaged_crop_is_opened(
-    next_run: Run, new_rows: list[dict[str, Any]]
-) -> None:
+def test_a_photo_with_a_damaged_crop_is_opened(next_run, new_rows):
     photo = next(row["photo_id"] for row in new_rows if row["face_index"] == 1)
     of_photo = f"photo IN (SELECT id FROM photos WHERE photo_id='{photo}')"
     set_crops(next_run.out, b"RIFFhalf", f"{of_photo} AND face_index=1")
@@ -454,9 +361,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it."""
 
 
-def test_an_interrupted_run_continues_to_embed(
-    next_run: Run, new_rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_continues_to_embed(next_run, new_rows, monkeypatch):
     monkeypatch.setattr("faceops.identification.engine.extract.GROUP", 4)
     groups, extract = [], FaceExtractor.extract
 
@@ -479,9 +384,7 @@ def test_an_interrupted_run_continues_to_embed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("crops", [True, False])
-def test_a_forgotten_person_stays_forgotten_under_the_next_release(
-    few: Run, own_gallery: Path, new: Bundle, crops: bool
-) -> None:
+def test_a_forgotten_person_stays_forgotten_under_the_next_release(few, own_gallery, new, crops):
     out, few = few.out, few._replace(gallery=Gallery.open(own_gallery))
     if not crops:
         set_crops(out, None)
@@ -519,7 +422,7 @@ def test_a_forgotten_person_stays_forgotten_under_the_next_release(
             np.testing.assert_array_equal(rows[gone[number]], nothing)
 
 
-def test_shards_embed_stored_crops_too(next_run: Run) -> None:
+def test_shards_embed_stored_crops_too(next_run):
     assert extract_shard(list_photos(next_run.album), next_run.bundle, next_run.out) == 0
     summary = next_run()
     assert (summary.photos_opened, summary.photos_reembedded) == (0, 0)

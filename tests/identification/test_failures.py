@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,11 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.faces.detector import Detector
-from faceops.gallery.store import Gallery
 from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
 from faceops.identification.summary import read_summary
 from faceops.release.bundle import Bundle, Embedded
-from tests.identification.conftest import Run, rows_of
+from tests.identification.conftest import rows_of
 
 # In children of one process with the release loaded, whose address space may grow by so many MiB.
 WITH_LITTLE_MEMORY = """
@@ -53,8 +51,8 @@ LIMITS = ("0", "140", "1500")
 
 @pytest.mark.slow
 def test_with_little_memory_a_run_ends_with_its_results_or_one_sentence_and_keeps_better_ones(
-    run: Run, gallery_dir: Path, sface_bundle: Path
-) -> None:
+    run, gallery_dir, sface_bundle
+):
     before = run()
     for limit in LIMITS:  # of another detail: the run has to open every photo again
         shutil.copytree(run.out, run.out.parent / "limited" / limit, symlinks=True)
@@ -83,8 +81,8 @@ def no_memory(*_: object, **options: object) -> None:
 
 
 def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    run, tmp_path, monkeypatch
+):
     for path in sorted((run.album / "scenes").iterdir())[4:]:
         path.unlink()
     run(photos=run.album / "scenes")
@@ -105,9 +103,7 @@ def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
         assert [row[column] for row in short] == [row[column] for row in usual]
 
 
-def test_photos_that_fail_keep_their_rows_are_counted_and_tried_again(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_photos_that_fail_keep_their_rows_are_counted_and_tried_again(run, monkeypatch):
     run()
     before = run.rows()
     scenes = sorted((run.album.resolve() / "scenes").iterdir())
@@ -130,9 +126,7 @@ def test_photos_that_fail_keep_their_rows_are_counted_and_tried_again(
 
 
 @pytest.mark.parametrize("error", [errno.ENOENT, errno.EIO])
-def test_a_share_that_vanishes_during_a_run_ends_it_and_keeps_the_results(
-    run: Run, error: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_share_that_vanishes_during_a_run_ends_it_and_keeps_the_results(run, error, monkeypatch):
     run()
     kept = {path.name: path.read_bytes() for path in run.out.iterdir() if path.is_file()}
     real, seen, photos = os.stat, set(), set(map(str, run.album.resolve().rglob("*.jpg")))
@@ -155,8 +149,8 @@ def test_a_share_that_vanishes_during_a_run_ends_it_and_keeps_the_results(
 
 
 def test_the_first_run_too_ends_when_no_photo_can_be_opened(
-    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    album, gallery, bundle, tmp_path, monkeypatch
+):
     photo, out = album / "orientation_6.jpg", tmp_path / "out"
     with monkeypatch.context() as patched:
         patched.setattr(Detector, "search_at", no_memory)
@@ -166,9 +160,7 @@ def test_the_first_run_too_ends_when_no_photo_can_be_opened(
     assert identify(photo, gallery, bundle, out).faces > 0
 
 
-def test_the_faces_of_another_finder_are_kept_for_a_photo_that_fails(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_faces_of_another_finder_are_kept_for_a_photo_that_fails(run, monkeypatch):
     first = run()
     photos = sorted(path for path in (run.album / "scenes").iterdir())
     for path in photos[4:]:

@@ -118,7 +118,7 @@ def assert_no_text(named: Named, *people: str) -> None:
                 assert not any(person in path.read_text("utf-8") for person in people), path
 
 
-def test_nothing_of_the_person_is_left_anywhere(named: Named) -> None:
+def test_nothing_of_the_person_is_left_anywhere(named):
     person = named.person
     before = {folder: rows_of(folder) for folder in [named.out, *(named.out / "runs").iterdir()]}
     others = {row["person"] for row in before[named.out]} - {person, None}
@@ -152,7 +152,7 @@ def test_nothing_of_the_person_is_left_anywhere(named: Named) -> None:
         forget_person(named.gallery, person)
 
 
-def test_a_face_that_was_confirmed_at_another_detail_is_removed(named: Named) -> None:
+def test_a_face_that_was_confirmed_at_another_detail_is_removed(named):
     row = next(row for row in rows_of(named.out) if row["decision"] == "unknown")
     person, naming = Decisions.load(named.gallery).naming("Eve")
     box = row["x"], row["y"] + 0.4 * row["height"], row["width"], row["height"]
@@ -161,7 +161,7 @@ def test_a_face_that_was_confirmed_at_another_detail_is_removed(named: Named) ->
     assert [output.cached_faces for output in forget_person(named.gallery, "Eve").outputs] == [1]
 
 
-def test_a_face_without_a_name_in_another_output_is_removed_there_too(named: Named) -> None:
+def test_a_face_without_a_name_in_another_output_is_removed_there_too(named):
     nobody = named.open().without(np.ones(len(named.open().faces), bool))
     other = named.out.parent / "other"
     other.mkdir()
@@ -172,9 +172,7 @@ def test_a_face_without_a_name_in_another_output_is_removed_there_too(named: Nam
     assert len({output.cached_faces for output in done.outputs}) == 1
 
 
-def test_a_damaged_output_does_not_prevent_cleaning_the_others(
-    named: Named, tmp_path: Path
-) -> None:
+def test_a_damaged_output_does_not_prevent_cleaning_the_others(named, tmp_path):
     damaged = Path(shutil.copytree(named.out, tmp_path / "a_damaged_one"))
     for file, content in (
         *(("state.sqlite", b"no database"), ("faces.jsonl", b"{broken")),
@@ -189,7 +187,7 @@ def test_a_damaged_output_does_not_prevent_cleaning_the_others(
     named.forget(damaged)
 
 
-def test_the_search_finds_what_was_not_removed(named: Named) -> None:
+def test_the_search_finds_what_was_not_removed(named):
     own, out, person = named.gallery, named.out, named.person
     faces = [face for face in named.open().faces if face.person == person]
     crops = [crop_path(own, face.crop_id) for face in faces]
@@ -212,7 +210,7 @@ def test_the_search_finds_what_was_not_removed(named: Named) -> None:
     assert search_traces([own, out], "Nobody".__eq__, "Nobody".__eq__, [b"x" * 99]).found == []
 
 
-def test_all_names_that_a_person_has_had_are_forgotten(named: Named) -> None:
+def test_all_names_that_a_person_has_had_are_forgotten(named):
     rename(named.gallery, named.person, "In Between")
     merge(named.gallery, "In Between", named.second)
     rename(named.gallery, named.second, "A Rod")
@@ -224,9 +222,7 @@ def test_all_names_that_a_person_has_had_are_forgotten(named: Named) -> None:
     assert named.open().aliases == {}
 
 
-def test_earlier_names_are_kept_until_every_folder_was_reached(
-    named: Named, tmp_path: Path
-) -> None:
+def test_earlier_names_are_kept_until_every_folder_was_reached(named, tmp_path):
     rename(named.gallery, named.person, "A Rod")
     away = shutil.move(named.out, tmp_path / "away")
     assert not forget_person(named.gallery, "A Rod").complete
@@ -237,9 +233,7 @@ def test_earlier_names_are_kept_until_every_folder_was_reached(
     assert named.person not in named.names() and named.open().aliases == {}
 
 
-def test_absent_folders_are_reported_until_they_are_declared_gone(
-    named: Named, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_absent_folders_are_reported_until_they_are_declared_gone(named, tmp_path, capsys):
     album, gone = named.album, tmp_path / "gone"
     remember_output(named.gallery, gone)
     away = shutil.move(album, tmp_path / "away")
@@ -262,9 +256,7 @@ def test_absent_folders_are_reported_until_they_are_declared_gone(
     assert_no_text(named, named.person)
 
 
-def test_a_run_that_is_walking_does_not_name_the_person(
-    named: Named, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_is_walking_does_not_name_the_person(named, monkeypatch):
     def slow_walk(photos: Path, exclude: Sequence[str]) -> PhotoList:
         forget_person(named.gallery, named.person)
         return list_photos(photos, exclude)
@@ -277,9 +269,7 @@ def test_a_run_that_is_walking_does_not_name_the_person(
     assert named.run(OTHER).unchanged
 
 
-def test_a_run_that_starts_during_forgetting_stops_it(
-    named: Named, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_starts_during_forgetting_stops_it(named, tmp_path, monkeypatch):
     late = tmp_path / "late"
     save, enrolled = Gallery.save, named.open().persons.count(named.person)
     decide(named.gallery, Action.CONFIRM, named.person)
@@ -303,7 +293,7 @@ def test_a_run_that_starts_during_forgetting_stops_it(
     assert named.person not in names_in(late) | named.names()
 
 
-def test_file_names_that_are_not_utf_8(named: Named, tmp_path: Path) -> None:
+def test_file_names_that_are_not_utf_8(named, tmp_path):
     odd = named.album.rename(tmp_path / "alb\udcfcm")
     (odd / "scenes").rename(odd / "sc\udce8nes")
     for number, path in enumerate(sorted((odd / "sc\udce8nes").glob("*.jpg"))):
@@ -324,7 +314,7 @@ def test_file_names_that_are_not_utf_8(named: Named, tmp_path: Path) -> None:
     assert len(list((out / "annotated").rglob("*.jpg"))) < before
 
 
-def test_sidecars_that_were_moved_with_their_photos(named: Named) -> None:
+def test_sidecars_that_were_moved_with_their_photos(named):
     (named.album / "scenes").rename(named.album / "sorted")
     inner = named.album / "sorted" / ".hidden"
     inner.mkdir()
@@ -333,9 +323,7 @@ def test_sidecars_that_were_moved_with_their_photos(named: Named) -> None:
     assert_no_text(named, named.person)
 
 
-def test_what_the_statement_says_is_what_was_searched(
-    named: Named, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_the_statement_says_is_what_was_searched(named, capsys):
     out, own, person = named.out, named.gallery, named.person
     command = ["people", "forget", person, "--gallery", str(own)]
     shutil.copyfile(segment_of(own), own / ".faces.parquet.tmp")  # enrol was killed here
@@ -373,9 +361,7 @@ def keep_photos_of(named: Named, count: int) -> None:
             path.unlink()
 
 
-def test_forgotten_faces_do_not_return_by_another_detail_or_after_an_absence(
-    named: Named, tmp_path: Path
-) -> None:
+def test_forgotten_faces_do_not_return_by_another_detail_or_after_an_absence(named, tmp_path):
     keep_photos_of(named, 2)
     named.forget()
     again = named.run(LENIENT)
@@ -389,9 +375,7 @@ def test_forgotten_faces_do_not_return_by_another_detail_or_after_an_absence(
         assert again.reasons["forgotten"] == marked, detail
 
 
-def test_a_shard_that_extracts_during_forgetting_keeps_no_data_of_the_face(
-    named: Named, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shard_that_extracts_during_forgetting_keeps_no_data_of_the_face(named, monkeypatch):
     keep_photos_of(named, 2)
     named.run(LENIENT)
     embed = Bundle.embed_with_lengths
@@ -410,8 +394,8 @@ def test_a_shard_that_extracts_during_forgetting_keeps_no_data_of_the_face(
 
 
 def test_a_person_who_is_enrolled_again_is_named_again_once_readmitted(
-    named: Named, synthetic_set: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    named, synthetic_set, capsys
+):
     own, out, person, other = named.gallery, named.out, named.person, named.second
     count = sum(row["person"] == person for row in rows_of(out))
     assert main(["people", "forget", person, "--gallery", str(own), "--json"]) == 0
@@ -429,7 +413,7 @@ def test_a_person_who_is_enrolled_again_is_named_again_once_readmitted(
     assert f"has the mark {mark}" in capsys.readouterr().err
 
 
-def test_forgetting_removes_what_a_killed_run_left(named: Named) -> None:
+def test_forgetting_removes_what_a_killed_run_left(named):
     out = named.out
     finished = max((out / "runs").glob("2*"))
     unfinished = finished.with_name(f".unfinished-{finished.name}")

@@ -12,7 +12,6 @@ from faceops.gallery.store import Gallery
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
-from faceops.release.bundle import Bundle
 from tests.postgres_server import PostgresServer
 
 
@@ -43,12 +42,8 @@ def files_with(server: PostgresServer, schema: str, secrets: list[bytes]) -> set
 
 
 def test_no_bytes_of_the_person_are_left_in_the_tables_of_the_server(
-    storage: PostgresStorage,
-    bundle: Bundle,
-    album: Path,
-    out: Path,
-    postgres_server: PostgresServer,
-) -> None:
+    storage, bundle, album, out, postgres_server
+):
     schema = f"faceops_{storage._address.gallery}"
     identify(album, Gallery.open(storage), bundle, out, IdentifySettings(budget=0.3))
     person, other = Gallery.open(storage).people[:2]
@@ -68,8 +63,8 @@ def test_no_bytes_of_the_person_are_left_in_the_tables_of_the_server(
 
 
 def test_rows_that_an_older_transaction_sees_are_reported_until_it_has_ended(
-    storage: PostgresStorage, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    storage, postgres_server, monkeypatch
+):
     import psycopg
 
     monkeypatch.setattr("faceops.gallery.postgres.storage.PATIENCE_S", 0.5)
@@ -87,9 +82,7 @@ def test_rows_that_an_older_transaction_sees_are_reported_until_it_has_ended(
     assert storage.purge() == []
 
 
-def test_a_name_that_others_keep_in_a_table_is_found(
-    storage: PostgresStorage, postgres_server: PostgresServer
-) -> None:
+def test_a_name_that_others_keep_in_a_table_is_found(storage, postgres_server):
     person, other = Gallery.open(storage).people[:2]
     table = f"faceops_{storage._address.gallery}.tried"
     postgres_server.execute(f"INSERT INTO {table} VALUES ('a', 'b', %s)", person)

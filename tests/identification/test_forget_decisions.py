@@ -44,7 +44,7 @@ def assert_gone(gallery: Path, *texts: str) -> None:
     assert not [text for text in texts if text.encode() in content]
 
 
-def test_every_entry_about_the_person_is_removed(gallery: Path) -> None:
+def test_every_entry_about_the_person_is_removed(gallery):
     enrolled = Gallery.open(gallery).faces[0]
     person = Decisions.load(gallery).person_id("Ann Lee")
     decide(gallery, Action.CONFIRM, "Ann Lee")
@@ -66,7 +66,7 @@ def test_every_entry_about_the_person_is_removed(gallery: Path) -> None:
         forget_person(gallery, "Ann Lee")
 
 
-def test_links_of_photos_go_with_the_last_decision_about_them(gallery: Path) -> None:
+def test_links_of_photos_go_with_the_last_decision_about_them(gallery):
     digest = "{:064x}".format
     decide(gallery, Action.CONFIRM, "Ann Lee", photo=20)
     decide(gallery, Action.CONFIRM, "Ann Lee", photo=30)
@@ -85,7 +85,7 @@ def test_links_of_photos_go_with_the_last_decision_about_them(gallery: Path) -> 
     assert storage_of(gallery).journal().entries() == []
 
 
-def test_who_is_only_in_the_journal_is_forgotten_by_any_name(gallery: Path) -> None:
+def test_who_is_only_in_the_journal_is_forgotten_by_any_name(gallery):
     decide(gallery, Action.CONFIRM, "Eve")
     rename(gallery, "Eve", "Eva")
     done = forget_person(gallery, "Eve")
@@ -93,7 +93,7 @@ def test_who_is_only_in_the_journal_is_forgotten_by_any_name(gallery: Path) -> N
     assert_gone(gallery, "Eve", "Eva")
 
 
-def test_a_face_that_was_corrected_keeps_the_name_of_the_other_person(gallery: Path) -> None:
+def test_a_face_that_was_corrected_keeps_the_name_of_the_other_person(gallery):
     decide(gallery, Action.CONFIRM, "Ann Lee")
     decide(gallery, Action.CONFIRM, "Ben", by="ann_lee")  # what she decided stays without her name
     assert forget_person(gallery, "Ann Lee").complete
@@ -102,7 +102,7 @@ def test_a_face_that_was_corrected_keeps_the_name_of_the_other_person(gallery: P
     assert_gone(gallery, "ann_lee")
 
 
-def test_who_has_the_freed_name_now_is_not_forgotten(gallery: Path) -> None:
+def test_who_has_the_freed_name_now_is_not_forgotten(gallery):
     rename(gallery, "Ann Lee", "Ann King")
     unalias(gallery, "Ann Lee")
     photo = decide(gallery, Action.CONFIRM, "Ann Lee").photo_id
@@ -112,7 +112,7 @@ def test_who_has_the_freed_name_now_is_not_forgotten(gallery: Path) -> None:
     assert_gone(gallery, "Ann King")
 
 
-def test_two_people_with_one_name_are_told_apart(gallery: Path) -> None:
+def test_two_people_with_one_name_are_told_apart(gallery):
     rename(gallery, "Ben", "Ann Lee", is_another=True)
     done = forget_person(gallery, "Ann Lee")
     assert (done.gallery_faces, done.also_shown) == (1, ["Ann Lee (2)"])
@@ -121,9 +121,7 @@ def test_two_people_with_one_name_are_told_apart(gallery: Path) -> None:
 
 
 @pytest.mark.parametrize(("what", "step"), [(Gallery, "save"), (Journal, "_vacuum")])
-def test_a_forgetting_that_was_killed_can_be_repeated(
-    what: type, step: str, gallery: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forgetting_that_was_killed_can_be_repeated(what, step, gallery, monkeypatch):
     decide(gallery, Action.CONFIRM, "Ann Lee")
     rename(gallery, "Ann Lee", "Ann King")
 
@@ -140,9 +138,7 @@ def test_a_forgetting_that_was_killed_can_be_repeated(
     assert Gallery.open(gallery).people == ["Ben"] and Gallery.open(gallery).aliases == {}
 
 
-def test_names_that_only_the_journal_has_are_kept_while_a_folder_is_missing(
-    gallery: Path, tmp_path: Path
-) -> None:
+def test_names_that_only_the_journal_has_are_kept_while_a_folder_is_missing(gallery, tmp_path):
     decide(gallery, Action.CONFIRM, "Eve")
     rename(gallery, "Eve", "Eva")
     remember_output(gallery, tmp_path / "away")
@@ -153,7 +149,7 @@ def test_names_that_only_the_journal_has_are_kept_while_a_folder_is_missing(
     assert Gallery.open(gallery).aliases == {}
 
 
-def test_the_search_finds_names_and_ids_in_a_journal_and_beside_it(gallery: Path) -> None:
+def test_the_search_finds_names_and_ids_in_a_journal_and_beside_it(gallery):
     person = decide(gallery, Action.CONFIRM, "Ann Lee").person
     folder = gallery.with_name("search")
     folder.mkdir()

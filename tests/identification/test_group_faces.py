@@ -36,7 +36,7 @@ def people(
     return unit(centres[person] + noise * own.normal(size=(len(person), size))), person
 
 
-def test_the_lowest_cosine_is_that_of_the_threshold() -> None:
+def test_the_lowest_cosine_is_that_of_the_threshold():
     # The log odds are 9 - 12 (2 - 2 cos): 0, a probability of one half, at cos = 0.625.
     assert lowest_cosine(DISTANCE.probability, 0.5, 32) == pytest.approx(0.625, abs=1e-6)
 
@@ -67,7 +67,7 @@ def joined_one_by_one(
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.12, 0.16, 0.2])
-def test_grouping_equals_joining_the_best_pair_again_and_again(noise: float) -> None:
+def test_grouping_equals_joining_the_best_pair_again_and_again(noise):
     rows, _ = people(12, 6, noise, seed=5)
     photos = draw.integers(0, 50, len(rows))
     found = group_faces(rows, photos, DISTANCE.probability, 0.5)
@@ -78,7 +78,7 @@ def test_grouping_equals_joining_the_best_pair_again_and_again(noise: float) -> 
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.1, 0.2])
-def test_new_faces_join_the_groups_that_there_are_and_then_others(noise: float) -> None:
+def test_new_faces_join_the_groups_that_there_are_and_then_others(noise):
     rows, _ = people(12, 8, noise, seed=6)
     own = np.random.default_rng(1)
     photos = own.integers(0, 80, len(rows))
@@ -106,7 +106,7 @@ def test_new_faces_join_the_groups_that_there_are_and_then_others(noise: float) 
     assert np.array_equal(again, found)
 
 
-def test_a_large_person_is_found_whole_and_groups_are_numbered_by_their_first_face() -> None:
+def test_a_large_person_is_found_whole_and_groups_are_numbered_by_their_first_face():
     own = np.random.default_rng(2)
     centres = unit(own.normal(size=(2, 32)))
     person = own.permutation(np.repeat([0, 1], [200, 40]))
@@ -118,7 +118,7 @@ def test_a_large_person_is_found_whole_and_groups_are_numbered_by_their_first_fa
     assert group.tolist() == [firsts.index(one) for one in person]
 
 
-def test_an_index_finds_the_links_of_an_exact_search(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_finds_the_links_of_an_exact_search(monkeypatch):
     monkeypatch.setattr(nearest, "usable_cpus", lambda: 1)  # threads of a busy machine only wait
     rows, _ = people(300, 4, 0.05, seed=7, size=128)
     queries = np.arange(0, len(rows), 2)
@@ -135,13 +135,13 @@ def test_an_index_finds_the_links_of_an_exact_search(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("faces", "threshold"), [(12, float("inf")), (12, float("nan")), (12, 1.5), (0, 0.5), (1, 0.5)]
 )
-def test_few_faces_and_unreachable_thresholds_give_no_group(faces: int, threshold: float) -> None:
+def test_few_faces_and_unreachable_thresholds_give_no_group(faces, threshold):
     rows, _ = people(3, 4, 0.01)
     group = group_faces(rows[:faces], np.arange(faces), DISTANCE.probability, threshold)
     assert group.tolist() == [-1] * faces
 
 
-def test_a_linear_verifier_confirms_each_link() -> None:
+def test_a_linear_verifier_confirms_each_link():
     weight = np.where(np.arange(32) < 16, -24, 0).astype(np.float32)
     half_blind = Verifier(weight, 4.0, "linear")
     rows = np.zeros((3, 32), np.float32)
@@ -158,7 +158,7 @@ def constraints(count: int, groups: list[list[int]], apart: list[tuple[int, int]
     return Constraints(group, np.array(apart, np.int64).reshape(-1, 2).T)
 
 
-def test_faces_that_people_put_together_are_one_person_and_others_are_not() -> None:
+def test_faces_that_people_put_together_are_one_person_and_others_are_not():
     rows, person = people(6, 5, 0.05)
     photos = np.arange(len(rows))
     of = [np.flatnonzero(person == number).tolist() for number in range(6)]
@@ -174,7 +174,7 @@ def test_faces_that_people_put_together_are_one_person_and_others_are_not() -> N
     assert groups_of(before) == set(map(frozenset, of))
 
 
-def test_further_faces_join_the_groups_that_people_made() -> None:
+def test_further_faces_join_the_groups_that_people_made():
     rows, person = people(3, 6, 0.05)
     of = [np.flatnonzero(person == number).tolist() for number in range(3)]
     told = constraints(len(rows), [of[0][:3], of[1][:1]], [])

@@ -97,9 +97,7 @@ def stored(folder: Path, what: str = "count(*)") -> Any:
         return db.execute(f"SELECT {what} FROM unknown_faces").fetchone()[0]
 
 
-def test_new_faces_join_their_people_wherever_they_are_in_the_records(
-    group: Group, tmp_path: Path
-) -> None:
+def test_new_faces_join_their_people_wherever_they_are_in_the_records(group, tmp_path):
     assert group(ALBUM, named=KNOWN) == FOUND
     assert group(ALBUM, named=KNOWN) == FOUND
     assert stored(tmp_path, "sum(grouped)") == 4 and stored(tmp_path, "count(grouped)") == 6
@@ -116,7 +114,7 @@ def test_new_faces_join_their_people_wherever_they_are_in_the_records(
     assert group(more, named=KNOWN)["unknown-002"] == {"b1", "b2", "folder/b2"}
 
 
-def test_the_threshold_stays_until_the_faces_have_doubled(group: Group) -> None:
+def test_the_threshold_stays_until_the_faces_have_doubled(group):
     def threshold(faces: int) -> float:
         return 0.5 if faces < 9 else 0.999
 
@@ -133,9 +131,7 @@ def test_the_threshold_stays_until_the_faces_have_doubled(group: Group) -> None:
     assert "unknown-001" not in group(twice, threshold)
 
 
-def test_other_embeddings_are_grouped_anew_and_keep_their_numbers(
-    group: Group, tmp_path: Path
-) -> None:
+def test_other_embeddings_are_grouped_anew_and_keep_their_numbers(group, tmp_path):
     assert group(ALBUM, named=KNOWN) == FOUND
     before = stored(tmp_path, "sum(embedding & 65535)")
     moved = [*ALBUM[:3], ("a2", 0, 100.0), *ALBUM[4:]]
@@ -144,27 +140,12 @@ def test_other_embeddings_are_grouped_anew_and_keep_their_numbers(
     assert stored(tmp_path, "sum(embedding & 65535)") != before
 
 
-def test_numbers_of_earlier_versions_are_kept(group: Group, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "state")) as db, db:
-        db.execute(
-            "CREATE TABLE unknown_faces (photo_id TEXT, face_index INTEGER, number INTEGER, "
-            "PRIMARY KEY (photo_id, face_index))"
-        )
-        db.execute("CREATE TABLE unknown_given (number INTEGER)")
-        db.execute("INSERT INTO unknown_given VALUES (7)")
-        db.execute("INSERT INTO unknown_faces VALUES ('b1', 0, 4)")
-    assert group(ALBUM, named=KNOWN) == {
-        "unknown-004": {"b1", "b2"},
-        "unknown-008": {"a1", "a2"},
-    }
-
-
-def test_no_unknown_face_is_no_unknown_person(group: Group) -> None:
+def test_no_unknown_face_is_no_unknown_person(group):
     assert group([]) == group(ALBUM[1:2]) == group(KNOWN, named=KNOWN) == {}
     assert group(ALBUM, named=KNOWN) == FOUND
 
 
-def test_records_and_embeddings_of_other_lengths_are_refused(group: Group, tmp_path: Path) -> None:
+def test_records_and_embeddings_of_other_lengths_are_refused(group, tmp_path):
     group(ALBUM)
     with pytest.raises(ValueError, match="7 rows with a face, 6 embeddings"):
         find_unknown_people(

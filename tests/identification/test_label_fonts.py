@@ -19,7 +19,6 @@ from faceops.identification.records.drawings import ShownFace, annotate, drawn_n
 from faceops.identification.records.label_fonts import OWN, FontFile, lacking, text_runs
 from faceops.identification.run import identify
 from faceops.identification.summary import Summary
-from faceops.release.bundle import Bundle
 
 NAMES = {
     "LATIN": "Zoë Ångström",
@@ -87,7 +86,7 @@ def add_font(folder: Path, name: str, letters: str) -> FontFile:
 
 
 @pytest.mark.parametrize("script", NAMES)
-def test_without_fonts_a_name_is_readable_and_the_script_is_said(folder: Path, script: str) -> None:
+def test_without_fonts_a_name_is_readable_and_the_script_is_said(folder, script):
     plain_name = {"LATIN": "Zoe Angstrom", "SYMBOL": "Ada"}.get(script, "face 0")
     assert drawn_name(NAMES[script], 0) == f"{plain_name}"
     assert drawn_name("😀", 3) == "face 3"
@@ -107,7 +106,7 @@ def test_without_fonts_a_name_is_readable_and_the_script_is_said(folder: Path, s
     assert drawn.tobytes() == plain.tobytes()
 
 
-def test_the_font_changes_only_where_it_has_to(folder: Path) -> None:
+def test_the_font_changes_only_where_it_has_to(folder):
     add_font(folder, "Bold", "张伟")
     han = add_font(folder, "Han", "张伟 An")
     kana = add_font(folder, "Kana", "さくら")
@@ -121,7 +120,7 @@ def test_the_font_changes_only_where_it_has_to(folder: Path) -> None:
     assert one.size == other.size and one.tobytes() != other.tobytes()
 
 
-def test_letters_keep_their_marks_and_joiners(folder: Path) -> None:
+def test_letters_keep_their_marks_and_joiners(folder):
     marked = add_font(folder, "Marked", "दिx\u0332")
     add_font(folder, "Unmarked", "दy")
     assert text_runs("दि") == [(marked, "दि")]
@@ -133,9 +132,7 @@ def test_letters_keep_their_marks_and_joiners(folder: Path) -> None:
     assert lacking("ÿz\u0332") == {"LATIN": "ÿ"} and lacking("z\u0332") == {"LATIN": "z\u0332"}
 
 
-def test_without_text_layout_scripts_that_need_it_are_not_drawn(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_text_layout_scripts_that_need_it_are_not_drawn(folder, monkeypatch):
     add_font(folder, "Some", "محدعلي张 ")
     assert lacking("محمد علي 张") == {}
     monkeypatch.setattr(label_fonts.features, "check_feature", lambda name: name != "fribidi")
@@ -144,7 +141,7 @@ def test_without_text_layout_scripts_that_need_it_are_not_drawn(
     assert "libfribidi0" in label_fonts.advice({"ARABIC": "م"})
 
 
-def test_fontconfig_chooses_where_it_is_installed(folder: Path, tmp_path: Path) -> None:
+def test_fontconfig_chooses_where_it_is_installed(folder, tmp_path):
     add_font(folder, "Usual", "张")
     chosen = add_font(tmp_path, "Chosen", "张")
     fontconfig = tmp_path / "fc-match"
@@ -157,8 +154,8 @@ def test_fontconfig_chooses_where_it_is_installed(folder: Path, tmp_path: Path) 
 
 
 def test_a_copy_is_drawn_again_once_a_font_is_installed(
-    synthetic_set: Path, own_gallery: Path, bundle: Bundle, tmp_path: Path, folder: Path
-) -> None:
+    synthetic_set, own_gallery, bundle, tmp_path, folder
+):
     def run() -> Summary:
         settings = IdentifySettings(budget=0.3, annotate=True)
         return identify(photos, Gallery.open(own_gallery), bundle, tmp_path / "out", settings)

@@ -14,11 +14,9 @@ from faceops.gallery.store import Gallery
 from faceops.identification.engine.extract import extract_shard
 from faceops.identification.inputs import list_photos
 from faceops.identification.run import identify
-from faceops.release.bundle import Bundle
-from tests.identification.conftest import Run
 
 
-def test_an_unchanged_folder_keeps_the_latest_results(run: Run) -> None:
+def test_an_unchanged_folder_keeps_the_latest_results(run):
     first = run()
     kept = {path: path.read_bytes() for path in run.out.glob("faces.*")}
     summary = run.out / "summary.json"  # with the names that an earlier version had
@@ -59,7 +57,7 @@ CHANGES: dict[str, Callable[[Path, Path], object]] = {  # of a photo of the albu
 }
 
 
-def test_a_change_of_files_is_noticed(run: Run) -> None:
+def test_a_change_of_files_is_noticed(run):
     scenes = run.album / "scenes"
     for photo in sorted(scenes.iterdir())[3:]:
         photo.unlink()
@@ -77,9 +75,7 @@ CHANGES_IN_PLACE: dict[str, tuple[Callable[[Path], object], int]] = {  # and pho
 }
 
 
-def test_a_file_of_equal_size_and_time_is_read_and_opened_only_if_its_bytes_are_new(
-    run: Run,
-) -> None:
+def test_a_file_of_equal_size_and_time_is_read_and_opened_only_if_its_bytes_are_new(run):
     scenes = run.out.parent / "scenes"
     scenes.mkdir()
     for photo in sorted((run.album / "scenes").iterdir())[:3]:
@@ -100,7 +96,7 @@ def test_a_file_of_equal_size_and_time_is_read_and_opened_only_if_its_bytes_are_
     assert run(photos=scenes).unchanged
 
 
-def test_a_change_of_settings_is_noticed(run: Run) -> None:
+def test_a_change_of_settings_is_noticed(run):
     photo = run.album / "orientation_6.jpg"
     run(photos=photo)
     for changed in ({"budget": 0.3}, {"detail": 0}, {"xmp": True}):
@@ -111,8 +107,8 @@ def test_a_change_of_settings_is_noticed(run: Run) -> None:
 
 
 def test_a_change_of_the_gallery_is_noticed_and_enrolling_the_same_again_changes_nothing(
-    album: Path, synthetic_set: Path, bundle: Bundle, own_gallery: Path, out: Path
-) -> None:
+    album, synthetic_set, bundle, own_gallery, out
+):
     photo = album / "orientation_6.jpg"
     identify(photo, Gallery.open(own_gallery), bundle, out)
     enrol(synthetic_set / "enrol", own_gallery, bundle, prune=True)
@@ -125,7 +121,7 @@ def test_a_change_of_the_gallery_is_noticed_and_enrolling_the_same_again_changes
     assert not again.unchanged and (again.photos_opened, again.gallery_people) == (0, 5)
 
 
-def test_photos_of_a_shard_are_named_by_the_next_run(run: Run) -> None:
+def test_photos_of_a_shard_are_named_by_the_next_run(run):
     late = sorted((run.album / "scenes").iterdir())[0]
     late.rename(run.out.parent / late.name)
     first = run()
@@ -137,7 +133,7 @@ def test_photos_of_a_shard_are_named_by_the_next_run(run: Run) -> None:
     assert run().unchanged
 
 
-def test_a_broken_link_does_not_make_an_unchanged_folder_a_changed_one(run: Run) -> None:
+def test_a_broken_link_does_not_make_an_unchanged_folder_a_changed_one(run):
     (run.album / "dangling.jpg").symlink_to("nowhere")
     assert not run().unchanged
     assert run().unchanged
@@ -145,7 +141,7 @@ def test_a_broken_link_does_not_make_an_unchanged_folder_a_changed_one(run: Run)
     assert not run().unchanged
 
 
-def test_fewer_runs_are_kept_also_if_nothing_has_changed(run: Run) -> None:
+def test_fewer_runs_are_kept_also_if_nothing_has_changed(run):
     for _ in range(2):
         run.anew()
     assert len(list((run.out / "runs").iterdir())) == 2

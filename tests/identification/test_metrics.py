@@ -4,12 +4,10 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 from faceops.identification.metrics import METRICS, PREFIX, metrics_text, mlflow_metrics
 from faceops.identification.records.output_folder import METRICS_FILE
 from faceops.identification.summary import Drift, Summary
-from tests.identification.conftest import Run
 
 SUMMARY = Summary(
     run_id="20260102T030405Z-abcdef",
@@ -40,7 +38,7 @@ SUMMARY = Summary(
 )
 
 
-def test_both_parsers_read_the_text() -> None:
+def test_both_parsers_read_the_text():
     from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
     from prometheus_client.parser import text_string_to_metric_families as prometheus
 
@@ -75,7 +73,7 @@ def test_both_parsers_read_the_text() -> None:
     assert mlflow_metrics(summary.as_dict())["share_unnamed"] == 2 / (3 + 2)
 
 
-def test_every_run_writes_it_also_one_that_changes_nothing(run: Run) -> None:
+def test_every_run_writes_it_also_one_that_changes_nothing(run):
     first = run()
     assert (run.out / METRICS_FILE).read_text("utf-8") == metrics_text(first.as_dict())
     (run.out / METRICS_FILE).unlink()  # as of a version before: no reason to do the run again
@@ -84,14 +82,14 @@ def test_every_run_writes_it_also_one_that_changes_nothing(run: Run) -> None:
     assert (run.out / METRICS_FILE).read_text("utf-8") == metrics_text(again.as_dict())
 
 
-def test_the_documentation_lists_every_metric(repository: Path) -> None:
+def test_the_documentation_lists_every_metric(repository):
     page = (repository / "docs/monitoring.md").read_text("utf-8")
     documented = dict(re.findall(rf"^\| `{PREFIX}([^`]+)` \| (.+) \|$", page, re.M))
     label = {metric.name: f"{{{metric.label}}}" if metric.label else "" for metric in METRICS}
     assert documented == {metric.name + label[metric.name]: metric.help for metric in METRICS}
 
 
-def test_the_dashboard_shows_only_metrics_that_exist(repository: Path) -> None:
+def test_the_dashboard_shows_only_metrics_that_exist(repository):
     dashboard = json.loads((repository / "docs/grafana.json").read_text("utf-8"))
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     named = set(re.findall(rf"{PREFIX}(\w+)", " ".join(expressions)))

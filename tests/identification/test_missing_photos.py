@@ -15,7 +15,7 @@ from faceops.identification.forget.forget import forget_person
 from faceops.identification.inputs import IdentifySettings
 from faceops.identification.state.schema import GRACE
 from faceops.identification.summary import read_summary
-from tests.identification.conftest import Run, change_state, count, stored_faces
+from tests.identification.conftest import change_state, count, stored_faces
 
 
 def let_grace_pass(out: Path) -> None:
@@ -27,9 +27,7 @@ def let_grace_pass(out: Path) -> None:
     (out / "summary.json").write_text(json.dumps(summary), "utf-8")
 
 
-def test_a_run_over_one_photo_finds_no_other_missing_and_a_folder_that_is_back_is_not_opened(
-    run: Run,
-) -> None:
+def test_a_run_over_one_photo_finds_no_other_missing_and_a_folder_that_is_back_is_not_opened(run):
     first = run()
     one = run(photos=run.album / "orientation_6.jpg")
     assert (one.photos, one.vanished, one.photos_opened) == (1, 0, 0)
@@ -48,7 +46,7 @@ def test_a_run_over_one_photo_finds_no_other_missing_and_a_folder_that_is_back_i
     assert back.drop_at == ""
 
 
-def test_data_of_missing_photos_are_dropped_after_the_grace_period(run: Run) -> None:
+def test_data_of_missing_photos_are_dropped_after_the_grace_period(run):
     first = run()
     shutil.rmtree(run.album / "scenes")
     run()
@@ -62,7 +60,7 @@ def test_data_of_missing_photos_are_dropped_after_the_grace_period(run: Run) -> 
     assert run().unchanged
 
 
-def test_a_folder_within_is_part_of_the_folder_above(run: Run) -> None:
+def test_a_folder_within_is_part_of_the_folder_above(run):
     run(photos=run.album / "scenes")
     run()
     neighbour = run.album.with_name(run.album.name + "0")  # a common prefix, another folder
@@ -74,7 +72,7 @@ def test_a_folder_within_is_part_of_the_folder_above(run: Run) -> None:
     assert count(run.out, "files WHERE gone_since IS NULL") == 5
 
 
-def test_a_folder_known_to_be_empty_is_accepted_and_a_suddenly_empty_one_refused(run: Run) -> None:
+def test_a_folder_known_to_be_empty_is_accepted_and_a_suddenly_empty_one_refused(run):
     run()
     shutil.rmtree(run.album / "scenes")
     run()
@@ -92,7 +90,7 @@ def test_a_folder_known_to_be_empty_is_accepted_and_a_suddenly_empty_one_refused
     assert run().unchanged
 
 
-def test_a_renamed_photo_is_moved_not_vanished(run: Run) -> None:
+def test_a_renamed_photo_is_moved_not_vanished(run):
     run()
     one, other, *_ = sorted((run.album / "scenes").iterdir())
     one.rename(run.album / "renamed.jpg")
@@ -107,9 +105,7 @@ def test_a_renamed_photo_is_moved_not_vanished(run: Run) -> None:
 
 
 @pytest.mark.parametrize("how", ["no permission", "a link to a share that is away"])
-def test_a_folder_that_cannot_be_listed_is_named_and_its_photos_are_kept(
-    run: Run, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_listed_is_named_and_its_photos_are_kept(run, how, monkeypatch):
     scenes, share = run.album / "scenes", run.out.parent / "share"
     if how != "no permission":
         scenes.rename(share)
@@ -145,7 +141,7 @@ def _refused(path: Path, refused: Path) -> Path:
     return path
 
 
-def test_forgetting_somebody_drops_the_data_of_missing_photos(run: Run, own_gallery: Path) -> None:
+def test_forgetting_somebody_drops_the_data_of_missing_photos(run, own_gallery):
     run = run._replace(gallery=Gallery.open(own_gallery))
     run()
     for path in sorted((run.album / "scenes").iterdir())[:4]:
@@ -159,8 +155,8 @@ def test_forgetting_somebody_drops_the_data_of_missing_photos(run: Run, own_gall
 
 
 def test_excluded_photos_leave_the_results_and_are_counted_apart_from_missing_ones(
-    run: Run, known_photos: Path
-) -> None:
+    run, known_photos
+):
     first = run()
     assert (first.skipped, first.excluded) == ({}, 0)
     names = sorted(path.name for path in run.album.iterdir())

@@ -31,7 +31,6 @@ from faceops.identification.records.output_folder import (
     run_folder,
 )
 from faceops.identification.run import identify
-from faceops.release.bundle import Bundle
 from tests.object_store import CREDENTIALS, ObjectStoreServer
 
 S3 = tuple[ObjectStoreServer, Any]
@@ -53,8 +52,8 @@ def checked_manifest(folder: Path) -> dict[str, str]:
 
 
 def test_every_file_of_a_run_is_in_its_manifest_also_after_forgetting(
-    photos: Path, own_gallery: Path, bundle: Bundle, known_out: Path
-) -> None:
+    photos, own_gallery, bundle, known_out
+):
     settings = IdentifySettings(budget=0.3, annotate=True)
     summary = identify(photos, Gallery.open(own_gallery), bundle, known_out, settings)
     folder = known_out / "runs" / summary.run_id
@@ -66,7 +65,7 @@ def test_every_file_of_a_run_is_in_its_manifest_also_after_forgetting(
     assert checked_manifest(folder)["run_id"] == summary.run_id
 
 
-def test_the_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+def test_the_leftovers_of_a_killed_run_are_removed(tmp_path):
     killed = tmp_path / "runs" / ".unfinished-20260101T000000Z-aaaaaa"
     killed.mkdir(parents=True)
     (tmp_path / ".faces.csv.1.tmp").touch()
@@ -77,7 +76,7 @@ def test_the_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["20260102T000000Z-aaaaaa"]
 
 
-def test_the_oldest_runs_are_removed_and_never_the_latest(tmp_path: Path) -> None:
+def test_the_oldest_runs_are_removed_and_never_the_latest(tmp_path):
     runs = [f"202601{day:02d}T000000Z-{day:06d}" for day in (1, 2, 3)]
     later = "29990101T000000Z-000000"  # by a wrong clock
     for name in (*runs, later, "my notes"):
@@ -92,7 +91,7 @@ def test_the_oldest_runs_are_removed_and_never_the_latest(tmp_path: Path) -> Non
     assert left() == {runs[2], "my notes"}
 
 
-def test_the_latest_report_is_at_the_top_with_its_pages(tmp_path: Path) -> None:
+def test_the_latest_report_is_at_the_top_with_its_pages(tmp_path):
     for run_id in ("1", "2", "3"):
         with run_folder(tmp_path, run_id) as run:
             for name in (*PUBLISHED, f"{REPORT_PAGES}/people-1.html"):
@@ -121,8 +120,8 @@ def small_files() -> Iterator[None]:
 
 
 def test_results_and_galleries_that_could_not_be_written_leave_no_half_files(
-    tmp_path: Path, request: pytest.FixtureRequest, gallery_dir: Path
-) -> None:
+    tmp_path, request, gallery_dir
+):
     out, folder = tmp_path / "out", tmp_path / "gallery"
     with run_folder(out, "1") as run:
         for name in PUBLISHED:
@@ -169,7 +168,7 @@ def copy_of(out: Path) -> ObjectStore:
     return ObjectStore.at(json.loads((out / "mirror.json").read_text())["url"])
 
 
-def test_results_are_copied_summary_last_and_removed_runs_deleted(s3: S3, copied_out: Path) -> None:
+def test_results_are_copied_summary_last_and_removed_runs_deleted(s3, copied_out):
     store = copy_of(copied_out)
     store.write("others.txt", b"stays")
     copy_results(copied_out)
@@ -189,9 +188,7 @@ def test_results_are_copied_summary_last_and_removed_runs_deleted(s3: S3, copied
     assert copy_results(copied_out) == 0
 
 
-def test_a_copy_that_was_cut_off_is_completed(
-    s3: S3, copied_out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_that_was_cut_off_is_completed(s3, copied_out, monkeypatch):
     store = copy_of(copied_out)
     copy_results(copied_out)
     publish_run(copied_out, NEXT)
@@ -209,7 +206,7 @@ def test_a_copy_that_was_cut_off_is_completed(
     assert contents(store)["summary.json"] == f"summary.json of {NEXT}".encode()
 
 
-def test_the_results_of_another_folder_are_not_replaced(copied_out: Path, tmp_path: Path) -> None:
+def test_the_results_of_another_folder_are_not_replaced(copied_out, tmp_path):
     url = place(copy_of(copied_out).url)
     with pytest.raises(UsageError, match=rf"has the results of \S+:{copied_out}; name another"):
         results_folder(url, tmp_path, tmp_path / "other")
@@ -219,7 +216,7 @@ def test_the_results_of_another_folder_are_not_replaced(copied_out: Path, tmp_pa
         copy_results(copied_out)
 
 
-def test_wrong_places_are_refused(s3: S3, tmp_path: Path) -> None:
+def test_wrong_places_are_refused(s3, tmp_path):
     photos = place("s3://bucket/2019")
     with pytest.raises(UsageError, match="lie in one another"):
         results_folder(place("s3://bucket/2019/found"), photos)
@@ -236,14 +233,8 @@ def test_wrong_places_are_refused(s3: S3, tmp_path: Path) -> None:
 
 
 def test_the_command_copies_results_and_forgetting_cleans_the_copy(
-    s3: S3,
-    album: Path,
-    own_gallery: Path,
-    sface_bundle: Path,
-    out: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    s3, album, own_gallery, sface_bundle, out, capfd, monkeypatch
+):
     server, files = s3
     files.mkdir("archive")
     files.mkdir("results")

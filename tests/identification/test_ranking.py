@@ -61,9 +61,7 @@ def naive(search: AlbumSearch, faces: np.ndarray, gallery: Gallery) -> list[list
 
 @pytest.mark.parametrize("cells", [1, 300, 1 << 22])
 @pytest.mark.parametrize("people", [1, 2, 9])
-def test_the_best_people_are_those_of_the_naive_loops(
-    people: int, cells: int, normalisation: Normalisation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_best_people_are_those_of_the_naive_loops(people, cells, normalisation, monkeypatch):
     monkeypatch.setattr(ranking, "_CELLS", cells)
     draw = np.random.default_rng(people)
     persons = draw.permutation(np.append(np.arange(people), draw.integers(0, people, 30)))
@@ -88,9 +86,7 @@ def test_the_best_people_are_those_of_the_naive_loops(
 
 
 @pytest.mark.parametrize("cells", [1, 300, 1 << 22])
-def test_refused_people_are_not_ranked(
-    cells: int, normalisation: Normalisation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refused_people_are_not_ranked(cells, normalisation, monkeypatch):
     monkeypatch.setattr(ranking, "_CELLS", cells)
     draw = np.random.default_rng(cells)
     persons = np.repeat(np.arange(4), 3)
@@ -119,11 +115,7 @@ def crowd(normalisation: Normalisation) -> tuple[np.ndarray, Gallery]:
     return unit(probes), gallery_of(unit(rows), np.repeat(np.arange(2000), 2))
 
 
-def test_candidates_are_ranked_as_all_people_are_lookalikes_too(
-    crowd: tuple[np.ndarray, Gallery],
-    normalisation: Normalisation,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_candidates_are_ranked_as_all_people_are_lookalikes_too(crowd, normalisation, monkeypatch):
     probes, gallery = crowd
     faces = np.concatenate([probes, faces_of(np.random.default_rng(12), np.arange(400))])
     everybody = AlbumSearch.of_no_album(normalisation, gallery).rank(faces)
@@ -145,11 +137,7 @@ def test_candidates_are_ranked_as_all_people_are_lookalikes_too(
     np.testing.assert_array_equal(fast.reason, exact.reason)
 
 
-def test_faces_with_refused_people_are_compared_with_everybody(
-    crowd: tuple[np.ndarray, Gallery],
-    normalisation: Normalisation,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_faces_with_refused_people_are_compared_with_everybody(crowd, normalisation, monkeypatch):
     probes, gallery = crowd
     faces = probes[:40]
     free = AlbumSearch.of_no_album(normalisation, gallery).rank(faces)
@@ -161,7 +149,7 @@ def test_faces_with_refused_people_are_compared_with_everybody(
     np.testing.assert_array_equal(found.people[::3, 0], free.people[::3, 1])
 
 
-def test_people_with_the_same_photo_are_sorted_by_name(normalisation: Normalisation) -> None:
+def test_people_with_the_same_photo_are_sorted_by_name(normalisation):
     draw = np.random.default_rng(3)
     rows = faces_of(draw, np.arange(8))
     persons = np.array([5, 3, 4, 0, 1, 2, 6, 5])
@@ -171,7 +159,7 @@ def test_people_with_the_same_photo_are_sorted_by_name(normalisation: Normalisat
 
 
 @pytest.mark.parametrize("people", [10, 40])
-def test_single_photos_keep_the_budget(people: int, normalisation: Normalisation) -> None:
+def test_single_photos_keep_the_budget(people, normalisation):
     draw = np.random.default_rng(people)
     centres = draw.normal(size=(people + 3000, SIZE))
     rows = unit(centres + 0.5 * draw.normal(size=centres.shape))
@@ -184,7 +172,7 @@ def test_single_photos_keep_the_budget(people: int, normalisation: Normalisation
     assert (known.scores[:, 0] >= cut.log_odds).mean() >= 0.9
 
 
-def test_the_album_is_of_usable_faces_and_each_photo_counts_once() -> None:
+def test_the_album_is_of_usable_faces_and_each_photo_counts_once():
     values = np.arange(1, 5, dtype=np.float32)
     pair, poor = photo("a", [0.9, 0.9]), photo("b", [0.05, 0.9, 0.9])
     poor.faces["box"][1, 2] = 5  # pixels wide
@@ -207,9 +195,7 @@ def test_the_album_is_of_usable_faces_and_each_photo_counts_once() -> None:
         ((20.0, 17.501), Reason.AMBIGUOUS),
     ],
 )
-def test_scores_are_compared_in_log_odds_where_all_probabilities_are_1(
-    odds: tuple[float, ...], expected: Reason | None
-) -> None:
+def test_scores_are_compared_in_log_odds_where_all_probabilities_are_1(odds, expected):
     limits = NamingLimits(1.0, 1.0, log_odds=18.0, usual_log_odds=18.0)
     one = np.zeros(1, int), np.full(1, -1, np.int8)
     assert reasons(decide(ranked([odds], log_odds=True), *one, limits)) == [expected]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from faceops.base.reasons import IDENTIFIED, REJECTED, UNKNOWN, Reason, reason_code
 from faceops.identification.engine.decide import FaceDecisions, NamedBlock
@@ -61,7 +60,7 @@ def rows_by_format(folder: Path) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def test_columns_are_the_documented_ones(tmp_path: Path, repository: Path) -> None:
+def test_columns_are_the_documented_ones(tmp_path, repository):
     with record_files(tmp_path):
         pass
     assert pq.read_table(tmp_path / "faces.parquet").column_names == NAMES
@@ -72,14 +71,9 @@ def test_columns_are_the_documented_ones(tmp_path: Path, repository: Path) -> No
     assert all(column.doc for column in COLUMNS)
 
 
-def test_a_new_column_is_one_entry_and_appears_in_every_format(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_column_is_one_entry_and_appears_in_every_format(tmp_path, monkeypatch):
     area = Column(
-        "area",
-        pa.float64(),
-        "of the box, upright pixels",
-        lambda rows: rows.box(2) * rows.box(3),
+        "area", pa.float64(), "of the box, upright pixels", lambda rows: rows.box(2) * rows.box(3)
     )
     monkeypatch.setattr(records, "COLUMNS", (*COLUMNS, area))
     photos = block(photo("a" * 64, [0.8]), photo(None, reason=Reason.EMPTY))
@@ -93,7 +87,7 @@ def test_a_new_column_is_one_entry_and_appears_in_every_format(
     assert pq.read_schema(tmp_path / "faces.parquet").field("area").type == pa.float64()
 
 
-def test_hostile_text_survives_in_every_format_and_no_cell_is_a_formula(tmp_path: Path) -> None:
+def test_hostile_text_survives_in_every_format_and_no_cell_is_a_formula(tmp_path):
     photos = block(*(photo(f"{number:064x}", [0.8]) for number in range(len(HOSTILE))))
     paths = [f"{person}.jpg" for person in HOSTILE]
     with record_files(tmp_path) as write_rows:
@@ -108,7 +102,7 @@ def test_hostile_text_survives_in_every_format_and_no_cell_is_a_formula(tmp_path
     assert not [cell for cell in everything if cell.startswith(("=", "+", "-", "@"))]
 
 
-def test_the_rows_are_those_of_the_photos_in_order(tmp_path: Path) -> None:
+def test_the_rows_are_those_of_the_photos_in_order(tmp_path):
     turned = replace(photo("b" * 64, [0.123456, 0.5]), turned=90)
     turned.faces["forgotten"][1] = True
     blocks = [
@@ -150,7 +144,7 @@ def test_the_rows_are_those_of_the_photos_in_order(tmp_path: Path) -> None:
     assert [row["decision"] for row in found["csv"]] == [row["decision"] for row in cells]
 
 
-def test_probabilities_near_one_stay_apart_in_every_format(tmp_path: Path) -> None:
+def test_probabilities_near_one_stay_apart_in_every_format(tmp_path):
     one = np.float32(1)
     values = [np.nextafter(one, np.float32(0)), np.float32(0.9999987), np.float32(1e-9), one]
     column = np.array(values, np.float32)

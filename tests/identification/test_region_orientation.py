@@ -95,7 +95,7 @@ def drawn(area: xmp.Area, case: Case, orientation: int) -> tuple[float, ...]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_region_covers_the_face_as_readers_map_it(case: Case, tmp_path: Path) -> None:
+def test_a_region_covers_the_face_as_readers_map_it(case, tmp_path):
     photo = tmp_path / f"photo{case.suffix}"
     write_photo(case, photo)
     opened = open_photo(photo)
@@ -110,7 +110,7 @@ def test_a_region_covers_the_face_as_readers_map_it(case: Case, tmp_path: Path) 
     assert area is not None and drawn(area, case, case.orientation) == FACE
 
 
-def test_exiftool_reads_the_stored_size_the_orientation_and_the_region(tmp_path: Path) -> None:
+def test_exiftool_reads_the_stored_size_the_orientation_and_the_region(tmp_path):
     command = shutil.which("exiftool")
     if command is None:
         pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")

@@ -111,7 +111,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 }
 
 
-def test_a_sound_output_has_no_findings(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sound_output_has_no_findings(out, capsys):
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert main(["gallery", "check", "--out", str(out)]) == 0
     assert main(["gallery", "repair", "--out", str(out)]) == 0
@@ -120,9 +120,7 @@ def test_a_sound_output_has_no_findings(out: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_forgotten_places_survive_any_damage_of_the_state(
-    kind: str, out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_forgotten_places_survive_any_damage_of_the_state(kind, out, capsys):
     DAMAGES[kind](out)
     assert main(["gallery", "check", "--out", str(out)]) == 1
     assert "Lost: time: the photos are opened again" in capsys.readouterr().out
@@ -146,7 +144,7 @@ def test_forgotten_places_survive_any_damage_of_the_state(
     assert (Path(report["backup"]) / "state.sqlite").is_file()
 
 
-def test_numbers_of_an_earlier_version_are_kept(out: Path) -> None:
+def test_numbers_of_an_earlier_version_are_kept(out):
     with open_state(out / "state.sqlite") as db:
         for column in ("grouped", "embedding"):
             db.execute(f"ALTER TABLE unknown_faces DROP COLUMN {column}")
@@ -157,7 +155,7 @@ def test_numbers_of_an_earlier_version_are_kept(out: Path) -> None:
     assert numbers == PHOTOS
 
 
-def test_records_are_restored_from_json_lines_before_places_are_read_from_them(out: Path) -> None:
+def test_records_are_restored_from_json_lines_before_places_are_read_from_them(out):
     DAMAGES["empty"](out)
     for records in out.rglob("faces.parquet"):
         records.write_bytes(records.read_bytes()[:900])
@@ -167,7 +165,7 @@ def test_records_are_restored_from_json_lines_before_places_are_read_from_them(o
     assert places(out) == {photo_id: [box] for photo_id, box in FORGOTTEN}
 
 
-def test_a_full_disk_leaves_the_damaged_state(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_damaged_state(out, monkeypatch):
     DAMAGES["photos"](out)
     before = (out / "state.sqlite").read_bytes()
 
@@ -182,7 +180,7 @@ def test_a_full_disk_leaves_the_damaged_state(out: Path, monkeypatch: pytest.Mon
     assert (out / "state.sqlite").read_bytes() == before
 
 
-def test_identify_names_the_repair_and_a_later_version_is_left_alone(out: Path) -> None:
+def test_identify_names_the_repair_and_a_later_version_is_left_alone(out):
     with contextlib.closing(sqlite3.connect(out / "state.sqlite")) as db:
         db.execute("PRAGMA user_version=99")
     with pytest.raises(FaceOpsError, match="of a later version"):

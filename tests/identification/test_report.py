@@ -128,7 +128,7 @@ def page(tmp_path_factory: Any) -> Path:
     return out / "report.html"
 
 
-def test_captions_say_what_a_person_decided(tmp_path: Path) -> None:
+def test_captions_say_what_a_person_decided(tmp_path):
     confirmed = Face(IDENTIFIED, reason_code(Reason.CONFIRMED), 0, stranger_share=1.0)
     refused = Face(UNKNOWN, reason_code(Reason.REFUSED_BY_PERSON), 1, probability=0.5)
     ignored = Face(REJECTED, reason_code(Reason.IGNORED))
@@ -144,9 +144,7 @@ def all_pages(page: Path) -> list[Path]:
     return [page, *sorted(page.with_name("report").iterdir())]
 
 
-def test_names_are_escaped_on_every_page_and_the_first_says_what_it_was_made_with(
-    page: Path,
-) -> None:
+def test_names_are_escaped_on_every_page_and_the_first_says_what_it_was_made_with(page):
     assert len(all_pages(page)) > 10
     for one in all_pages(page):
         text = one.read_text("utf-8")
@@ -159,7 +157,7 @@ def test_names_are_escaped_on_every_page_and_the_first_says_what_it_was_made_wit
     assert all(fact in about for fact in (*folders, *run))
 
 
-def test_every_page_lists_whom_it_shows(page: Path) -> None:
+def test_every_page_lists_whom_it_shows(page):
     assert people_on(page) == sorted({*PEOPLE} - {"Never Seen"})
     folder = page.with_name("report")
     assert people_on(folder / "people-2.html") == [ANN]
@@ -193,7 +191,7 @@ def check_page(tab: Any, width: int) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [360, 1280])
-def test_the_first_page_runs_no_foreign_script_and_fits(tab: Any, width: int) -> None:
+def test_the_first_page_runs_no_foreign_script_and_fits(tab, width):
     tab.set_viewport_size({"width": width, "height": 800})
     check_page(tab, width)
     assert tab.locator("#people h3").all_inner_texts() == sorted([*ATTACKS, ANN], key=str.casefold)
@@ -206,7 +204,7 @@ def titles(links: Any) -> list[str]:
 
 
 @pytest.mark.browser
-def test_every_photo_is_listed_once_and_linked_on_pages_that_fit(page: Path, tab: Any) -> None:
+def test_every_photo_is_listed_once_and_linked_on_pages_that_fit(page, tab):
     root, seen, visited = page.parent.parent / "album", [], {page.as_uri()}
     tab.set_viewport_size({"width": 360, "height": 800})
     for kind in ("people", "ambiguous", "unknown-people", "unknown", "unusable"):
@@ -231,7 +229,7 @@ def test_every_photo_is_listed_once_and_linked_on_pages_that_fit(page: Path, tab
 
 
 @pytest.mark.browser
-def test_the_search_filters_and_is_reached_by_keyboard(tab: Any) -> None:
+def test_the_search_filters_and_is_reached_by_keyboard(tab):
     cards = tab.locator("#people article.card:visible")
     assert cards.count() == 5
     tab.keyboard.press("/")
@@ -249,7 +247,7 @@ def test_the_search_filters_and_is_reached_by_keyboard(tab: Any) -> None:
 
 
 @pytest.mark.browser
-def test_a_card_leads_to_all_faces_the_least_sure_first(tab: Any) -> None:
+def test_a_card_leads_to_all_faces_the_least_sure_first(tab):
     card = tab.locator("#people article").filter(has=tab.get_by_role("heading", name=ANN))
     front = titles(card.locator("li a"))
     assert front[0] == PHOTOS_OF_ANN[3]  # to be checked
@@ -264,7 +262,7 @@ def test_a_card_leads_to_all_faces_the_least_sure_first(tab: Any) -> None:
 
 
 @pytest.mark.browser
-def test_the_search_finds_a_face_that_is_not_in_front(tab: Any) -> None:
+def test_the_search_finds_a_face_that_is_not_in_front(tab):
     behind = PHOTOS_OF_ANN[12]
     tab.locator("#search").fill(behind)
     assert tab.locator("#people").is_hidden()
@@ -279,9 +277,7 @@ def test_the_search_finds_a_face_that_is_not_in_front(tab: Any) -> None:
 
 
 @pytest.mark.browser
-def test_the_search_in_a_large_report_finds_people_on_any_page(
-    tmp_path: Path, browser: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_search_in_a_large_report_finds_people_on_any_page(tmp_path, browser, monkeypatch):
     monkeypatch.setattr(report, "CARDS", 10)
     monkeypatch.setattr(report, "INDEXED", 100)
     people = [f"Person {number:02d}" for number in range(40)]
@@ -309,7 +305,7 @@ def test_the_search_in_a_large_report_finds_people_on_any_page(
 
 
 @pytest.mark.browser
-def test_ambiguous_and_unknown_faces_say_what_is_known(tab: Any) -> None:
+def test_ambiguous_and_unknown_faces_say_what_is_known(tab):
     ambiguous = tab.locator("#ambiguous .ambiguous li")
     close = ambiguous.filter(has_text="twins.jpg")
     assert close.locator("img").count() == 3
@@ -331,7 +327,7 @@ def test_ambiguous_and_unknown_faces_say_what_is_known(tab: Any) -> None:
 
 
 @pytest.mark.browser
-def test_the_page_is_used_by_keyboard_alone(tab: Any) -> None:
+def test_the_page_is_used_by_keyboard_alone(tab):
     focus = "document.activeElement.closest('[data-list]')?.querySelector('h3')?.textContent"
     names = tab.locator("#people h3").all_inner_texts()
     tab.keyboard.press("/")
@@ -357,7 +353,7 @@ def test_the_page_is_used_by_keyboard_alone(tab: Any) -> None:
 
 
 @pytest.mark.browser
-def test_without_scripts_the_page_can_be_read(page: Path, browser: Any) -> None:
+def test_without_scripts_the_page_can_be_read(page, browser):
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto(page.as_uri())
@@ -369,9 +365,7 @@ def test_without_scripts_the_page_can_be_read(page: Path, browser: Any) -> None:
     context.close()
 
 
-def test_a_report_that_only_guesses_a_person_goes_when_they_are_forgotten(
-    page: Path, tmp_path: Path
-) -> None:
+def test_a_report_that_only_guesses_a_person_goes_when_they_are_forgotten(page, tmp_path):
     run = tmp_path / "runs" / "20261129T120000Z-abcdef"
     shutil.copytree(page.parent, run)
     shutil.copyfile(page, tmp_path / "report.html")
@@ -392,7 +386,7 @@ def test_a_report_that_only_guesses_a_person_goes_when_they_are_forgotten(
     assert traces() == []
 
 
-def test_pages_without_the_first_one_are_removed(page: Path, tmp_path: Path) -> None:
+def test_pages_without_the_first_one_are_removed(page, tmp_path):
     shutil.copytree(page.with_name("report"), tmp_path / "report")
     done = ForgottenOutput(tmp_path)
     forget_in_files(done, lambda name: False, [])
@@ -400,16 +394,7 @@ def test_pages_without_the_first_one_are_removed(page: Path, tmp_path: Path) -> 
     assert not (tmp_path / "report").exists()
 
 
-def test_the_people_on_a_page_of_an_earlier_version_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    path.write_text(
-        '<script type="application/json" id="faces">{"people":["A\\u003cb"],"root":""}</script>'
-    )
-    assert people_on(path) == ["A<b"]
-    assert people_on(tmp_path / "none.html") == []
-
-
-def test_a_report_of_nothing_and_of_files_alone(tmp_path: Path) -> None:
+def test_a_report_of_nothing_and_of_files_alone(tmp_path):
     files = named_block(tmp_path / "album", ["a.txt", "b.txt"], np.zeros(2, int), [], {})
     for blocks, listed in (([], []), ([files], ["unusable-1.html"])):
         out = tmp_path / str(len(blocks))
@@ -419,7 +404,7 @@ def test_a_report_of_nothing_and_of_files_alone(tmp_path: Path) -> None:
         assert people_on(out / "report.html") == []
 
 
-def test_pages_keep_groups_together_and_have_a_bounded_size() -> None:
+def test_pages_keep_groups_together_and_have_a_bounded_size():
     assert page_cuts([0], 5) == [0]
     assert page_cuts([0, 3, 5, 6], 5) == [0, 5]
     assert page_cuts([0, 3, 6], 5) == [0, 3]
@@ -437,7 +422,7 @@ def test_pages_keep_groups_together_and_have_a_bounded_size() -> None:
             assert stop - start > 5 or not inside
 
 
-def test_small_requests_are_met_in_full_and_the_others_get_equal_shares() -> None:
+def test_small_requests_are_met_in_full_and_the_others_get_equal_shares():
     assert fair_shares([400, 2, 30], 50) == [24, 2, 24]
     assert fair_shares([3, 1], 100) == [3, 1]
     assert fair_shares([2, 9, 3], 2) == [0, 1, 1]

@@ -12,15 +12,13 @@ from faceops.base.errors import FaceOpsError
 from faceops.base.files import folder_lock
 from faceops.base.reasons import Reason
 from faceops.base.work import MAX_DEFAULT_THREADS
-from faceops.gallery.store import Gallery
 from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
-from faceops.release.bundle import Bundle
 from tests.hostile_corpus import KINDS, LIMITS, OPENED, make
-from tests.identification.conftest import Run, results_missing, rows_of
+from tests.identification.conftest import results_missing, rows_of
 
 
-def test_every_photo_has_rows_and_broken_ones_a_reason(run: Run) -> None:
+def test_every_photo_has_rows_and_broken_ones_a_reason(run):
     summary = run()
     rows = run.rows()
     paths = [row["photo_path"] for row in rows]
@@ -45,9 +43,7 @@ def test_every_photo_has_rows_and_broken_ones_a_reason(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_run_opens_no_photo_and_threads_change_nothing(
-    album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
-) -> None:
+def test_a_second_run_opens_no_photo_and_threads_change_nothing(album, gallery, bundle, tmp_path):
     out = tmp_path / "out"
     for path in sorted((album / "scenes").iterdir())[3:]:
         path.unlink()
@@ -65,9 +61,7 @@ def test_a_second_run_opens_no_photo_and_threads_change_nothing(
     assert rows_of(tmp_path / "other") == rows
 
 
-def test_the_default_is_a_thread_for_each_usable_cpu(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_is_a_thread_for_each_usable_cpu(run, monkeypatch):
     used = []
 
     def serial(work: object, items: object, workers: int, alone: object = None) -> object:
@@ -91,9 +85,7 @@ NAMES = (
 
 
 @pytest.mark.slow
-def test_every_hostile_file_gets_a_row_with_its_reason(
-    gallery: Gallery, bundle: Bundle, tmp_path: Path
-) -> None:
+def test_every_hostile_file_gets_a_row_with_its_reason(gallery, bundle, tmp_path):
     album = tmp_path / "album"
     album.mkdir()
     expected = {}
@@ -135,8 +127,8 @@ print(code, [name for name in {HEAVY} if name in sys.modules],
 
 @pytest.mark.slow
 def test_a_run_loads_nothing_heavy_and_an_unchanged_folder_not_even_numpy(
-    album: Path, gallery_dir: Path, sface_bundle: Path, out: Path
-) -> None:
+    album, gallery_dir, sface_bundle, out
+):
     arguments = ["--gallery", gallery_dir, "--bundle", sface_bundle, "--out", out, "--annotate"]
     command = [sys.executable, "-c", RUN_THE_COMMAND, "identify", album, *arguments]
     loaded = "['numpy', 'pydantic', 'PIL.Image']"

@@ -30,7 +30,6 @@ from faceops.identification.run import identify
 from faceops.identification.state.face_store import FaceStore
 from faceops.identification.state.photo_block import Extraction
 from faceops.identification.state.schema import Method, add_place, method_of, open_state
-from faceops.release.bundle import Bundle
 from tests.identification.columns import photo
 from tests.identification.conftest import count, rows_of
 
@@ -66,7 +65,7 @@ def new_store(tmp_path: Path) -> Iterator[Callable[[str], FaceStore]]:
         yield opened
 
 
-def test_shards_are_whole_groups_and_those_that_are_left_stay_the_same() -> None:
+def test_shards_are_whole_groups_and_those_that_are_left_stay_the_same():
     new = np.array([place for place in range(20 * GROUP) if place % 3 or place > 300])
     parts = _cut(new, 2 * GROUP + 1)
     assert np.array_equal(np.concatenate(parts), new)
@@ -79,7 +78,7 @@ def test_shards_are_whole_groups_and_those_that_are_left_stay_the_same() -> None
     assert _cut(new[:0], GROUP) == []
 
 
-def test_the_key_follows_all_that_decides_the_content() -> None:
+def test_the_key_follows_all_that_decides_the_content():
     job, file = job_in("/shared/a"), SourceFile("/photos/\udce9.jpg", 1, 2, 3, 4)
     key = Shard(0, [[file]]).key(job)
     assert Shard(7, [[file]]).key(replace(job, place="/shared/b")) == key
@@ -92,8 +91,8 @@ def test_the_key_follows_all_that_decides_the_content() -> None:
 
 @pytest.mark.parametrize("keep_crops", [False, True])
 def test_a_file_gives_another_store_the_same_photos_any_number_of_times(
-    new_store: Callable[[str], FaceStore], tmp_path: Path, keep_crops: bool
-) -> None:
+    new_store, tmp_path, keep_crops
+):
     worker, driver = new_store("worker"), new_store("driver")
     bad_name = "/photos/\udce9.jpg"
     empty = replace(found_in("/photos/empty.jpg"), photo=photo(None, []), opened=False, crops={})
@@ -108,9 +107,7 @@ def test_a_file_gives_another_store_the_same_photos_any_number_of_times(
             assert tables[0] == tables[1], table
 
 
-def test_of_a_face_that_was_forgotten_meanwhile_only_the_box_comes_in(
-    new_store: Callable[[str], FaceStore], tmp_path: Path
-) -> None:
+def test_of_a_face_that_was_forgotten_meanwhile_only_the_box_comes_in(new_store, tmp_path):
     worker, driver = new_store("worker"), new_store("driver")
     worker.save([found_in("/photos/0.jpg")])
     with open_state(tmp_path / "driver" / "state.sqlite") as db:
@@ -124,9 +121,7 @@ def test_of_a_face_that_was_forgotten_meanwhile_only_the_box_comes_in(
 
 
 @pytest.mark.parametrize("damage", [b"no database", b"", None])
-def test_of_a_damaged_file_nothing_is_stored(
-    new_store: Callable[[str], FaceStore], tmp_path: Path, damage: bytes | None
-) -> None:
+def test_of_a_damaged_file_nothing_is_stored(new_store, tmp_path, damage):
     worker, driver = new_store("worker"), new_store("driver")
     worker.save([found_in(f"/photos/{number}.jpg", number) for number in range(9)])
     content = worker.content()
@@ -137,8 +132,8 @@ def test_of_a_damaged_file_nothing_is_stored(
 
 
 def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgetting(
-    new_store: Callable[[str], FaceStore], tmp_path: Path
-) -> None:
+    new_store, tmp_path
+):
     store, shared, out = new_store("out"), tmp_path / "shared", tmp_path / "out"
     photos = [tmp_path / f"{number}.jpg" for number in range(2)]
     for path in photos:
@@ -165,7 +160,7 @@ def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgett
         shards.ShardPlace(place.url).put("late", b"faces")
 
 
-def test_a_worker_says_what_it_lacks(tmp_path: Path) -> None:
+def test_a_worker_says_what_it_lacks(tmp_path):
     with pytest.raises(
         FaceOpsError, match=r"there is faceops .*, and the run was started with old"
     ):
@@ -180,9 +175,7 @@ def test_a_worker_says_what_it_lacks(tmp_path: Path) -> None:
         check_worker(replace(job_in(str(tmp_path)), release=missing))
 
 
-def test_a_run_after_its_shards_has_the_rows_of_a_run_alone(
-    album: Path, bundle: Bundle, gallery_dir: Path, tmp_path: Path
-) -> None:
+def test_a_run_after_its_shards_has_the_rows_of_a_run_alone(album, bundle, gallery_dir, tmp_path):
     release, settings = bundle.release, IdentifySettings()
     source = ReleaseSource(load_release, bundle.folder, "", "float32", release.contract_id)
     alone, out = tmp_path / "alone", tmp_path / "out"

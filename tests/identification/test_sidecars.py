@@ -101,7 +101,7 @@ def names_in(sidecar: Path) -> tuple[list[str | None], list[str | None]]:
     return [field(region, f"{{{MWG}}}Name") for region in regions], [one.text for one in people]
 
 
-def test_exiftool_reads_what_we_and_others_wrote(sidecar: Path) -> None:
+def test_exiftool_reads_what_we_and_others_wrote(sidecar):
     command = shutil.which("exiftool")
     if command is None:
         pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")
@@ -121,7 +121,7 @@ def test_exiftool_reads_what_we_and_others_wrote(sidecar: Path) -> None:
     assert content["Instructions"] == 'line one\nline two\t"three" <4>'
 
 
-def test_after_exiftool_changed_a_sidecar_ours_are_found_and_leave_no_trace(sidecar: Path) -> None:
+def test_after_exiftool_changed_a_sidecar_ours_are_found_and_leave_no_trace(sidecar):
     command = shutil.which("exiftool")
     if command is None:
         pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")
@@ -134,9 +134,7 @@ def test_after_exiftool_changed_a_sidecar_ours_are_found_and_leave_no_trace(side
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_content_of_others_stays_and_their_face_gets_no_second_region(
-    sidecar: Path, encoding: str
-) -> None:
+def test_content_of_others_stays_and_their_face_gets_no_second_region(sidecar, encoding):
     sidecar.write_bytes(encode(DIGIKAM, encoding))
     assert write_sidecar(sidecar, [ADA, BEN], SIZE, 1)
     text = sidecar.read_text("utf-8")
@@ -146,7 +144,7 @@ def test_content_of_others_stays_and_their_face_gets_no_second_region(
     assert names_in(sidecar) == (["Zoë", "Ada"], ["Zoë", "Ada"])
 
 
-def test_content_of_others_is_the_same_however_often_we_write(sidecar: Path) -> None:
+def test_content_of_others_is_the_same_however_often_we_write(sidecar):
     sidecar.write_text(DIGIKAM, "utf-8")
     for regions in ([ADA], [BEN], [NamedRegion(ADA.box, "Eve")], []):
         write_sidecar(sidecar, regions, SIZE, 1)
@@ -162,9 +160,7 @@ def test_content_of_others_is_the_same_however_often_we_write(sidecar: Path) -> 
 @pytest.mark.parametrize(
     "doctype", ['<!DOCTYPE x [<!ENTITY a "b">]>', '<!DOCTYPE x SYSTEM "file:///etc/passwd">']
 )
-def test_a_document_type_is_refused_in_every_encoding(
-    sidecar: Path, encoding: str, doctype: str
-) -> None:
+def test_a_document_type_is_refused_in_every_encoding(sidecar, encoding, doctype):
     content = encode(doctype + DIGIKAM.partition("?>")[2], encoding)
     sidecar.write_bytes(content)
     with pytest.raises(FaceOpsError, match="it has a document type"):
@@ -173,7 +169,7 @@ def test_a_document_type_is_refused_in_every_encoding(
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_forgetting_finds_the_person_in_every_encoding(sidecar: Path, encoding: str) -> None:
+def test_forgetting_finds_the_person_in_every_encoding(sidecar, encoding):
     write_sidecar(sidecar, [ADA, BEN], SIZE, 1)
     sidecar.write_bytes(encode(packet_of(sidecar), encoding))  # another program saved it
     done = forget_ada(sidecar.parent)
@@ -183,7 +179,7 @@ def test_forgetting_finds_the_person_in_every_encoding(sidecar: Path, encoding: 
 
 
 @pytest.mark.parametrize("encoding", [*ENCODINGS, "utf-32-le", "utf-32-be"])
-def test_forgetting_reports_damaged_sidecars_of_ours_only(sidecar: Path, encoding: str) -> None:
+def test_forgetting_reports_damaged_sidecars_of_ours_only(sidecar, encoding):
     sidecar.write_bytes(encode(DIGIKAM[:-100], encoding))
     assert forget_in_sidecars([sidecar.parent], bool, bool).found == []
     sidecar.unlink()
@@ -207,9 +203,7 @@ def test_forgetting_reports_damaged_sidecars_of_ours_only(sidecar: Path, encodin
         '<rdf:Description rdf:value="Zo&#235; A"/>',
     ],
 )
-def test_forgetting_finds_the_person_however_a_program_stored_the_name(
-    sidecar: Path, stored: str
-) -> None:
+def test_forgetting_finds_the_person_however_a_program_stored_the_name(sidecar, stored):
     write_sidecar(sidecar, [NamedRegion(ADA.box, "Zoë A"), BEN], SIZE, 1)
     content, key = sidecar.read_text("utf-8"), person_key("Zoë A")
     assert content.count(">Zoë A<") == 3
@@ -222,7 +216,7 @@ def test_forgetting_finds_the_person_however_a_program_stored_the_name(
 @pytest.mark.parametrize(
     "name", [".photo.jpg.xmp", "photo.XMP~", "photo.jpg.xmp_original", "photo.xmp.bak"]
 )
-def test_forgetting_cleans_copies_of_sidecars(tmp_path: Path, name: str) -> None:
+def test_forgetting_cleans_copies_of_sidecars(tmp_path, name):
     write_sidecar(tmp_path / name, [ADA], SIZE, 1)
     assert forget_ada(tmp_path).entries == 2
     assert not list(tmp_path.iterdir())
@@ -243,7 +237,7 @@ def test_forgetting_cleans_copies_of_sidecars(tmp_path: Path, name: str) -> None
         "<!-- Ada -->",
     ],
 )
-def test_forgetting_reports_the_name_in_entries_of_others(sidecar: Path, entry: str) -> None:
+def test_forgetting_reports_the_name_in_entries_of_others(sidecar, entry):
     content = DIGIKAM.replace("   <dc:creator>", f"   {entry}<dc:creator>")
     sidecar.write_text(content, "utf-8")
     write_sidecar(sidecar, [ADA], SIZE, 1)
@@ -252,7 +246,7 @@ def test_forgetting_reports_the_name_in_entries_of_others(sidecar: Path, entry: 
     assert done.elsewhere == [f"{sidecar}: the name, in entries of other programs"]
 
 
-def test_forgetting_reports_large_sidecars(sidecar: Path) -> None:
+def test_forgetting_reports_large_sidecars(sidecar):
     sidecar.write_text(DIGIKAM + " " * 10_000_000, "utf-8")
     (line,) = forget_ada(sidecar.parent).elsewhere
     assert line.startswith(f"{sidecar}: not searched for entries of other programs (it has more")
@@ -263,7 +257,7 @@ def test_forgetting_reports_large_sidecars(sidecar: Path) -> None:
     assert line.startswith(f"{sidecar}: cannot be read (it has more than 10 megabytes)")
 
 
-def test_a_later_run_brings_ours_up_to_date_and_only_ours(sidecar: Path) -> None:
+def test_a_later_run_brings_ours_up_to_date_and_only_ours(sidecar):
     assert not write_sidecar(sidecar, [], SIZE, 1) and not sidecar.exists()
     assert write_sidecar(sidecar, [ADA], SIZE, 1) and sidecar.exists()
     assert write_sidecar(sidecar, [], SIZE, 1) and not list(sidecar.parent.iterdir())
@@ -291,7 +285,7 @@ def test_a_later_run_brings_ours_up_to_date_and_only_ours(sidecar: Path) -> None
         "A\u00adda",  # in a gallery of an earlier version
     ],
 )
-def test_any_name_can_be_written_and_found_again(sidecar: Path, name: str) -> None:
+def test_any_name_can_be_written_and_found_again(sidecar, name):
     region = NamedRegion(ADA.box, name)
     assert write_sidecar(sidecar, [region], SIZE, 1)
     assert not write_sidecar(sidecar, [region], SIZE, 1)
@@ -314,7 +308,7 @@ def test_any_name_can_be_written_and_found_again(sidecar: Path, name: str) -> No
     ],
     ids=["pipe", "empty", "cut off", "html", "no text", "large", "deep"],
 )
-def test_a_broken_sidecar_is_left_as_it_is(sidecar: Path, content: bytes | None) -> None:
+def test_a_broken_sidecar_is_left_as_it_is(sidecar, content):
     if content is None:
         os.mkfifo(sidecar)  # to read it would wait
     else:
@@ -324,9 +318,7 @@ def test_a_broken_sidecar_is_left_as_it_is(sidecar: Path, content: bytes | None)
     assert content is None or sidecar.read_bytes() == content
 
 
-def test_a_failed_write_leaves_the_old_sidecar_and_nothing_else(
-    sidecar: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_sidecar_and_nothing_else(sidecar, monkeypatch):
     sidecar.write_text(DIGIKAM, "utf-8")
 
     def full(_: int) -> None:
@@ -359,17 +351,13 @@ def test_a_failed_write_leaves_the_old_sidecar_and_nothing_else(
         (["Photo.xmp", "PHOTO.cr2"], "photo.jpg.xmp"),
     ],
 )
-def test_lightrooms_name_is_taken_where_it_can_mean_no_other_file(
-    tmp_path: Path, beside: list[str], sidecar: str
-) -> None:
+def test_lightrooms_name_is_taken_where_it_can_mean_no_other_file(tmp_path, beside, sidecar):
     for name in ("photo.jpg", *beside):
         (tmp_path / name).touch()
     assert SidecarPlaces().of(tmp_path / "photo.jpg").name == sidecar
 
 
-def test_a_folder_is_listed_once_for_threads_that_ask_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_is_listed_once_for_threads_that_ask_together(tmp_path, monkeypatch):
     listed: list[Path] = []
     list_folder = walk._list
 

@@ -1,7 +1,6 @@
 """Sidecars beside photos in an S3 server: those of local photos, and nothing of others is lost."""
 
 from pathlib import Path
-from threading import Barrier
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +12,6 @@ from faceops.base.stores import NoAnswerError, ObjectStore, place
 from faceops.gallery.outputs import declare_gone, output_folders
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
-from faceops.identification import sidecars
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
@@ -67,8 +65,8 @@ def archive(s3: S3, photos: Path, own_gallery: Path, bundle: Bundle, known_out: 
 
 
 def test_they_are_those_of_local_photos_and_an_unchanged_run_reads_none(
-    archive: Archive, photos: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
-) -> None:
+    archive, photos, gallery, bundle, tmp_path
+):
     assert identify(photos, gallery, bundle, tmp_path / "local", XMP).sidecars_written == 3
     summary = archive.run()
     assert (summary.sidecars_written, summary.sidecar_errors) == (3, [])
@@ -81,23 +79,8 @@ def test_they_are_those_of_local_photos_and_an_unchanged_run_reads_none(
     assert len(archive.requests("PUT")) == 3
 
 
-def test_entries_of_other_programs_stay_and_ours_return(archive: Archive) -> None:
-    archive.put("1.jpg.xmp", DIGIKAM.encode())
-    archive.run()
-    merged = archive.sidecars()["1.jpg.xmp"]
-    assert b"faceops" in merged and b'digiKam:ColorLabel="3"' in merged
-    archive.put("1.jpg.xmp", DIGIKAM.encode())
-    archive.files.rm(f"{archive.bucket}/2019/0.jpg.xmp")
-    again = archive.run()
-    assert not again.unchanged and again.sidecars_written == 2
-    assert archive.sidecars()["1.jpg.xmp"] == merged
-    assert archive.run().unchanged
-
-
 @pytest.mark.parametrize("was", [None, DIGIKAM], ids=["none", "digikam"])
-def test_what_is_written_while_a_sidecar_is_merged_stays(
-    archive: Archive, monkeypatch: pytest.MonkeyPatch, was: str | None
-) -> None:
+def test_what_is_written_while_a_sidecar_is_merged_stays(archive, monkeypatch, was):
     if was is not None:
         archive.put("1.jpg.xmp", was.encode())
     other = DIGIKAM.replace('digiKam:ColorLabel="3"', 'digiKam:ColorLabel="5"').encode()
@@ -122,9 +105,7 @@ def test_what_is_written_while_a_sidecar_is_merged_stays(
     assert archive.run().unchanged
 
 
-def test_a_sidecar_that_may_not_be_written_is_told_and_written_by_the_next_run(
-    archive: Archive,
-) -> None:
+def test_a_sidecar_that_may_not_be_written_is_told_and_written_by_the_next_run(archive):
     archive.server.tell(f"refuse PUT /{archive.bucket}/2019/1.jpg.xmp")
     summary = archive.run()
     archive.server.tell("refuse")
@@ -136,9 +117,7 @@ def test_a_sidecar_that_may_not_be_written_is_told_and_written_by_the_next_run(
     assert archive.run().unchanged
 
 
-def test_a_store_that_goes_while_a_photo_is_read_in_blocks_is_one_sentence(
-    archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_goes_while_a_photo_is_read_in_blocks_is_one_sentence(archive, monkeypatch):
     monkeypatch.setattr(stores, "PATIENCE_S", 0.2)
     store = stores.ObjectStore.at(f"s3://{archive.bucket}/2019")
     file = store.open("0.jpg", store.entry("0.jpg").size)
@@ -151,9 +130,7 @@ def test_a_store_that_goes_while_a_photo_is_read_in_blocks_is_one_sentence(
     assert file.read(2) == b"\xff\xd8"
 
 
-def test_a_store_that_stays_away_ends_the_run_and_the_next_one_continues(
-    archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_stays_away_ends_the_run_and_the_next_one_continues(archive, monkeypatch):
     assert archive.run(xmp=False).sidecars_written == 0
     monkeypatch.setattr(stores, "PATIENCE_S", 0.2)
     stored, first = xmp.stored_area, iter([True])
@@ -172,9 +149,7 @@ def test_a_store_that_stays_away_ends_the_run_and_the_next_one_continues(
     assert archive.run().sidecars_written == 3 - written
 
 
-def test_entries_of_photos_that_are_gone_are_removed_and_a_new_name_is_written(
-    archive: Archive,
-) -> None:
+def test_entries_of_photos_that_are_gone_are_removed_and_a_new_name_is_written(archive):
     archive.put("1.jpg.xmp", DIGIKAM.encode())
     first = archive.run()
     archive.put(".faceopsignore", b"1.jpg\n")
@@ -190,32 +165,7 @@ def test_entries_of_photos_that_are_gone_are_removed_and_a_new_name_is_written(
     assert b"Another Name" in archive.sidecars()["2.jpg.xmp"]
 
 
-def test_unused_sidecars_are_read_several_at_a_time(
-    archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    archive.run()
-    for name in NAMES:
-        archive.files.rm(f"{archive.bucket}/2019/{name.removesuffix('.xmp')}")
-    together, withdraw = Barrier(3), sidecars.withdraw
-
-    def wait(path: Path, *args: Any) -> bool:
-        if path.name in NAMES:
-            together.wait(60)
-        return withdraw(path, *args)
-
-    monkeypatch.setattr(sidecars, "withdraw", wait)
-    assert archive.run(allow_empty=True).sidecars_withdrawn == 3
-
-
-def test_one_photo_gets_its_sidecar(archive: Archive) -> None:
-    assert archive.run("1.jpg").sidecars_written == 1
-    assert archive.run("1.jpg").sidecars_written == 0
-    assert list(archive.sidecars()) == ["1.jpg.xmp"]
-
-
-def test_forgetting_reaches_them_or_says_what_it_could_not_reach(
-    archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_forgetting_reaches_them_or_says_what_it_could_not_reach(archive, monkeypatch):
     first = archive.run()
     (person,) = [name for name in first.people if name.encode() in archive.sidecars()["1.jpg.xmp"]]
     archive.put("1.jpg.xmp_original", archive.sidecars()["1.jpg.xmp"])

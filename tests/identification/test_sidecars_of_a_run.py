@@ -39,8 +39,8 @@ exec "$@"
 
 
 def test_photos_on_a_read_only_disk_give_one_error_each_and_the_run_goes_on(
-    photos: Path, gallery_dir: Path, sface_bundle: Path, known_out: Path
-) -> None:
+    photos, gallery_dir, sface_bundle, known_out
+):
     out = known_out
     options = ["--gallery", gallery_dir, "--bundle", sface_bundle, "--out", out, "--budget", "0.3"]
     command = [sys.executable, "-m", "faceops.cli", "identify", photos, "--xmp", *options]
@@ -61,7 +61,7 @@ def test_photos_on_a_read_only_disk_give_one_error_each_and_the_run_goes_on(
     assert summary.sidecar_errors[0] in done.stdout
 
 
-def test_a_sidecar_that_failed_is_written_by_the_next_run(run: Run) -> None:
+def test_a_sidecar_that_failed_is_written_by_the_next_run(run):
     sidecar = run.album / "1.jpg.xmp"
     sidecar.write_text("<broken", "utf-8")
     first = run()
@@ -74,7 +74,7 @@ def test_a_sidecar_that_failed_is_written_by_the_next_run(run: Run) -> None:
 
 
 @pytest.mark.parametrize("change", ["deleted", "lightroom"])
-def test_a_sidecar_that_others_changed_is_brought_up_to_date(run: Run, change: str) -> None:
+def test_a_sidecar_that_others_changed_is_brought_up_to_date(run, change):
     first = run()
     assert (first.photos, first.sidecars_written) == (3, 3)
     sidecar = run.album / "1.jpg.xmp"
@@ -124,7 +124,7 @@ def change(photos: Path, what: str) -> set[str]:
         ("another case", DIGIKAM),
     ],
 )
-def test_entries_follow_the_photo(run: Run, what: str, theirs: str) -> None:
+def test_entries_follow_the_photo(run, what, theirs):
     sidecar = run.album / "1.jpg.xmp"
     if theirs:
         sidecar.write_text(theirs, "utf-8")
@@ -150,9 +150,7 @@ def test_entries_follow_the_photo(run: Run, what: str, theirs: str) -> None:
     assert run().unchanged
 
 
-def test_what_a_killed_run_did_not_withdraw_is_withdrawn_by_another(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_killed_run_did_not_withdraw_is_withdrawn_by_another(run, tmp_path, monkeypatch):
     run()
     for name in ("0.jpg", "1.jpg"):
         (run.album / name).rename(run.album / f"new_{name}")
@@ -175,7 +173,7 @@ def test_what_a_killed_run_did_not_withdraw_is_withdrawn_by_another(
     }  # fmt: skip
 
 
-def test_a_damaged_sidecar_of_a_deleted_photo_is_reported_if_it_is_ours(run: Run) -> None:
+def test_a_damaged_sidecar_of_a_deleted_photo_is_reported_if_it_is_ours(run):
     run()
     (run.album / "1.jpg").unlink()
     sidecar = run.album / "1.jpg.xmp"
@@ -187,7 +185,7 @@ def test_a_damaged_sidecar_of_a_deleted_photo_is_reported_if_it_is_ours(run: Run
     assert run().sidecar_errors == []
 
 
-def test_a_renamed_person_has_the_new_name_in_sidecars_after_the_next_run(run: Run) -> None:
+def test_a_renamed_person_has_the_new_name_in_sidecars_after_the_next_run(run):
     first = run()
     person = next(iter(first.people))
     rename(run.gallery.place, person, "Another Name")
@@ -197,7 +195,7 @@ def test_a_renamed_person_has_the_new_name_in_sidecars_after_the_next_run(run: R
     assert person not in text and text.count("Another Name") == 3 * first.people[person]
 
 
-def test_names_as_long_as_names_can_be_stop_neither_copies_nor_sidecars(run: Run) -> None:
+def test_names_as_long_as_names_can_be_stop_neither_copies_nor_sidecars(run):
     (run.album / "0.jpg").rename(run.album / ("a" * 251 + ".jpg"))  # 255 bytes
     os.link(run.album / "1.jpg", run.album / ("张" * 83 + ".jpg"))  # three bytes each
     # Folders named as the drawn copy of the photo beside them would be, and as its sidecar.
@@ -215,7 +213,7 @@ def test_names_as_long_as_names_can_be_stop_neither_copies_nor_sidecars(run: Run
     assert len(drawn) == 5
 
 
-def test_a_state_with_wrong_orientations_is_corrected_by_the_next_run(run: Run) -> None:
+def test_a_state_with_wrong_orientations_is_corrected_by_the_next_run(run):
     """Up to schema 4, TIFF and HEIC were stored with orientation 1 and never turned."""
     pytest.importorskip("pillow_heif").register_heif_opener()
     for source, name in (("1.jpg", "side.tif"), ("2.jpg", "side.jpg")):  # HEIC named as JPEG
@@ -246,7 +244,7 @@ def test_a_state_with_wrong_orientations_is_corrected_by_the_next_run(run: Run) 
     assert run().unchanged
 
 
-def test_a_region_is_right_where_only_the_sidecar_states_an_orientation(run: Run) -> None:
+def test_a_region_is_right_where_only_the_sidecar_states_an_orientation(run):
     with Image.open(run.album / "0.jpg") as image:
         image.rotate(90, expand=True).save(run.album / "1.jpg", quality=95)
     sidecar = run.album / "1.jpg.xmp"

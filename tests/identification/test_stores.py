@@ -40,8 +40,8 @@ def gets(server: ObjectStoreServer, bucket: str) -> list[str]:
 
 
 def test_the_rows_are_those_of_local_photos_and_each_is_downloaded_once(
-    s3: S3, bucket: str, run: Run, album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
-) -> None:
+    s3, bucket, run, album, gallery, bundle, tmp_path
+):
     identify(album, gallery, bundle, tmp_path / "local", IdentifySettings(annotate=True))
     run = run._replace(out=tmp_path / "found")  # each photo is opened
     summary = run(annotate=True)
@@ -58,8 +58,8 @@ def test_the_rows_are_those_of_local_photos_and_each_is_downloaded_once(
 
 
 def test_only_what_was_changed_is_read_and_what_was_deleted_vanishes(
-    s3: S3, bucket: str, run: Run, album: Path, tmp_path: Path
-) -> None:
+    s3, bucket, run, album, tmp_path
+):
     server, files = s3
     assert run().photos == 12
     assert sorted(gets(server, bucket)) == sorted(
@@ -81,9 +81,7 @@ def test_only_what_was_changed_is_read_and_what_was_deleted_vanishes(
     assert first == second
 
 
-def test_a_listing_that_fails_publishes_nothing(
-    s3: S3, bucket: str, run: Run, tmp_path: Path
-) -> None:
+def test_a_listing_that_fails_publishes_nothing(s3, bucket, run, tmp_path):
     run()
     before = run.rows()
     s3[0].tell(f"refuse GET /{bucket}.*continuation-token")
@@ -96,7 +94,7 @@ def test_a_listing_that_fails_publishes_nothing(
     assert run().unchanged
 
 
-def test_photos_that_are_all_gone_are_not_deleted_ones(s3: S3, bucket: str, run: Run) -> None:
+def test_photos_that_are_all_gone_are_not_deleted_ones(s3, bucket, run):
     with pytest.raises(FaceOpsError, match="has no photos; check its name"):
         run(photos=place(f"s3://{bucket}/2018"))
     run()
@@ -106,9 +104,7 @@ def test_photos_that_are_all_gone_are_not_deleted_ones(s3: S3, bucket: str, run:
     assert run(allow_empty=True).vanished == 12
 
 
-def test_a_server_that_stops_during_a_run_loses_nothing(
-    s3: S3, bucket: str, run: Run, album: Path, tmp_path: Path
-) -> None:
+def test_a_server_that_stops_during_a_run_loses_nothing(s3, bucket, run, album, tmp_path):
     run(photos=album)
     rows, run = run.rows(), run._replace(out=tmp_path / "found")  # each photo is opened
     server = s3[0]
@@ -128,8 +124,8 @@ def test_a_server_that_stops_during_a_run_loses_nothing(
 
 
 def test_ignore_files_and_patterns_apply_to_objects_and_one_photo_may_be_named(
-    s3: S3, bucket: str, run: Run, album: Path
-) -> None:
+    s3, bucket, run, album
+):
     files = s3[1]
     files.pipe(f"{bucket}/2019/scenes/.faceopsignore", b"*_001.jpg\n")
     files.pipe(f"{bucket}/2019/.hidden.jpg", b"x")

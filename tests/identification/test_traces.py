@@ -40,7 +40,7 @@ def found_in(folder: Path, secrets: list[bytes] | None = None, what: str = "foun
 
 
 @pytest.mark.parametrize("start", [0, 13, CHUNK - 20, CHUNK])
-def test_a_probe_is_found_at_any_position(start: int) -> None:
+def test_a_probe_is_found_at_any_position(start):
     probe = RNG.bytes(48)
     content = bytearray(RNG.bytes(2 * CHUNK + 100))
     probes = Probes([*(RNG.bytes(48) for _ in range(2000)), probe])
@@ -49,21 +49,21 @@ def test_a_probe_is_found_at_any_position(start: int) -> None:
     assert probes.found_in(io.BytesIO(content))
 
 
-def test_short_contents_and_no_probes() -> None:
+def test_short_contents_and_no_probes():
     assert not Probes([]).found_in(io.BytesIO(b"anything"))
     for size in (0, 47, 48):
         assert Probes([b"x" * 48]).found_in(io.BytesIO(b"x" * size)) is (size == 48)
 
 
 @pytest.mark.parametrize("shift", range(3))
-def test_a_secret_in_base64(tmp_path: Path, shift: int) -> None:
+def test_a_secret_in_base64(tmp_path, shift):
     page = b"y" * shift + base64.b64encode(SECRET)
     (tmp_path / "report.html").write_bytes(page)
     assert found_in(tmp_path) == ["report.html: an embedding or picture"]
     assert found_in(tmp_path, [RNG.bytes(512)]) == []
 
 
-def test_a_secret_in_compressed_cells_and_across_pages(tmp_path: Path) -> None:
+def test_a_secret_in_compressed_cells_and_across_pages(tmp_path):
     floats = np.frombuffer(SECRET, "<f4").tolist()
     table = pa.table(
         {"a": [b"", SECRET + b"\0" * 4000], "b": pa.array([[], floats], pa.list_(pa.float32()))}
@@ -80,7 +80,7 @@ def test_a_secret_in_compressed_cells_and_across_pages(tmp_path: Path) -> None:
     ]
 
 
-def test_a_secret_in_a_file_beside_one_of_the_same_name_and_size(tmp_path: Path) -> None:
+def test_a_secret_in_a_file_beside_one_of_the_same_name_and_size(tmp_path):
     content = bytearray(RNG.bytes(CHUNK + 5000))
     for folder in ("a", "b", "c"):
         (tmp_path / folder).mkdir()
@@ -93,7 +93,7 @@ def test_a_secret_in_a_file_beside_one_of_the_same_name_and_size(tmp_path: Path)
     assert found_in(tmp_path) == [f"{one}/x.bin: an embedding or picture" for one in "ab"]
 
 
-def test_pages_of_plain_values_hold_embeddings_whole(tmp_path: Path) -> None:
+def test_pages_of_plain_values_hold_embeddings_whole(tmp_path):
     """Such columns are not decoded for the search: it finds what is in the file as it is."""
     rows = RNG.standard_normal((40, 250)).astype(np.float32)
     table = pa.table({"embedding": pa.array(list(rows), pa.list_(pa.float32()))})
@@ -106,7 +106,7 @@ def test_pages_of_plain_values_hold_embeddings_whole(tmp_path: Path) -> None:
     assert found_in(tmp_path, [rows[39].tobytes()]) == ["t.parquet: an embedding or picture"]
 
 
-def test_names_in_every_kind_of_cell(tmp_path: Path) -> None:
+def test_names_in_every_kind_of_cell(tmp_path):
     pq.write_table(pa.table({"person": ["Ada", None, "Ben"]}), tmp_path / "a.parquet")
     aliased = pa.table({"n": [1]}).replace_schema_metadata({"a": json.dumps({"aliases": ["ADA"]})})
     pq.write_table(aliased, tmp_path / "aliases.parquet")
@@ -121,7 +121,7 @@ def test_names_in_every_kind_of_cell(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_names_in_copies_temporary_files_and_texts(tmp_path: Path) -> None:
+def test_names_in_copies_temporary_files_and_texts(tmp_path):
     pq.write_table(pa.table({"person": ["Ada", "Ben"]}), tmp_path / "a.parquet.bak")
     with sqlite3.connect(tmp_path / ".b.sqlite.tmp") as db:
         db.execute("CREATE TABLE t (n TEXT)")
@@ -144,7 +144,7 @@ def test_names_in_copies_temporary_files_and_texts(tmp_path: Path) -> None:
     assert found_in(tmp_path / "z") == ["runs/i.csv: the name, in a cell"]
 
 
-def test_names_that_are_part_of_other_texts_are_told_apart(tmp_path: Path) -> None:
+def test_names_that_are_part_of_other_texts_are_told_apart(tmp_path):
     (tmp_path / "faces.csv").write_text("photo_path,person\nAda/1.jpg,Ben\n")
     (tmp_path / "report.html").write_text("<p>Ada/1.jpg</p>")
     with sqlite3.connect(tmp_path / "state.sqlite") as db:
@@ -158,7 +158,7 @@ def test_names_that_are_part_of_other_texts_are_told_apart(tmp_path: Path) -> No
     ]
 
 
-def test_what_may_not_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_not_be_read_is_reported(tmp_path, monkeypatch):
     (tmp_path / "closed").mkdir()
     (tmp_path / "closed.csv").touch()
 
@@ -193,7 +193,7 @@ def test_what_may_not_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
         ("...", "...", True),  # in a gallery of an earlier version
     ],
 )
-def test_a_text_mentions_a_name_as_words(name: str, text: str, found: bool) -> None:
+def test_a_text_mentions_a_name_as_words(name, text, found):
     assert mentions([person_key(name)])(text) is found
 
 
@@ -203,14 +203,14 @@ def test_a_text_mentions_a_name_as_words(name: str, text: str, found: bool) -> N
     [b"\xff\xfe\x00broken", b"PAR1 of no use PAR1", b"[" * 200_000, b"a," + b"b" * 200_000],
     ids=["no text", "parquet by name", "deep", "long cell"],
 )
-def test_a_foreign_file_is_a_finding_or_searched(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_foreign_file_is_a_finding_or_searched(tmp_path, name, content):
     (tmp_path / name).write_bytes(content + SECRET)
     secret, said = sorted(found_in(tmp_path))
     assert secret == f"{name}: an embedding or picture"
     assert said.startswith(f"{name}: cannot be searched (") and "\n" not in said
 
 
-def test_a_large_file_does_not_fill_the_memory(tmp_path: Path) -> None:
+def test_a_large_file_does_not_fill_the_memory(tmp_path):
     with (tmp_path / "large.bin").open("wb") as file:
         for _ in range(16):
             file.write(RNG.bytes(CHUNK))

@@ -39,9 +39,7 @@ def persons(paths: set[str]) -> set[str]:
     return {path.rsplit("_", 1)[0] for path in paths}
 
 
-def test_an_unknown_person_is_named_and_the_album_identified_again(
-    portraits: Run, tmp_path: Path
-) -> None:
+def test_an_unknown_person_is_named_and_the_album_identified_again(portraits, tmp_path):
     album, own, out = portraits.album, portraits.gallery.place, portraits.out
     first = read_summary(out)
     found = unknown_of(out)
@@ -75,9 +73,7 @@ def test_an_unknown_person_is_named_and_the_album_identified_again(
     assert "Someone New" in Gallery.open(own).people
 
 
-def test_numbers_stay_when_photos_are_added_and_gone_for_a_while(
-    portraits: Run, tmp_path: Path
-) -> None:
+def test_numbers_stay_when_photos_are_added_and_gone_for_a_while(portraits, tmp_path):
     album, out = portraits.album, portraits.out
     away = tmp_path / "away"
     nobody = portraits._replace(
@@ -101,12 +97,7 @@ def test_numbers_stay_when_photos_are_added_and_gone_for_a_while(
     assert now == {name: paths for name, paths in before.items() if name != gone}
 
 
-def test_the_command_prints_what_it_did(
-    portraits: Run,
-    sface_bundle: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_command_prints_what_it_did(portraits, sface_bundle, tmp_path, capsys):
     album, own, out = portraits.album, portraits.gallery.place, portraits.out
     common = ["--gallery", str(own), "--out", str(out), "--bundle", str(sface_bundle)]
     assert main(["identify", str(album), *common, "--budget", "0.21", "--xmp"]) == 0
@@ -137,7 +128,7 @@ def test_the_command_prints_what_it_did(
     assert "holds no results" in capsys.readouterr().err
 
 
-def test_faces_in_photos_that_are_gone_keep_their_decision(portraits: Run) -> None:
+def test_faces_in_photos_that_are_gone_keep_their_decision(portraits):
     album, out = portraits.album, portraits.out
     name, paths = min(unknown_of(out).items())
     lost = sorted(paths)[1:]
@@ -154,7 +145,7 @@ def test_faces_in_photos_that_are_gone_keep_their_decision(portraits: Run) -> No
     assert again.photos_opened == 0
 
 
-def test_photos_whose_names_are_not_utf_8_are_found_again(portraits: Run, tmp_path: Path) -> None:
+def test_photos_whose_names_are_not_utf_8_are_found_again(portraits, tmp_path):
     portraits = portraits._replace(
         album=portraits.album.rename(tmp_path / "alb\udcfcm"), out=tmp_path / "out"
     )
@@ -168,7 +159,7 @@ def test_photos_whose_names_are_not_utf_8_are_found_again(portraits: Run, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["unknown-7", "unknown-007", " Unknown-0007 "])
-def test_a_number_is_read_with_or_without_leading_zeros(name: str) -> None:
+def test_a_number_is_read_with_or_without_leading_zeros(name):
     assert unknown_number(name) == 7
     with pytest.raises(UsageError, match="unknown-007"):
         unknown_number(name.replace("7", "0"))
@@ -178,7 +169,7 @@ def keys(*names: str) -> list[FaceKey]:
     return [(name, 0) for name in names]
 
 
-def test_a_group_keeps_the_number_that_most_of_its_faces_had(tmp_path: Path) -> None:
+def test_a_group_keeps_the_number_that_most_of_its_faces_had(tmp_path):
     state = tmp_path / "state.sqlite"
     assert number_groups(state, [keys(*"abc"), keys(*"de")]) == [1, 2]
     # a falls to the second group, which stays the second; c and f are new together.

@@ -31,7 +31,7 @@ def save(path: Path, name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_content_decides_the_format_not_the_name(name: str, tmp_path: Path) -> None:
+def test_the_content_decides_the_format_not_the_name(name, tmp_path):
     photo_format = ALL[name]
     suffix = photo_format.suffixes[0].upper() if photo_format.with_suffix else ".txt"
     content = save(path := tmp_path / f"photo{suffix}", name)
@@ -42,7 +42,7 @@ def test_the_content_decides_the_format_not_the_name(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_damaged_file_is_a_photo_or_gives_a_reason(name: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_a_photo_or_gives_a_reason(name, tmp_path):
     rng = np.random.default_rng(3)
     path = tmp_path / f"photo{ALL[name].suffixes[0]}"
     whole = np.frombuffer(save(path, name), dtype=np.uint8)
@@ -58,9 +58,7 @@ def test_a_damaged_file_is_a_photo_or_gives_a_reason(name: str, tmp_path: Path) 
             assert "\n" not in str(error) and not error.transient  # the file is to blame
 
 
-def test_a_format_whose_package_is_missing_names_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_format_whose_package_is_missing_names_the_extra(tmp_path, monkeypatch):
     def missing() -> None:
         raise ImportError
 
@@ -97,7 +95,7 @@ def test_a_format_whose_package_is_missing_names_the_extra(
         (b"", None),
     ],
 )
-def test_containers_and_prefixes_are_distinguished(content: bytes, name: str | None) -> None:
+def test_containers_and_prefixes_are_distinguished(content, name):
     found = format_of(content)
     assert (found and found.name) == name
 
@@ -114,9 +112,7 @@ def test_containers_and_prefixes_are_distinguished(content: bytes, name: str | N
         ("a.txt", b"a letter", Reason.NOT_A_PHOTO, "not an image"),
     ],
 )
-def test_what_is_not_read_is_called_by_its_name(
-    name: str, content: bytes, reason: Reason, words: str, tmp_path: Path
-) -> None:
+def test_what_is_not_read_is_called_by_its_name(name, content, reason, words, tmp_path):
     (tmp_path / name).write_bytes(content + bytes(64))
     with pytest.raises(PhotoError, match=words) as caught:
         open_photo(tmp_path / name)
@@ -125,9 +121,7 @@ def test_what_is_not_read_is_called_by_its_name(
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize("preview", ["", "full", "turned", "small"])
-def test_a_raw_photo_is_its_jpeg_or_its_sensors_pixels_upright(
-    preview: str, orientation: int, tmp_path: Path
-) -> None:
+def test_a_raw_photo_is_its_jpeg_or_its_sensors_pixels_upright(preview, orientation, tmp_path):
     pytest.importorskip("rawpy", reason="needs the extra raw")
     stored = gradient(200, 300)
     turns = {1: 0, 3: 2, 6: 3, 8: 1}[orientation]
@@ -155,7 +149,7 @@ def test_a_raw_photo_is_its_jpeg_or_its_sensors_pixels_upright(
         assert max(draft.pixels.shape) == 75 and draft.is_draft and draft.size == sides
 
 
-def test_a_jxl_is_refused_by_its_stated_size_before_it_is_decoded(tmp_path: Path) -> None:
+def test_a_jxl_is_refused_by_its_stated_size_before_it_is_decoded(tmp_path):
     pillow_jxl = pytest.importorskip("pillow_jxl", reason="needs the extra jxl")
     jxl_size = ALL["JXL"].size
     assert jxl_size
@@ -171,7 +165,7 @@ def test_a_jxl_is_refused_by_its_stated_size_before_it_is_decoded(tmp_path: Path
     assert caught.value.reason == Reason.TOO_LARGE and pillow_jxl
 
 
-def test_a_jxl_is_turned_once(tmp_path: Path) -> None:
+def test_a_jxl_is_turned_once(tmp_path):
     pytest.importorskip("pillow_jxl", reason="needs the extra jxl")
     source = tmp_path / "photo.jpg"
     Image.fromarray(gradient()).save(source, exif=exif(6))
@@ -183,7 +177,7 @@ def test_a_jxl_is_turned_once(tmp_path: Path) -> None:
     assert open_photo(tmp_path / "own.jxl").pixels.shape == (40, 60, 3)
 
 
-def test_the_page_lists_every_format() -> None:
+def test_the_page_lists_every_format():
     page = (Path(__file__).parents[2] / "docs/your-own-photos.md").read_text("utf-8")
     table = page[page.index("| formats | needs |") :].split("\n\n")[0]
     for each in FORMATS:

@@ -1,7 +1,6 @@
 """Every kind of image becomes upright 8-bit RGB, and every other file gives a reason."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,9 +65,7 @@ JPEG = {"quality": 98, "subsampling": 0}
     [("png", {}, 0), ("tiff", {}, 0), ("webp", {"lossless": True}, 0), ("jpg", JPEG, 2)],
 )
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_undone(
-    orientation: int, extension: str, options: dict, difference: int, tmp_path: Path
-) -> None:
+def test_exif_orientation_is_undone(orientation, extension, options, difference, tmp_path):
     path = tmp_path / f"photo.{extension}"
     stored(gradient(), orientation).save(path, exif=exif(orientation), **options)
     photo = open_photo(path)
@@ -77,7 +74,7 @@ def test_exif_orientation_is_undone(
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])
-def test_a_jpeg_is_decoded_at_a_part_of_its_size(orientation: int, tmp_path: Path) -> None:
+def test_a_jpeg_is_decoded_at_a_part_of_its_size(orientation, tmp_path):
     rows, columns = np.mgrid[0:600, 0:1000]
     upright = np.stack([rows / 3, columns / 5, (rows + columns) / 8], axis=2).astype(np.uint8)
     path = tmp_path / "photo.jpg"
@@ -97,7 +94,7 @@ def test_a_jpeg_is_decoded_at_a_part_of_its_size(orientation: int, tmp_path: Pat
 @pytest.mark.parametrize(
     "tags", [exif(0), exif(9), exif(200), b"Exif\x00\x00MM\x00*\xff\xff\xff\xff\x00\x01"]
 )
-def test_wrong_exif_turns_nothing(tags: Image.Exif | bytes, tmp_path: Path) -> None:
+def test_wrong_exif_turns_nothing(tags, tmp_path):
     path = tmp_path / "photo.jpg"
     Image.fromarray(gradient()).save(path, exif=tags)
     assert open_photo(path).pixels.shape == (40, 60, 3)
@@ -113,7 +110,7 @@ def test_wrong_exif_turns_nothing(tags: Image.Exif | bytes, tmp_path: Path) -> N
         ("L", "jpg"), ("RGB", "avif"), ("RGB", "heic"),
     ],
 )  # fmt: skip
-def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, extension: str) -> None:
+def test_every_mode_becomes_rgb(tmp_path, mode, extension):
     path = tmp_path / f"photo.{extension}"
     grey = gradient()[:, :, 0]
     image = in_mode(grey, mode)
@@ -134,7 +131,7 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, extension: str) -> No
     assert photo.photo_id == sha256_file(path)
 
 
-def test_transparent_pixels_become_white(tmp_path: Path) -> None:
+def test_transparent_pixels_become_white(tmp_path):
     clear = np.zeros((20, 20, 4), dtype=np.uint8)
     clear[:, 10:] = (200, 10, 10, 255)
     rgba, palette = tmp_path / "rgba.png", tmp_path / "palette.png"
@@ -164,7 +161,7 @@ def swapped_srgb() -> bytes:
     return bytes(profile)
 
 
-def test_a_colour_profile_is_converted_to_srgb(tmp_path: Path) -> None:
+def test_a_colour_profile_is_converted_to_srgb(tmp_path):
     path = tmp_path / "photo.png"
     red = np.full((20, 20, 3), (220, 30, 30), dtype=np.uint8)
     Image.fromarray(red).save(path, icc_profile=swapped_srgb())
@@ -173,7 +170,7 @@ def test_a_colour_profile_is_converted_to_srgb(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("form", "found"), [("MPO", "JPEG"), ("PNG", "PNG"), ("TIFF", "TIFF")])
-def test_the_first_of_several_pictures_is_opened(form: str, found: str, tmp_path: Path) -> None:
+def test_the_first_of_several_pictures_is_opened(form, found, tmp_path):
     frames = [Image.fromarray(gradient()), Image.fromarray(gradient()[::-1].copy())]
     frames[0].save(tmp_path / "a", format=form, save_all=True, append_images=frames[1:])
     photo = open_photo(tmp_path / "a")
@@ -182,9 +179,7 @@ def test_the_first_of_several_pictures_is_opened(form: str, found: str, tmp_path
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_hostile_file_is_opened_or_gives_a_reason_and_one_sentence(
-    tmp_path: Path, kind: str
-) -> None:
+def test_a_hostile_file_is_opened_or_gives_a_reason_and_one_sentence(tmp_path, kind):
     expected = KINDS[kind][1]
     path = tmp_path / "photo.jpg"
     make(kind, path)
@@ -202,23 +197,21 @@ def test_a_hostile_file_is_opened_or_gives_a_reason_and_one_sentence(
     assert [str(warning.message) for warning in leaked] == []
 
 
-def test_a_name_with_a_newline_stays_on_one_line(tmp_path: Path) -> None:
+def test_a_name_with_a_newline_stays_on_one_line(tmp_path):
     (path := tmp_path / "a\nb.jpg").touch()
     with pytest.raises(PhotoError) as caught:
         open_photo(path)
     assert "\n" not in str(caught.value) and "a\\nb.jpg" in str(caught.value)
 
 
-def test_a_raised_limit_opens_what_pillow_alone_would_refuse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_raised_limit_opens_what_pillow_alone_would_refuse(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     make("cmyk", tmp_path / "photo.jpg")
     photo = open_photo(tmp_path / "photo.jpg", PhotoLimits(max_pixels=5000))
     assert photo.pixels.shape == (64, 64, 3)
 
 
-def test_a_jpeg_over_the_limit_is_decoded_at_a_part_of_its_size(tmp_path: Path) -> None:
+def test_a_jpeg_over_the_limit_is_decoded_at_a_part_of_its_size(tmp_path):
     path = tmp_path / "photo.jpg"
     large = Image.fromarray(gradient()).resize((1000, 600))
     large.save(path, exif=exif(6), **JPEG)
@@ -243,9 +236,7 @@ def test_a_jpeg_over_the_limit_is_decoded_at_a_part_of_its_size(tmp_path: Path) 
     [("RGB", "png"), ("RGBA", "png"), ("P", "png"), ("1", "png"), ("I;16", "png"), ("F", "tiff"),
      ("CMYK", "tiff"), ("LAB", "tiff"), ("YCbCr", "tiff"), ("RGB", "webp"), ("RGB", "jpg")],
 )  # fmt: skip
-def test_more_pixels_than_a_thread_may_keep_are_reduced(
-    mode: str, extension: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_pixels_than_a_thread_may_keep_are_reduced(mode, extension, tmp_path, monkeypatch):
     monkeypatch.setattr("faceops.photos.open_photo.FULL_PIXELS", 60_000)
     path = tmp_path / f"photo.{extension}"
     grey = Image.fromarray(gradient()[:, :, 0]).resize((600, 400))

@@ -1,7 +1,6 @@
 """The header of a photo: its size, its orientation, and the XMP packets embedded in it."""
 
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -18,9 +17,7 @@ PACKET = lightroom([("Zoë & <b>", Area(0.5, 0.5, 0.2, 0.3))], SIZE)
 
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_size_orientation_and_packet_are_read_from_every_format(
-    tmp_path: Path, suffix: str, orientation: int
-) -> None:
+def test_size_orientation_and_packet_are_read_from_every_format(tmp_path, suffix, orientation):
     path = tmp_path / f"photo{suffix}"
     save(Image.new("RGB", SIZE, "red"), path, PACKET, orientation)
     header, photo = read_header(path), open_photo(path)
@@ -41,16 +38,14 @@ def test_size_orientation_and_packet_are_read_from_every_format(
         ((), None),
     ],
 )
-def test_the_time_is_that_of_exif(
-    tmp_path: Path, suffix: str, tags: tuple[str, ...], taken: str | None
-) -> None:
+def test_the_time_is_that_of_exif(tmp_path, suffix, tags, taken):
     exif = Image.Exif()
     exif.get_ifd(0x8769).update(zip((0x9003, 0x9291, 0x9011), tags, strict=False))
     Image.new("RGB", SIZE).save(path := tmp_path / f"photo{suffix}", exif=exif.tobytes())
     assert read_header(path).taken == (datetime.fromisoformat(taken) if taken else None)
 
 
-def test_padding_around_a_packet_is_dropped_and_one_over_the_limit_not_read(tmp_path: Path) -> None:
+def test_padding_around_a_packet_is_dropped_and_one_over_the_limit_not_read(tmp_path):
     path = tmp_path / "photo.tif"
     save(Image.new("RGB", SIZE), path, f"\n{PACKET}  \0\0")
     assert read_header(path).packets == (PACKET.encode(),)
@@ -59,7 +54,7 @@ def test_padding_around_a_packet_is_dropped_and_one_over_the_limit_not_read(tmp_
 
 
 @pytest.mark.parametrize("change", ["other guid", "a part is missing"])
-def test_extended_xmp_counts_only_if_it_is_whole_and_named(tmp_path: Path, change: str) -> None:
+def test_extended_xmp_counts_only_if_it_is_whole_and_named(tmp_path, change):
     path = tmp_path / "photo.extended.jpg"
     save(Image.new("RGB", SIZE), path, PACKET)
     content = path.read_bytes()
@@ -75,7 +70,7 @@ def test_extended_xmp_counts_only_if_it_is_whole_and_named(tmp_path: Path, chang
     assert b"HasExtendedXMP" in main_packet
 
 
-def test_a_file_that_is_no_photo_has_the_reason_of_opening_it(tmp_path: Path) -> None:
+def test_a_file_that_is_no_photo_has_the_reason_of_opening_it(tmp_path):
     path = tmp_path / "photo.jpg"
     for content, reason in (
         (b"", Reason.EMPTY),

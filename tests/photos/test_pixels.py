@@ -12,7 +12,7 @@ LENT = pixels_of(Image.fromarray(COPY))
 BOXES = [(10, 5, 30, 45), (-5, -3, 20, 30), (60, 40, 90, 95), (-9, -9, -2, -2), (3, 3, 3, 3)]
 
 
-def test_pixels_are_lent_without_a_copy() -> None:
+def test_pixels_are_lent_without_a_copy():
     assert np.array_equal(LENT, COPY)
     again = pixels_of(image_of(LENT))
     assert np.shares_memory(again, LENT) and np.array_equal(again, COPY)
@@ -28,12 +28,12 @@ def test_pixels_are_lent_without_a_copy() -> None:
         np.lib.stride_tricks.as_strided(np.zeros((5, 7, 4), np.uint8), (5, 7, 3), (28, 4, 1)),
     ],
 )
-def test_a_view_of_pixels_becomes_an_image(view: np.ndarray) -> None:
+def test_a_view_of_pixels_becomes_an_image(view):
     assert np.array_equal(np.asarray(image_of(view)), view)
 
 
 @pytest.mark.parametrize("box", BOXES)
-def test_a_part_is_black_outside_the_photo(box: tuple[int, int, int, int]) -> None:
+def test_a_part_is_black_outside_the_photo(box):
     padded = np.pad(COPY, ((50, 50), (50, 50), (0, 0)))
     left, top, right, bottom = (side + 50 for side in box)
     for pixels in (COPY, LENT):

@@ -23,7 +23,7 @@ def touch(root: Path, *names: str) -> None:
         path.write_bytes(b"x")
 
 
-def test_files_are_sorted_by_their_posix_path(tmp_path: Path) -> None:
+def test_files_are_sorted_by_their_posix_path(tmp_path):
     names = ["B.jpg", "a b.txt", "a.jpg", "a/b/c.jpg", "a/z.jpg", "b.jpg"]
     names += ["c\nd.jpg", 'say "cheese".jpg', "tom's.jpg", "写真/顔.png"]
     touch(tmp_path, *names[::-1], ".hidden.jpg", ".git/b.jpg", "c/.DS_Store", "a.jpg.xmp")
@@ -35,7 +35,7 @@ def test_files_are_sorted_by_their_posix_path(tmp_path: Path) -> None:
     assert files(tmp_path) == [*names[:-1], "y.jpg", "z.jpg", names[-1]]
 
 
-def test_a_name_that_is_not_utf8_comes_through_and_patterns_match_it(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_comes_through_and_patterns_match_it(tmp_path):
     path = tmp_path / "caf\udce9.jpg"
     try:
         path.write_bytes(b"x")
@@ -46,9 +46,7 @@ def test_a_name_that_is_not_utf8_comes_through_and_patterns_match_it(tmp_path: P
     assert walk_photos(tmp_path) == []
 
 
-def test_loops_of_links_end_and_a_linked_folder_is_entered_once_by_its_own_name_first(
-    tmp_path: Path,
-) -> None:
+def test_loops_of_links_end_and_a_linked_folder_is_entered_once_by_its_own_name_first(tmp_path):
     root, outside = tmp_path / "root", tmp_path / "outside"
     touch(tmp_path, "root/a/one.jpg", "root/b/two.jpg", "outside/far.jpg")
     for link, target in (("a/up", root), ("a/across", root / "b"), ("b/across", root / "a")):
@@ -58,14 +56,14 @@ def test_loops_of_links_end_and_a_linked_folder_is_entered_once_by_its_own_name_
     assert files(root) == ["a/one.jpg", "b/two.jpg", "link1/far.jpg"]
 
 
-def test_a_path_that_is_not_a_folder_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder_is_refused_in_a_sentence(tmp_path):
     touch(tmp_path, "file")
     for name in ("absent", "file"):
         with pytest.raises(UsageError, match="name a folder of photos"):
             walk_photos(tmp_path / name)
 
 
-def test_unreadable_files_are_listed_with_a_reason(tmp_path: Path) -> None:
+def test_unreadable_files_are_listed_with_a_reason(tmp_path):
     """As root, the check runs in a child process without root's rights."""
     touch(tmp_path, "closed/b.jpg", "a.jpg")
     tmp_path.chmod(0o755)
@@ -112,9 +110,7 @@ def walk(root: Path, *exclude: str) -> tuple[list[str], dict[str, str]]:
         ("My Catalog Previews.lrdata", "*.lrdata"),
     ],
 )  # fmt: skip
-def test_folders_of_systems_are_skipped_at_any_depth(
-    folder: str, rule: str, tmp_path: Path
-) -> None:
+def test_folders_of_systems_are_skipped_at_any_depth(folder, rule, tmp_path):
     touch(tmp_path, "a.jpg", f"{folder}/b.jpg", f"deep/{folder}/x/c.jpg", "deep/d.jpg")
     assert walk(tmp_path) == (["a.jpg", "deep/d.jpg"], {folder: rule, f"deep/{folder}": rule})
     assert walk(tmp_path / folder / "..")[0] == ["a.jpg", "deep/d.jpg"]
@@ -124,7 +120,7 @@ def test_folders_of_systems_are_skipped_at_any_depth(
         assert len(walk(tmp_path, f"!{pattern}/")[0]) == 4
 
 
-def test_of_a_photo_library_the_originals_are_walked(tmp_path: Path) -> None:
+def test_of_a_photo_library_the_originals_are_walked(tmp_path):
     library = "Family.photoslibrary"
     names = [f"{library}/{name}" for name in ("originals/0/a.jpg", "resources/derivatives/a.jpg")]
     touch(tmp_path, *names, f"{library}/database/x.db", "old.aplibrary/Masters/b.jpg")
@@ -133,7 +129,7 @@ def test_of_a_photo_library_the_originals_are_walked(tmp_path: Path) -> None:
     assert set(skipped.values()) == {"*.photoslibrary"}
 
 
-def test_patterns_of_options_and_files_have_the_semantics_of_gitignore(tmp_path: Path) -> None:
+def test_patterns_of_options_and_files_have_the_semantics_of_gitignore(tmp_path):
     touch(tmp_path, "a.png", "keep.png", "b.jpg", "sub/c.png", "sub/d.jpg", "sub/private/e.jpg")
     touch(tmp_path, "sub/deeper/f.gif", "top/g.jpg", "sub/top/h.jpg", "Thumbs.db")
     (tmp_path / ".faceopsignore").write_bytes(
@@ -155,7 +151,7 @@ def test_patterns_of_options_and_files_have_the_semantics_of_gitignore(tmp_path:
     assert len(everything) == 9
 
 
-def test_links_have_the_rules_of_the_folder_that_they_are_in(tmp_path: Path) -> None:
+def test_links_have_the_rules_of_the_folder_that_they_are_in(tmp_path):
     touch(tmp_path, "out/a.jpg", "out/b.png", "root/c.jpg")
     (tmp_path / "root/link").symlink_to(tmp_path / "out")
     (tmp_path / "root/other").symlink_to(tmp_path / "out")
@@ -164,7 +160,7 @@ def test_links_have_the_rules_of_the_folder_that_they_are_in(tmp_path: Path) -> 
     assert photos == ["c.jpg", "other/a.jpg"] and sorted(skipped) == ["link", "other/b.png"]
 
 
-def test_wrong_patterns_get_one_sentence(tmp_path: Path) -> None:
+def test_wrong_patterns_get_one_sentence(tmp_path):
     with pytest.raises(UsageError, match="--exclude: Invalid git pattern: '!'; write patterns as"):
         walk(tmp_path, "!")
     ignore = tmp_path / ".faceopsignore"

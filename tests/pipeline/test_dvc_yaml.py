@@ -30,7 +30,7 @@ def imported_files(start: Path, repository: Path) -> set[Path]:
     return seen
 
 
-def test_each_stage_has_its_script_and_its_section(repository: Path) -> None:
+def test_each_stage_has_its_script_and_its_section(repository):
     sections = set(yaml.safe_load((repository / "params.yaml").read_text()))
     # gate compares releases, it makes none; embed has the parameters of export.
     assert set(STAGES) - {"embed"} == sections - {"gate"}
@@ -40,14 +40,14 @@ def test_each_stage_has_its_script_and_its_section(repository: Path) -> None:
         assert ("export" if name == "embed" else name) in stage["params"]
 
 
-def test_every_dependency_in_the_repository_exists(repository: Path) -> None:
+def test_every_dependency_in_the_repository_exists(repository):
     for stage in STAGES.values():
         for path in stage["deps"]:
             if not path.startswith(("build/", "data")):
                 assert (repository / path).exists(), path
 
 
-def test_every_dependency_in_build_is_an_output_of_an_earlier_stage() -> None:
+def test_every_dependency_in_build_is_an_output_of_an_earlier_stage():
     made: set[str] = set()
     for name, stage in STAGES.items():
         for path in stage["deps"]:
@@ -65,9 +65,7 @@ RECORDS = {"train": ("registry",)}
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_depends_on_exactly_the_packages_that_it_imports(
-    name: str, repository: Path
-) -> None:
+def test_a_stage_depends_on_exactly_the_packages_that_it_imports(name, repository):
     package = repository / "src/faceops"
     neutral = [package / part for part in (*NEUTRAL, *RECORDS.get(name, ()))]
     computing = [package / path for path in COMPUTING]
@@ -86,16 +84,14 @@ def test_a_stage_depends_on_exactly_the_packages_that_it_imports(
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_the_code_of_a_stage_is_whole_packages_and_its_script(name: str) -> None:
+def test_the_code_of_a_stage_is_whole_packages_and_its_script(name):
     code = [dep for dep in STAGES[name]["deps"] if dep.startswith("src/")]
     files = [f"src/faceops/{path}" for path in (f"stages/{name}.py", *COMPUTING)]
     assert files[0] in code
     assert all(dep.count("/") == 2 for dep in code if dep not in files)
 
 
-def test_plots_take_templates_that_are_there_and_files_that_a_stage_writes(
-    repository: Path,
-) -> None:
+def test_plots_take_templates_that_are_there_and_files_that_a_stage_writes(repository):
     made = {
         path
         for stage in STAGES.values()

@@ -21,36 +21,17 @@ def tiny(
     return TinyRepository(root)
 
 
-def change_pairs(tiny: TinyRepository, value: str) -> None:
-    """Set evaluate.pairs."""
-    params = tiny.root / "params.yaml"
-    text, count = re.subn(
-        r"(evaluate:.*?pairs: )\w+", rf"\g<1>{value}", params.read_text(), flags=re.DOTALL
-    )
-    assert count == 1
-    params.write_text(text)
-
-
-def stages_run(output: str) -> list[str]:
-    return re.findall(r"Running stage '(\w+)'", output)
-
-
-def test_a_second_repro_does_nothing(tiny: TinyRepository) -> None:
-    before = (tiny.root / "dvc.lock").read_bytes()
-    assert stages_run(tiny.run("dvc", "repro").stdout) == []
-    assert (tiny.root / "dvc.lock").read_bytes() == before
-
-
-def test_a_new_photo_in_the_album_and_a_changed_parameter_rerun_only_their_stages(
-    tiny: TinyRepository,
-) -> None:
-    album = tiny.root / "data/album"
+def test_a_new_photo_in_the_album_and_a_changed_parameter_rerun_only_their_stages(tiny):
+    album, params = tiny.root / "data/album", tiny.root / "params.yaml"
     shutil.copy(next(album.glob("scene_*.jpg")), album / "new.jpg")
-    change_pairs(tiny, "500")
-    assert stages_run(tiny.run("dvc", "repro").stdout) == ["validate", "evaluate"]
+    text = params.read_text()
+    assert text.count("pairs: 700") == 1  # of evaluate
+    params.write_text(text.replace("pairs: 700", "pairs: 500"))
+    done = tiny.run("dvc", "repro")
+    assert re.findall(r"Running stage '(\w+)'", done.stdout) == ["validate", "evaluate"]
 
 
-def test_metrics_plots_and_the_cost_of_each_stage_are_recorded(tiny: TinyRepository) -> None:
+def test_metrics_plots_and_the_cost_of_each_stage_are_recorded(tiny):
     shown = json.loads(tiny.run("dvc", "metrics", "show", "--json").stdout)
     files = next(iter(shown.values()))["data"]
     assert {"build/evaluate/evaluation.json", "build/embed/embed.json"} <= set(files)
@@ -59,12 +40,3 @@ def test_metrics_plots_and_the_cost_of_each_stage_are_recorded(tiny: TinyReposit
     assert "ROC on test people" in page
     costs = {path.stem for path in (tiny.root / "build/costs").glob("*.json")}
     assert costs == set(yaml.safe_load((tiny.root / "dvc.yaml").read_text())["stages"])
-
-
-def test_a_wrong_parameter_stops_the_stage_with_one_sentence(tiny: TinyRepository) -> None:
-    change_pairs(tiny, "many")
-    done = tiny.run("dvc", "repro", check=False)
-    output = done.stderr + done.stdout
-    assert done.returncode != 0
-    assert "evaluate.pairs = 'many' is wrong" in output
-    assert "Traceback" not in output

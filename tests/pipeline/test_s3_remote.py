@@ -29,8 +29,8 @@ def clone(there: TinyRepository, folder: Path) -> TinyRepository:
 
 
 def test_data_pushed_to_s3_are_pulled_into_a_clone_in_which_nothing_is_to_do(
-    tiny_repository: TinyRepository, s3: S3, tmp_path: Path
-) -> None:
+    tiny_repository, s3, tmp_path
+):
     there = clone(tiny_repository, tmp_path / "there")  # with the cache, but a remote of its own
     there.run("dvc", "cache", "dir", "--local", str(tiny_repository.root / ".dvc" / "cache"))
     add_remote(there, s3)
@@ -47,8 +47,8 @@ def test_data_pushed_to_s3_are_pulled_into_a_clone_in_which_nothing_is_to_do(
 
 @pytest.mark.slow
 def test_a_release_in_s3_is_fetched_by_its_address(
-    weights_dir: Path, mlflow_store: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    weights_dir, mlflow_store, s3, tmp_path, monkeypatch
+):
     from faceops.registry.fetch import find_release
     from faceops.registry.register import register
     from faceops.registry.store import use_tracking

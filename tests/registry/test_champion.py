@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import mlflow
 import pytest
@@ -24,9 +23,7 @@ from faceops.registry.champion import (
     rollback,
 )
 from faceops.registry.register import give_alias
-from faceops.registry.store import Version, champion, find_version, versions
-
-Registry = dict[int, Version]
+from faceops.registry.store import champion, find_version, versions
 
 
 def aliases() -> dict[str, list[int]]:
@@ -73,16 +70,12 @@ def interrupted(move: Callable[[], object]) -> None:
         ([], 3, None),
     ],
 )
-def test_a_rollback_goes_back_to_the_champion_before(
-    steps: list[tuple[int, str]], current: int | None, target: int | None
-) -> None:
+def test_a_rollback_goes_back_to_the_champion_before(steps, current, target):
     log = [Event(version, how, "2026-01-01", "", "") for version, how in steps]
     assert previous_champion(log, current, {1, 2, 3, 4}) == target
 
 
-def test_an_unreadable_entry_is_left_out_and_an_unreadable_log_is_not_overwritten(
-    registry: Registry,
-) -> None:
+def test_an_unreadable_entry_is_left_out_and_an_unreadable_log_is_not_overwritten(registry):
     client = mlflow.MlflowClient()
     entries = [vars(Event.now(1, FIRST)), {"version": 3, "mood": "good"}]
     client.set_registered_model_tag("faceops", CHAMPIONS_TAG, json.dumps(entries))
@@ -99,7 +92,7 @@ def test_an_unreadable_entry_is_left_out_and_an_unreadable_log_is_not_overwritte
     assert client.get_registered_model("faceops").tags[CHAMPIONS_TAG] == "[unreadable"
 
 
-def test_a_promotion_moves_the_alias_ends_the_challenge_and_says_why(registry: Registry) -> None:
+def test_a_promotion_moves_the_alias_ends_the_challenge_and_says_why(registry):
     move_champion(registry[4], registry[1], PROMOTED, "it passed")
     assert aliases() == {"champion": [4]}
     tags = mlflow.MlflowClient().get_model_version("faceops", "4").tags
@@ -107,16 +100,14 @@ def test_a_promotion_moves_the_alias_ends_the_challenge_and_says_why(registry: R
     assert [event.version for event in champions()] == [1, 4]
 
 
-def test_an_interrupted_promotion_leaves_one_champion_and_rollback_finds_the_one_before(
-    registry: Registry,
-) -> None:
+def test_an_interrupted_promotion_leaves_one_champion_and_rollback_finds_the_one_before(registry):
     interrupted(lambda: move_champion(registry[4], registry[1], PROMOTED, "it passed"))
     assert aliases()["champion"] == [4]
     assert rollback()[0].version == 1
     assert [event.how for event in champions()] == ["first", "promoted", "rolled back"]
 
 
-def test_an_interrupted_rollback_is_completed_not_done_twice(registry: Registry) -> None:
+def test_an_interrupted_rollback_is_completed_not_done_twice(registry):
     move_champion(registry[2], registry[1], PROMOTED, "")
     move_champion(registry[4], champion(), PROMOTED, "")
     interrupted(rollback)
@@ -126,7 +117,7 @@ def test_an_interrupted_rollback_is_completed_not_done_twice(registry: Registry)
     assert rollback()[0].version == 1
 
 
-def test_a_champion_that_changed_in_between_is_not_overwritten(registry: Registry) -> None:
+def test_a_champion_that_changed_in_between_is_not_overwritten(registry):
     move_champion(registry[2], registry[1], PROMOTED, "")
     with pytest.raises(FaceOpsError, match="version 2 became champion meanwhile"):
         move_champion(registry[4], registry[1], PROMOTED, "")
@@ -134,8 +125,8 @@ def test_a_champion_that_changed_in_between_is_not_overwritten(registry: Registr
 
 
 def test_two_machines_that_move_at_once_leave_one_champion_and_one_is_refused(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    registry, monkeypatch
+):
     move = mlflow.MlflowClient.set_registered_model_alias
 
     def late(client: mlflow.MlflowClient, name: str, alias: str, version: str) -> None:
@@ -150,9 +141,7 @@ def test_two_machines_that_move_at_once_leave_one_champion_and_one_is_refused(
     assert [event.version for event in champions()] == [1, 2]
 
 
-def test_a_move_that_another_machine_adds_to_the_log_is_kept_and_logged_once(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_move_that_another_machine_adds_to_the_log_is_kept_and_logged_once(registry, monkeypatch):
     move = mlflow.MlflowClient.set_registered_model_alias
 
     def seen(client: mlflow.MlflowClient, name: str, alias: str, version: str) -> None:
@@ -165,7 +154,7 @@ def test_a_move_that_another_machine_adds_to_the_log_is_kept_and_logged_once(
     assert [event.version for event in champions()] == [1, 3]
 
 
-def test_one_promotion_at_a_time(registry: Registry) -> None:
+def test_one_promotion_at_a_time(registry):
     with (
         promotion_lock(),
         pytest.raises(FaceOpsError, match=r"is being chosen by another faceops process \(pid \d+"),
@@ -173,7 +162,7 @@ def test_one_promotion_at_a_time(registry: Registry) -> None:
         rollback()
 
 
-def test_a_champion_moved_in_the_ui_is_noted_and_rolled_back_from(registry: Registry) -> None:
+def test_a_champion_moved_in_the_ui_is_noted_and_rolled_back_from(registry):
     move_champion(registry[2], registry[1], PROMOTED, "")
     mlflow.MlflowClient().set_registered_model_alias("faceops", "champion", "3")
     assert complete_log() is None
@@ -181,16 +170,14 @@ def test_a_champion_moved_in_the_ui_is_noted_and_rolled_back_from(registry: Regi
     assert rollback()[0].version == 2
 
 
-def test_an_alias_that_was_removed_is_restored(registry: Registry) -> None:
+def test_an_alias_that_was_removed_is_restored(registry):
     mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
     version, before = rollback()
     assert (version.version, before) == (1, None)
     assert aliases()["champion"] == [1]
 
 
-def test_a_rollback_to_a_release_that_is_damaged_in_the_store_is_refused(
-    registry: Registry, store_folder: Path
-) -> None:
+def test_a_rollback_to_a_release_that_is_damaged_in_the_store_is_refused(registry, store_folder):
     move_champion(registry[2], registry[1], PROMOTED, "")
     source = str(mlflow.MlflowClient().get_model_version("faceops", "1").source)
     folder = source.removeprefix("models:/")
@@ -205,7 +192,7 @@ def test_a_rollback_to_a_release_that_is_damaged_in_the_store_is_refused(
         model.write_bytes(content)
 
 
-def test_an_interrupted_registration_is_completed_by_the_next(registry: Registry) -> None:
+def test_an_interrupted_registration_is_completed_by_the_next(registry):
     client = mlflow.MlflowClient()
     client.delete_registered_model_alias("faceops", "challenger")
     assert give_alias(4).aliases == ("challenger",)
@@ -219,9 +206,7 @@ def test_an_interrupted_registration_is_completed_by_the_next(registry: Registry
     assert give_alias(1).aliases == ()  # somebody removed it
 
 
-def test_a_version_that_was_rolled_back_does_not_become_challenger_again(
-    registry: Registry,
-) -> None:
+def test_a_version_that_was_rolled_back_does_not_become_challenger_again(registry):
     move_champion(registry[4], registry[1], PROMOTED, "")
     rollback()
     assert give_alias(4).aliases == ()

@@ -12,11 +12,10 @@ import pytest
 
 from faceops.base.errors import FaceOpsError, StoreError, UsageError
 from faceops.registry.fetch import FetchedRelease, find_release, load_fetched
-from faceops.registry.store import Version, store_cache
+from faceops.registry.store import store_cache
 from faceops.release.bundle import Bundle
 
 CHAMPION = "models:/faceops@champion"
-Registry = dict[int, Version]
 
 
 def load(found: FetchedRelease) -> Bundle:
@@ -31,28 +30,26 @@ def away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("uri", ["faceops@champion", "models:/faceops", "models:/@champion", ""])
-def test_an_address_that_names_no_release_is_refused(uri: str, tmp_path: Path) -> None:
+def test_an_address_that_names_no_release_is_refused(uri, tmp_path):
     with pytest.raises(UsageError, match="names no release"):
         find_release(uri, tmp_path)
 
 
-def test_without_a_store_the_three_ways_out_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_store_the_three_ways_out_are_named(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(FaceOpsError, match=r"faceops release register.*--bundle DIR"):
         find_release(CHAMPION, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_alias_is_resolved_to_its_version(registry: Registry) -> None:
+def test_an_alias_is_resolved_to_its_version(registry):
     bundle = load_fetched(CHAMPION, load)
     assert (bundle.name, bundle.note) == ("models:/faceops/1", "")
 
 
 def test_without_a_store_that_answers_the_last_good_bundle_is_used_and_noted(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    registry, tmp_path, monkeypatch
+):
     known = find_release(CHAMPION)
     damaged = f"sqlite:///{tmp_path}/mlflow.db"
     (tmp_path / "mlflow.db").write_bytes(b"this is not a database" * 100)
@@ -66,8 +63,8 @@ def test_without_a_store_that_answers_the_last_good_bundle_is_used_and_noted(
 
 
 def test_without_a_store_and_without_a_cache_there_is_one_sentence_soon(
-    away: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    away, tmp_path, monkeypatch
+):
     monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path))
     began = time.monotonic()
     with pytest.raises(
@@ -77,7 +74,7 @@ def test_without_a_store_and_without_a_cache_there_is_one_sentence_soon(
     assert time.monotonic() - began < 60
 
 
-def test_the_cache_is_not_used_where_the_store_answers(registry: Registry) -> None:
+def test_the_cache_is_not_used_where_the_store_answers(registry):
     find_release(CHAMPION)
     mlflow.MlflowClient().delete_registered_model_alias("faceops", "champion")
     with pytest.raises(FaceOpsError, match="no version has the alias champion; `faceops release"):
@@ -88,7 +85,7 @@ def test_the_cache_is_not_used_where_the_store_answers(registry: Registry) -> No
         find_release("models:/faceops/77")
 
 
-def test_a_copy_that_was_damaged_in_the_cache_is_fetched_anew(registry: Registry) -> None:
+def test_a_copy_that_was_damaged_in_the_cache_is_fetched_anew(registry):
     folder = find_release(CHAMPION).folder
     assert find_release("models:/faceops/1").folder == folder
     whole = (folder / "verifier.onnx").read_bytes()
@@ -99,9 +96,7 @@ def test_a_copy_that_was_damaged_in_the_cache_is_fetched_anew(registry: Registry
     assert load_fetched(CHAMPION, load).folder == folder
 
 
-def test_a_release_that_was_tampered_with_in_the_store_is_refused(
-    registry: Registry, store_folder: Path
-) -> None:
+def test_a_release_that_was_tampered_with_in_the_store_is_refused(registry, store_folder):
     """Other thresholds, with every sha256 right: only what was registered can tell."""
     paths = list(store_folder.glob("mlartifacts/**/bundle/release.json"))
     before = {path: path.read_bytes() for path in paths}
@@ -118,7 +113,7 @@ def test_a_release_that_was_tampered_with_in_the_store_is_refused(
     assert not list(Path(os.environ["FACEOPS_CACHE"]).rglob("release.json"))
 
 
-def test_a_full_disk_is_reported_and_leaves_no_file(registry: Registry, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_file(registry, tmp_path):
     """A limit on the size of files, since a disk cannot be filled here."""
     limit, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, most))

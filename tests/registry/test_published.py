@@ -49,7 +49,7 @@ def stated() -> Release:
     return Release.model_validate(json.loads((FILES / "release.json").read_text("utf-8")))
 
 
-def test_the_committed_statement_follows_the_schema_and_the_weights() -> None:
+def test_the_committed_statement_follows_the_schema_and_the_weights():
     release, catalogue = stated(), read_catalogue()
     assert release.schema_version == SCHEMA_VERSION
     assert release.contract_id == release.expected_contract_id()
@@ -66,9 +66,7 @@ def test_the_committed_statement_follows_the_schema_and_the_weights() -> None:
     assert release.contract_id in (FILES / "model_card.md").read_text("utf-8")
 
 
-def test_it_assembles_at_once_in_two_processes_that_have_the_core_packages_only(
-    cache: Path, weights_dir: Path
-) -> None:
+def test_it_assembles_at_once_in_two_processes_that_have_the_core_packages_only(cache, weights_dir):
     both = [
         subprocess.Popen([sys.executable, "-c", LOAD], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -101,13 +99,13 @@ def test_it_assembles_at_once_in_two_processes_that_have_the_core_packages_only(
     np.testing.assert_allclose(lengths, 1, atol=1e-5)
 
 
-def test_a_cache_that_cannot_be_written_is_one_sentence(cache: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_one_sentence(cache):
     cache.write_text("a file")
     with pytest.raises(FaceOpsError, match=r"cannot be kept in .*; set FACEOPS_CACHE to a folder"):
         load_published()
 
 
-def test_parts_and_their_joining_are_inverse() -> None:
+def test_parts_and_their_joining_are_inverse():
     draw = np.random.default_rng(0)
     first, second = draw.bytes(40_000), draw.bytes(10_000)
     weights = {"one": first, "two": second, "three": first}  # of equal ones the first is taken
@@ -124,9 +122,7 @@ def test_parts_and_their_joining_are_inverse() -> None:
     assert join(parts_of(b"", weights), weights) == b""
 
 
-def test_a_finished_build_writes_the_same_release(
-    cache: Path, bundle_of_lfw: Path, tmp_path: Path
-) -> None:
+def test_a_finished_build_writes_the_same_release(cache, bundle_of_lfw, tmp_path):
     release = write_published(bundle_of_lfw, tmp_path / "files")
     assert release.contract_id == stated().contract_id
     written = {path.name for path in (tmp_path / "files").iterdir()}
@@ -185,7 +181,7 @@ def bundle_of_lfw(sface_bundle: Path, weights_dir: Path, tmp_path: Path) -> Path
     return build.parent
 
 
-def test_the_people_that_calibrated_it_are_known_by_name() -> None:
+def test_the_people_that_calibrated_it_are_known_by_name():
     people = ["George W. Bush", "nobody of this name", "Zydrunas_Ilgauskas"]
     assert calibration_people(people)
     assert "nobody of this name" not in calibration_people(people)

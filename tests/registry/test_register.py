@@ -22,7 +22,6 @@ from faceops.release.release_file import SignatureError
 from tests.release.test_release_file import write_key
 from tests.tiny_repository import TinyRepository
 
-Capture = pytest.CaptureFixture[str]
 METRICS = {"evaluate.verification.accuracy": 0.98, "evaluate.people": 40.0}
 CHAMPION = VersionDetails(
     Version(7, ("champion",), "run", "old", "", "", ""),
@@ -42,26 +41,24 @@ def tiny_root(tiny_repository: TinyRepository, monkeypatch: pytest.MonkeyPatch) 
     return tiny_repository.root
 
 
-def test_nested_keys_become_dotted_and_refused_characters_underscores() -> None:
+def test_nested_keys_become_dotted_and_refused_characters_underscores():
     assert dict(flatten({"a": {"b": 1, "c": [2]}})) == {"a.b": 1, "a.c": [2]}
     assert metric_name("tar@far#1") == "tar_far_1"
 
 
-def test_the_first_version_is_champion_and_later_ones_challenge(store_folder: Path) -> None:
+def test_the_first_version_is_champion_and_later_ones_challenge(store_folder):
     aliases = json.loads((store_folder / "aliases.json").read_text())
     assert aliases == [["champion"], *[["challenger"]] * 3]
 
 
-def test_what_is_registered_is_not_registered_again(tiny_root: Path, capsys: Capture) -> None:
+def test_what_is_registered_is_not_registered_again(tiny_root, capsys):
     assert main(["release", "register", "--json"]) == 0
     version = json.loads(capsys.readouterr().out)
     assert not version["new"]
     assert version["version"] == 2
 
 
-def test_parameters_changed_since_the_run_are_not_registered(
-    tiny_root: Path, capsys: Capture
-) -> None:
+def test_parameters_changed_since_the_run_are_not_registered(tiny_root, capsys):
     params = tiny_root / "params.yaml"
     text = params.read_text()
     params.write_text(text.replace("triplet_margin:", "triplet_margin: 0.9  #"))
@@ -72,7 +69,7 @@ def test_parameters_changed_since_the_run_are_not_registered(
     assert "section train has changed since the last `dvc repro`" in capsys.readouterr().err
 
 
-def test_the_version_is_a_pyfunc_that_finds_the_face_of_its_input_example(tiny_root: Path) -> None:
+def test_the_version_is_a_pyfunc_that_finds_the_face_of_its_input_example(tiny_root):
     model = mlflow.pyfunc.load_model("models:/faceops@champion")
     release = Bundle.load(tiny_root / "build/release").release
     (row,) = model.predict(model.input_example, {"answer": "embeddings"})
@@ -81,7 +78,7 @@ def test_the_version_is_a_pyfunc_that_finds_the_face_of_its_input_example(tiny_r
     assert model.metadata.get_input_schema().input_names() == ["image"]
 
 
-def test_the_run_has_params_metrics_pictures_and_lineage(tiny_root: Path) -> None:
+def test_the_run_has_params_metrics_pictures_and_lineage(tiny_root):
     client = mlflow.MlflowClient()
     version = client.get_model_version_by_alias("faceops", "champion")
     run = client.get_run(version.run_id)
@@ -96,7 +93,7 @@ def test_the_run_has_params_metrics_pictures_and_lineage(tiny_root: Path) -> Non
     assert "test people" in version.description
 
 
-def test_beside_the_champion_stand_the_figures_and_what_was_changed() -> None:
+def test_beside_the_champion_stand_the_figures_and_what_was_changed():
     params = {"train.seed": "2", "train.flip": "False"}
     text = describe(METRICS, params, {"data": "d", "contract_id": "new"}, CHAMPION)
     assert text.splitlines()[0] == "accuracy 0.9800"
@@ -107,13 +104,13 @@ def test_beside_the_champion_stand_the_figures_and_what_was_changed() -> None:
     assert "| contract id | others | |" in text
 
 
-def test_the_first_release_has_no_champion_to_compare() -> None:
+def test_the_first_release_has_no_champion_to_compare():
     text = describe(METRICS, {}, {"data": "d"}, None)
     assert "champion" not in text
     assert "## Gate" not in text
 
 
-def test_a_verdict_takes_the_place_of_the_one_before_and_leaves_the_rest() -> None:
+def test_a_verdict_takes_the_place_of_the_one_before_and_leaves_the_rest():
     before = describe(METRICS, {}, {"data": "d"}, CHAMPION)
     once = with_verdict(before, "**Refused**: too slow\n")
     again = with_verdict(once, "**Passed**: by \\1 and 2\n")
@@ -128,12 +125,8 @@ def test_a_verdict_takes_the_place_of_the_one_before_and_leaves_the_rest() -> No
 
 
 def test_a_signed_registration_is_another_version_and_holds_no_private_key(
-    tiny_root: Path,
-    mlflow_store: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: Capture,
-) -> None:
+    tiny_root, mlflow_store, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
     key = write_key(tmp_path, "key")
     secret = key.read_text().splitlines()[1]

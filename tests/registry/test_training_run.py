@@ -1,7 +1,6 @@
 """The MLflow run of a training: what it holds, also after it was killed and resumed."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -15,9 +14,7 @@ LOGGED: dict[str, Any] = {"miners": {"semi_hard": 0.4, "batch_hard": 1.0}, "seed
 
 
 @pytest.mark.slow
-def test_a_run_has_its_steps_epochs_pictures_and_parameters(
-    tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_has_its_steps_epochs_pictures_and_parameters(tmp_path, mlflow_store, monkeypatch):
     requests: list[int] = []
     log_batch = mlflow.MlflowClient.log_batch
 

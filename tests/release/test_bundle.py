@@ -33,7 +33,7 @@ def edit(folder: Path, **changes: object) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, EMBED_BATCH["cpu"] + 1])
-def test_the_batch_does_not_change_embeddings(tiny_bundle: Bundle, count: int) -> None:
+def test_the_batch_does_not_change_embeddings(tiny_bundle, count):
     together = tiny_bundle.embed(crops(count))
     assert together.shape == (count, SIZE) and together.dtype == np.float32
     if count:
@@ -41,32 +41,32 @@ def test_the_batch_does_not_change_embeddings(tiny_bundle: Bundle, count: int) -
         np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
 
 
-def test_verify_gives_the_verifiers_probabilities(tiny_bundle: Bundle) -> None:
+def test_verify_gives_the_verifiers_probabilities(tiny_bundle):
     a, b = np.random.default_rng(0).normal(0, 0.3, (2, 9000, SIZE)).astype(np.float32)
     np.testing.assert_allclose(tiny_bundle.verify(a, b), VERIFIER.probability(a, b), atol=1e-5)
     assert tiny_bundle.verify(a[:0], b[:0]).shape == (0,)
 
 
-def test_wrong_shapes_are_refused(tiny_bundle: Bundle) -> None:
+def test_wrong_shapes_are_refused(tiny_bundle):
     with pytest.raises(ValueError, match="uint8"):
         tiny_bundle.embed(np.zeros((1, 3, 112, 112), np.float32))
     with pytest.raises(ValueError, match="both must be"):
         tiny_bundle.verify(np.zeros((2, SIZE)), np.zeros((3, SIZE)))
 
 
-def test_a_bundle_keeps_its_name_and_finds_faces(tiny_bundle: Bundle) -> None:
+def test_a_bundle_keeps_its_name_and_finds_faces(tiny_bundle):
     assert tiny_bundle.name == "models:/faceops@champion"
     assert tiny_bundle.face_finder().find(np.zeros((64, 64, 3), np.uint8)) == []
 
 
-def test_a_release_of_other_crops_finds_no_faces(tmp_path: Path, weights_dir: Path) -> None:
+def test_a_release_of_other_crops_finds_no_faces(tmp_path, weights_dir):
     centred = Bundle.load(write_tiny(tmp_path / "center", weights_dir, "center"))
     with pytest.raises(FaceOpsError, match=r"crop\.mode aligned"):
         centred.face_finder()
 
 
 @pytest.mark.parametrize("name", [*MODEL_FILES, EMBEDDER_INT8])
-def test_a_changed_or_missing_file_is_named(copy: Path, name: str) -> None:
+def test_a_changed_or_missing_file_is_named(copy, name):
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(content)
@@ -82,7 +82,7 @@ def test_a_changed_or_missing_file_is_named(copy: Path, name: str) -> None:
         Bundle.load(copy)  # float32 does not need it
 
 
-def test_a_damaged_release_json_is_refused_in_one_sentence(copy: Path, tmp_path: Path) -> None:
+def test_a_damaged_release_json_is_refused_in_one_sentence(copy, tmp_path):
     original = (copy / "release.json").read_text()
     content = json.loads(original)
 
@@ -112,14 +112,14 @@ def test_a_damaged_release_json_is_refused_in_one_sentence(copy: Path, tmp_path:
         Bundle.load(tmp_path / "nowhere")
 
 
-def test_releases_written_before_int8_can_be_read(copy: Path, tiny_folder: Path) -> None:
+def test_releases_written_before_int8_can_be_read(copy, tiny_folder):
     edit(copy, schema_version=2, int8="absent")
     loaded = Bundle.load(copy)
     assert loaded.release.int8 is None
     assert loaded.release.contract_id == read_release(tiny_folder).contract_id
 
 
-def test_int8_has_its_own_contract_thresholds_and_weight(copy: Path) -> None:
+def test_int8_has_its_own_contract_thresholds_and_weight(copy):
     float32, int8 = Bundle.load(copy), Bundle.load(copy, precision="int8")
     assert int8.release.contract_id != float32.release.contract_id
     assert int8.release.crops_id == float32.release.crops_id
@@ -128,8 +128,8 @@ def test_int8_has_its_own_contract_thresholds_and_weight(copy: Path) -> None:
 
 
 def test_a_gallery_of_one_precision_refuses_the_other_until_it_is_embedded_again(
-    int8_bundle: Path, synthetic_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    int8_bundle, synthetic_set, tmp_path, capsys
+):
     gallery, out = tmp_path / "gallery", tmp_path / "found"
     photos, people = tmp_path / "photos", tmp_path / "people"
     photos.mkdir()
@@ -154,7 +154,7 @@ def test_a_gallery_of_one_precision_refuses_the_other_until_it_is_embedded_again
     assert summary["contract_id"] == int8 and not summary["unchanged"]
 
 
-def test_an_interrupted_run_continues_and_other_models_start_anew(tmp_path: Path) -> None:
+def test_an_interrupted_run_continues_and_other_models_start_anew(tmp_path):
     crops = np.arange(200, dtype=np.uint8).repeat(3).reshape(200, 1, 1, 3)
     np.save(tmp_path / "crops.npy", crops)
     seen: list[int] = []

@@ -51,7 +51,7 @@ def with_other(release: Release, name: str) -> Release:
     return release.model_copy(update={"weights": {**release.weights, name: weight}})
 
 
-def test_the_contract_id_is_that_of_the_first_version() -> None:
+def test_the_contract_id_is_that_of_the_first_version():
     """Stored galleries pin it: if it changes, none of them can be used."""
     release = Release.model_construct(
         embedding_size=128,
@@ -68,7 +68,7 @@ def test_the_contract_id_is_that_of_the_first_version() -> None:
     assert release.crops_id == crops_id
 
 
-def test_the_contract_id_depends_on_what_changes_an_embedding(release: Release) -> None:
+def test_the_contract_id_depends_on_what_changes_an_embedding(release):
     same = (aligned(release, detector_threshold=0.9), with_other(release, VERIFIER))
     assert {other.expected_contract_id() for other in same} == {release.contract_id}
     others = [aligned(release, detector_size=320), aligned(release, mode="box")]
@@ -77,7 +77,7 @@ def test_the_contract_id_depends_on_what_changes_an_embedding(release: Release) 
     assert len(ids) == 5 and release.contract_id not in ids
 
 
-def test_the_crops_id_depends_on_what_changes_a_crop(release: Release) -> None:
+def test_the_crops_id_depends_on_what_changes_a_crop(release):
     same = [aligned(release, detector_threshold=0.9)]
     same += [with_other(release, name) for name in (EMBEDDER, VERIFIER)]
     assert {other.crops_id for other in same} == {release.crops_id}
@@ -88,7 +88,7 @@ def test_the_crops_id_depends_on_what_changes_a_crop(release: Release) -> None:
     assert len(ids) == 6 and release.crops_id not in ids
 
 
-def test_the_schema_file_is_that_of_the_code_and_accepts_a_release(release: Release) -> None:
+def test_the_schema_file_is_that_of_the_code_and_accepts_a_release(release):
     text = SCHEMA_FILE.read_text("utf-8")
     assert text == schema_text(), "run python -m faceops.release.contract"
     Draft202012Validator.check_schema(json.loads(text))
@@ -118,9 +118,7 @@ def labelled(tiny_folder: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_models_carry_their_origin_and_run_as_before(
-    labelled: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_models_carry_their_origin_and_run_as_before(labelled, tiny_folder, capsys):
     release, before = read_release(labelled), Bundle.load(tiny_folder)
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
     after = Bundle.load(labelled)
@@ -156,9 +154,7 @@ def test_models_carry_their_origin_and_run_as_before(
     assert files[DETECTOR]["metadata"] == {}
 
 
-def test_another_graph_before_or_after_the_metadata_is_refused(
-    labelled: Path, tiny_folder: Path
-) -> None:
+def test_another_graph_before_or_after_the_metadata_is_refused(labelled, tiny_folder):
     """Though release.json states the sha256 of the file, and the contract id that galleries pin."""
     content = (labelled / EMBEDDER).read_bytes()
     metadata = content[(tiny_folder / EMBEDDER).stat().st_size :]

@@ -1,7 +1,6 @@
 """A release runs on the device that was asked for, or not at all; what ran is stated."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -18,7 +17,7 @@ without_cuda = pytest.mark.skipif(HAS_CUDA, reason="this ONNX Runtime was built 
 
 
 @without_cuda
-def test_a_session_that_onnx_runtime_moved_to_the_cpu_is_refused(weights_dir: Path) -> None:
+def test_a_session_that_onnx_runtime_moved_to_the_cpu_is_refused(weights_dir):
     model = (weights_dir / "onet.onnx").read_bytes()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -29,9 +28,7 @@ def test_a_session_that_onnx_runtime_moved_to_the_cpu_is_refused(weights_dir: Pa
 
 
 @without_cuda
-def test_auto_is_the_cpu_and_says_why_only_where_cuda_was_expected(
-    weights_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_is_the_cpu_and_says_why_only_where_cuda_was_expected(weights_dir, monkeypatch):
     """A runtime that lists CUDA and cannot use it: its libraries or the GPU are missing."""
     model = (weights_dir / "onet.onnx").read_bytes()
     assert choose_device("auto", model) == choose_device("cpu", model) == ("cpu", "")
@@ -44,9 +41,7 @@ def test_auto_is_the_cpu_and_says_why_only_where_cuda_was_expected(
 
 
 @without_cuda
-def test_a_bundle_states_its_device_and_why_it_is_not_cuda(
-    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bundle_states_its_device_and_why_it_is_not_cuda(tiny_folder, monkeypatch):
     bundle = Bundle.load(tiny_folder, device="auto")
     assert bundle.runs_on == f"cpu (ONNX Runtime {onnxruntime.__version__})"
     assert bundle.note == ""
@@ -57,9 +52,7 @@ def test_a_bundle_states_its_device_and_why_it_is_not_cuda(
 
 
 @without_cuda
-def test_cuda_without_a_provider_is_one_sentence_and_exit_code_2(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_cuda_without_a_provider_is_one_sentence_and_exit_code_2(tiny_folder, tmp_path, capsys):
     people, gallery = tmp_path / "people", tmp_path / "gallery"
     people.mkdir()
     arguments = [str(people), "--gallery", str(gallery), "--bundle", str(tiny_folder)]
@@ -71,7 +64,7 @@ def test_cuda_without_a_provider_is_one_sentence_and_exit_code_2(
 
 
 @pytest.mark.skipif(not HAS_CUDA, reason="needs a GPU and onnxruntime-gpu")
-def test_cuda_gives_the_embeddings_of_the_cpu(sface_bundle: Path) -> None:
+def test_cuda_gives_the_embeddings_of_the_cpu(sface_bundle):
     crops = np.random.default_rng(0).integers(0, 256, (70, 112, 112, 3), np.uint8)
     cpu, cuda = (Bundle.load(sface_bundle, device=one).embed(crops) for one in ("cpu", "cuda"))
     assert np.einsum("nd,nd->n", cpu, cuda).min() > 0.99999

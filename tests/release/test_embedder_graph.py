@@ -1,7 +1,5 @@
 """An exported embedder equals the torch model."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -60,9 +58,7 @@ def exported() -> tuple[torch.nn.Module, bytes]:
 
 
 @pytest.mark.slow
-def test_onnx_agrees_with_torch_on_any_batch_and_holds_no_traces(
-    exported: tuple[torch.nn.Module, bytes], repository: Path
-) -> None:
+def test_onnx_agrees_with_torch_on_any_batch_and_holds_no_traces(exported, repository):
     model, content = exported
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     for count in (1, 5):
@@ -82,7 +78,7 @@ def test_onnx_agrees_with_torch_on_any_batch_and_holds_no_traces(
 
 
 @pytest.mark.slow
-def test_the_published_sface_gives_its_own_embeddings_normalised(weights_dir: Path) -> None:
+def test_the_published_sface_gives_its_own_embeddings_normalised(weights_dir):
     file = weights_dir / "face_recognition_sface_2021dec.onnx"
     published = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     adapted = onnxruntime.InferenceSession(
@@ -96,7 +92,7 @@ def test_the_published_sface_gives_its_own_embeddings_normalised(weights_dir: Pa
 
 
 @pytest.mark.slow
-def test_overexposed_crops_are_seen_alike_by_both_sfaces(weights_dir: Path) -> None:
+def test_overexposed_crops_are_seen_alike_by_both_sfaces(weights_dir):
     file = weights_dir / "face_recognition_sface_2021dec.onnx"
     model, published = load_sface(file), onnxruntime.InferenceSession(file)
     crops = np.random.default_rng(2).integers(0, 250, (3, 112, 112, 3), np.uint8)
@@ -135,7 +131,7 @@ SLOPES = [-0.8, 0.0, 0.25, 1.0, 1.5]
 
 
 @pytest.mark.parametrize("slopes", [SLOPES[:4], SLOPES], ids=["up to 1", "above 1"])
-def test_the_function_stays_the_same_for_slopes_of_either_sign(slopes: list[float]) -> None:
+def test_the_function_stays_the_same_for_slopes_of_either_sign(slopes):
     x = np.random.default_rng(1).normal(0, 50, (7, len(slopes), 3, 3)).astype(np.float32)
     changed = replace_prelu(prelu(slopes))
     onnx.checker.check_model(changed, full_check=True)
@@ -146,5 +142,5 @@ def test_the_function_stays_the_same_for_slopes_of_either_sign(slopes: list[floa
 
 
 @pytest.mark.parametrize("model", [prelu(SLOPES, constant=False), prelu([0.5])])
-def test_a_computed_slope_or_one_for_all_channels_is_left_alone(model: onnx.ModelProto) -> None:
+def test_a_computed_slope_or_one_for_all_channels_is_left_alone(model):
     assert replace_prelu(model).SerializeToString() == model.SerializeToString()

@@ -22,17 +22,15 @@ from tests.release.tiny_release import VERIFIER, write_tiny
 from tests.releases import without_raw_embedding
 
 
-def test_two_exports_have_the_same_bytes(
-    tiny_folder: Path, weights_dir: Path, tmp_path: Path
-) -> None:
+def test_two_exports_have_the_same_bytes(tiny_folder, weights_dir, tmp_path):
     again = write_tiny(tmp_path / "again", weights_dir)
     for name in (*MODEL_FILES, "release.json"):
         assert (again / name).read_bytes() == (tiny_folder / name).read_bytes()
 
 
 def test_the_raw_embedding_is_an_output_that_changes_no_embedding_and_no_contract(
-    tiny_bundle: Bundle, tmp_path: Path
-) -> None:
+    tiny_bundle, tmp_path
+):
     """So galleries of a release without it stay valid."""
     folder = without_raw_embedding(tiny_bundle.folder, tmp_path / "before")
     content, graph = ((one / EMBEDDER).read_bytes() for one in (tiny_bundle.folder, folder))
@@ -51,7 +49,7 @@ def test_the_raw_embedding_is_an_output_that_changes_no_embedding_and_no_contrac
     np.testing.assert_allclose(new.embed_with_lengths(crops).lengths, lengths, rtol=1e-5)
 
 
-def test_a_difference_from_torch_or_nan_stops_the_export() -> None:
+def test_a_difference_from_torch_or_nan_stops_the_export():
     a = np.eye(4, dtype=np.float32)
     b = a.copy()
     b[0, 1] = 0.01
@@ -62,7 +60,7 @@ def test_a_difference_from_torch_or_nan_stops_the_export() -> None:
         require_parity(measure_parity(a, b), 1e-3)
 
 
-def test_another_verifier_than_the_exported_one_stops_the_export(tiny_bundle: Bundle) -> None:
+def test_another_verifier_than_the_exported_one_stops_the_export(tiny_bundle):
     crops = np.random.default_rng(1).integers(0, 256, (5, 112, 112, 3), np.uint8)
     rows = tiny_bundle.embed(crops)
     assert verifier_difference(VERIFIER, tiny_bundle.verify, rows, 1e-4) <= 1e-4
@@ -120,9 +118,7 @@ def on_disk(folder: Path, content: bytes, size: int = SIZE) -> Any:
 
 @pytest.mark.parametrize("calibration", CALIBRATIONS)
 @pytest.mark.parametrize("opset", [17, 18, 21])
-def test_graph_equals_the_verifier_and_can_be_read_back(
-    tmp_path: Path, calibration: Calibration, opset: int
-) -> None:
+def test_graph_equals_the_verifier_and_can_be_read_back(tmp_path, calibration, opset):
     wanted = verifier(calibration)
     bundle = on_disk(tmp_path, verifier_graph(wanted, opset).SerializeToString())
     a, b = pairs()
@@ -135,7 +131,7 @@ def test_graph_equals_the_verifier_and_can_be_read_back(
     np.testing.assert_allclose(found.calibration.log_odds, calibration.log_odds, atol=1e-5)
 
 
-def test_graph_is_the_calibration_at_its_knots_between_and_beyond(tmp_path: Path) -> None:
+def test_graph_is_the_calibration_at_its_knots_between_and_beyond(tmp_path):
     calibration = CALIBRATIONS[2]
     one = Verifier(np.array([-1], np.float32), 0.0, "distance", calibration)
     bundle = on_disk(tmp_path, verifier_graph(one, 18).SerializeToString(), 1)
@@ -152,7 +148,7 @@ def test_graph_is_the_calibration_at_its_knots_between_and_beyond(tmp_path: Path
     np.testing.assert_allclose(bundle.verify(a, np.zeros_like(a)), wanted, atol=MAX_DIFFERENCE)
 
 
-def test_file_that_holds_no_verifier_is_refused(tmp_path: Path) -> None:
+def test_file_that_holds_no_verifier_is_refused(tmp_path):
     bundle = on_disk(tmp_path, verifier_graph(verifier(CALIBRATIONS[0]), 18).SerializeToString())
     bundle.release.embedding_size = 8
     with pytest.raises(FaceOpsError, match="embeddings of 32 numbers"):

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from copy import deepcopy
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -82,7 +81,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum(1).min())
 
 
-def test_equalised_channels_change_nothing_but_their_ranges() -> None:
+def test_equalised_channels_change_nothing_but_their_ranges():
     net = fold_constants(small_net())
     changed = equalise(net, CROPS)
     onnx.checker.check_model(changed, full_check=True)
@@ -97,7 +96,7 @@ def test_equalised_channels_change_nothing_but_their_ranges() -> None:
     assert spread(net) > 20 > 3 > spread(changed)
 
 
-def test_links_end_where_something_else_reads_the_channels() -> None:
+def test_links_end_where_something_else_reads_the_channels():
     linked = fold_constants(small_net()).graph
     assert [link.source.output[0] for link in find_links(linked)] == ["c1", "c2"]
     assert [link.readers[0].output[0] for link in find_links(linked)] == ["c2", "c3"]
@@ -105,7 +104,7 @@ def test_links_end_where_something_else_reads_the_channels() -> None:
     assert [link.source.output[0] for link in find_links(linked)] == ["c2"]
 
 
-def test_int8_is_close_small_and_runs_on_any_batch_and_threads() -> None:
+def test_int8_is_close_small_and_runs_on_any_batch_and_threads():
     net = small_net()
     model = quantise_embedder(net, CROPS, float_layers=1)
     embeddings = embed(model)
@@ -127,7 +126,7 @@ def test_int8_is_close_small_and_runs_on_any_batch_and_threads() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_write_the_same_bytes(repository: Path) -> None:
+def test_two_processes_write_the_same_bytes(repository):
     code = (
         "import sys; from tests.release.test_int8_graph import *; "
         "sys.stdout.buffer.write(serialise(quantise_embedder(small_net(), CROPS, 1)))"
@@ -145,9 +144,7 @@ def test_two_processes_write_the_same_bytes(repository: Path) -> None:
         (11, 1, "cannot be quantised .* the release offers float32 only"),
     ],
 )
-def test_what_cannot_be_quantised_is_one_sentence(
-    opset: int, float_layers: int, sentence: str
-) -> None:
+def test_what_cannot_be_quantised_is_one_sentence(opset, float_layers, sentence):
     with pytest.raises(CannotQuantise, match=sentence) as caught:
         quantise_embedder(small_net(opset), CROPS, float_layers)
     assert "\n" not in str(caught.value)

@@ -1,7 +1,6 @@
 """Int8 is offered if its loss on validation people is small, and used where it is faster."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,9 +26,7 @@ UNIT = np.eye(4, dtype=np.float32)
         (100, 0.9985, 0.002, "TAR at FAR 0.001 needs .* validation people, not 100"),
     ],
 )
-def test_it_is_offered_where_validation_people_lose_little(
-    people: int, tar_int8: float, allowed: float, sentence: str
-) -> None:
+def test_it_is_offered_where_validation_people_lose_little(people, tar_int8, allowed, sentence):
     tar_float32 = 0.9989 if tar_int8 == 0.9990 else 0.9990
     measured = measure_int8(
         (np.tile(UNIT, (people, 1)), np.tile(UNIT, (people, 1))),
@@ -46,7 +43,7 @@ def test_it_is_offered_where_validation_people_lose_little(
         assert re.search(sentence, reason)
 
 
-def test_cosines_are_of_a_crops_two_embeddings() -> None:
+def test_cosines_are_of_a_crops_two_embeddings():
     turned = UNIT.copy()
     turned[0] = [0.6, 0.8, 0, 0]
     measured = measure_int8((UNIT, turned), (1, 1), np.array(list("aabb")), Quantise(), 8)
@@ -55,8 +52,8 @@ def test_cosines_are_of_a_crops_two_embeddings() -> None:
 
 
 def test_the_gain_is_measured_once_and_decides_for_a_new_gallery(
-    int8_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    int8_bundle, tmp_path, monkeypatch
+):
     monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path))
     assert 0.3 < int8_gain(int8_bundle) < 3  # in this fixture both are the same net
     (file,) = (tmp_path / "int8").iterdir()
@@ -68,9 +65,7 @@ def test_the_gain_is_measured_once_and_decides_for_a_new_gallery(
     assert int8_gain(int8_bundle) < 3 and read_json_object(file)["gain"] > 0
 
 
-def test_a_gallery_keeps_the_embedder_it_was_enrolled_with(
-    int8_bundle: Path, sface_bundle: Path, tmp_path: Path
-) -> None:
+def test_a_gallery_keeps_the_embedder_it_was_enrolled_with(int8_bundle, sface_bundle, tmp_path):
     release = read_release(int8_bundle)
     assert release.int8
     for contract, precision in (
@@ -84,6 +79,6 @@ def test_a_gallery_keeps_the_embedder_it_was_enrolled_with(
     assert choose_precision("int8", sface_bundle, tmp_path) == ("int8", "")  # loading refuses it
 
 
-def test_a_release_without_int8_stays_float32(sface_bundle: Path, tmp_path: Path) -> None:
+def test_a_release_without_int8_stays_float32(sface_bundle, tmp_path):
     assert int8_gain(sface_bundle) == 0
     assert choose_precision("auto", sface_bundle, tmp_path / "gallery") == ("float32", "")

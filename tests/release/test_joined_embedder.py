@@ -45,7 +45,7 @@ def sface(weights_dir: Path) -> onnx.ModelProto:
     return adapt_embedder(onnx.load(weights_dir / read_catalogue()["sface"].file))
 
 
-def test_cosines_are_averaged_by_the_shares(sface: onnx.ModelProto, files: list[bytes]) -> None:
+def test_cosines_are_averaged_by_the_shares(sface, files):
     share = 0.25
     joined = with_dlib(sface, share)
     found = embed(joined, CROPS)
@@ -63,7 +63,7 @@ def test_cosines_are_averaged_by_the_shares(sface: onnx.ModelProto, files: list[
     np.testing.assert_allclose(first / np.linalg.norm(first, axis=1)[:, None], one, atol=1e-6)
 
 
-def test_the_mean_embedding_is_subtracted(sface: onnx.ModelProto) -> None:
+def test_the_mean_embedding_is_subtracted(sface):
     plain = embed(sface, CROPS)
     mean = plain.mean(axis=0)
     centred = centre_embeddings(sface, mean)
@@ -74,7 +74,7 @@ def test_the_mean_embedding_is_subtracted(sface: onnx.ModelProto) -> None:
     assert raw_embedding(with_dlib(centred, 0.3)) == raw_embedding(sface)
 
 
-def test_a_crop_and_its_mirror_image_are_averaged(sface: onnx.ModelProto) -> None:
+def test_a_crop_and_its_mirror_image_are_averaged(sface):
     mirrored = mirror_embedder(sface)
     raw = raw_embedding(mirrored)
     assert raw == raw_embedding(sface) is not None
@@ -91,7 +91,7 @@ def test_a_crop_and_its_mirror_image_are_averaged(sface: onnx.ModelProto) -> Non
     np.testing.assert_allclose(embed(mirrored, CROPS[:1]), expected[:1], atol=1e-5)
 
 
-def test_the_graph_holds_the_published_bytes_which_fold_to_floats(files: list[bytes]) -> None:
+def test_the_graph_holds_the_published_bytes_which_fold_to_floats(files):
     graph = dlib_graph(*files, opset=18)
     held = [t.raw_data for t in graph.graph.initializer if t.raw_data and t.raw_data in files[0]]
     assert sum(map(len, held)) > 0.99 * len(files[0])
@@ -101,7 +101,7 @@ def test_the_graph_holds_the_published_bytes_which_fold_to_floats(files: list[by
     np.testing.assert_allclose(embed(folded, CROPS), embed(graph, CROPS), atol=1e-5)
 
 
-def test_int8_keeps_the_first_layers_of_both_networks_in_float32() -> None:
+def test_int8_keeps_the_first_layers_of_both_networks_in_float32():
     joined = with_dlib(mirror_embedder(small_net()), 0.5)
     quantised = quantise_embedder(joined, CROPS, float_layers=1)
     made_by = {name: node.op_type for node in quantised.graph.node for name in node.output}
@@ -122,7 +122,7 @@ def test_int8_keeps_the_first_layers_of_both_networks_in_float32() -> None:
     np.testing.assert_allclose(*lengths, rtol=0.1)
 
 
-def test_dlibs_network_knows_people(files: list[bytes], weights_dir: Path, lfw_root: Path) -> None:
+def test_dlibs_network_knows_people(files, weights_dir, lfw_root):
     # Its accuracy on LFW is that of the original weights only with the right alignment, colours,
     # padding and order of layers.
     catalogue = read_catalogue()
@@ -142,7 +142,7 @@ def test_dlibs_network_knows_people(files: list[bytes], weights_dir: Path, lfw_r
     assert distances[same].max() < 0.45 < np.quantile(distances[~same], 0.1)
 
 
-def test_a_manifest_of_other_weights_is_one_sentence(files: list[bytes]) -> None:
+def test_a_manifest_of_other_weights_is_one_sentence(files):
     with pytest.raises(FaceOpsError, match="dlib and dlib_manifest do not fit together"):
         dlib_graph(files[0][:-1], files[1], opset=18)
     with pytest.raises(FaceOpsError, match="dlib and dlib_manifest do not fit together"):

@@ -21,7 +21,6 @@ from faceops.release.release_file import SIGNATURE_FILE, SignatureError, default
 from faceops.release.served_interface import example_photo
 from faceops.serving.pyfunc import _load_pyfunc
 
-Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
 PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
 INFO = serialization.PublicFormat.SubjectPublicKeyInfo
@@ -36,7 +35,7 @@ def write_key(folder: Path, name: str, curve: ec.EllipticCurve | None = None) ->
     return folder / f"{name}.pem"
 
 
-def test_the_default_budget_is_read_without_models(tiny_folder: Path, tmp_path: Path) -> None:
+def test_the_default_budget_is_read_without_models(tiny_folder, tmp_path):
     assert default_budget(tiny_folder) == 0.1
     assert default_budget(tiny_folder, "int8") is None
     assert default_budget(tmp_path) is None
@@ -87,8 +86,8 @@ TAMPERED: list[tuple[Callable[[Path], object], str]] = [
 
 @pytest.mark.parametrize(("tamper", "pattern"), TAMPERED)
 def test_what_is_not_as_signed_is_refused_before_a_model_is_loaded(
-    signed: Path, tamper: Callable[[Path], object], pattern: str, monkeypatch: Patch
-) -> None:
+    signed, tamper, pattern, monkeypatch
+):
     tamper(signed)
     monkeypatch.setattr(onnxruntime, "InferenceSession", None)
     with pytest.raises(SignatureError, match=f"^the release is refused: .*{pattern}") as caught:
@@ -99,8 +98,8 @@ def test_what_is_not_as_signed_is_refused_before_a_model_is_loaded(
 
 
 def test_a_signed_bundle_loads_by_any_of_the_trusted_keys(
-    signed: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: Patch
-) -> None:
+    signed, tiny_bundle, tmp_path, monkeypatch
+):
     assert Bundle.load(signed).release == tiny_bundle.release
     write_key(tmp_path, "new", ec.SECP521R1())
     both = os.pathsep.join(str(tmp_path / f"{name}.pub") for name in ("new", "key"))
@@ -113,7 +112,7 @@ def test_a_signed_bundle_loads_by_any_of_the_trusted_keys(
         Bundle.load(moved)
 
 
-def test_without_a_trusted_key_nothing_is_verified(signed: Path, monkeypatch: Patch) -> None:
+def test_without_a_trusted_key_nothing_is_verified(signed, monkeypatch):
     monkeypatch.setenv("FACEOPS_TRUSTED_KEYS", os.pathsep)  # of a shell variable that is not set
     with pytest.raises(UsageError, match=r"names \., which is not"):
         Bundle.load(signed)
@@ -145,9 +144,7 @@ def certificate(
     )
 
 
-def test_a_root_certificate_trusts_the_certificates_that_it_issued(
-    signed: Path, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_a_root_certificate_trusts_the_certificates_that_it_issued(signed, tmp_path, monkeypatch):
     roots = []
     for name in ("ours", "theirs"):
         key = ec.generate_private_key(ec.SECP256R1())
@@ -167,9 +164,7 @@ def test_a_root_certificate_trusts_the_certificates_that_it_issued(
                 Bundle.load(signed)
 
 
-def test_the_commands_sign_verify_and_refuse(
-    tiny_folder: Path, key: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
-) -> None:
+def test_the_commands_sign_verify_and_refuse(tiny_folder, key, tmp_path, monkeypatch, capsys):
     bundle, gallery = tmp_path / "bundle", tmp_path / "gallery"
     shutil.copytree(tiny_folder, bundle)
     people = tmp_path / "people" / "Ann"
@@ -214,8 +209,8 @@ UNUSABLE: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("kind", [*UNUSABLE, "public", "missing"])
 def test_a_key_that_cannot_be_used_is_named_but_not_shown(
-    tiny_folder: Path, kind: str, key: Path, monkeypatch: Patch, capsys: Capture
-) -> None:
+    tiny_folder, kind, key, monkeypatch, capsys
+):
     path = key.with_suffix(".pub") if kind == "public" else key.with_name(kind)
     if kind in UNUSABLE:
         path.write_bytes(UNUSABLE[kind]())

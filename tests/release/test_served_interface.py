@@ -1,7 +1,6 @@
 """The input example is a small drawn portrait with a face in it."""
 
 from faceops.faces.find_faces import find_in_bytes
-from faceops.release.bundle import Bundle
 from faceops.release.served_interface import (
     ANSWERS,
     DEFAULTS,
@@ -14,7 +13,7 @@ from faceops.release.served_interface import (
 from faceops.serving import NAME
 
 
-def test_the_example_photo_shows_one_face_and_is_small(bundle: Bundle) -> None:
+def test_the_example_photo_shows_one_face_and_is_small(bundle):
     photo = example_photo()
     assert len(photo) < 2000
     found = find_in_bytes(photo, NAME, bundle.face_finder(0))
@@ -23,7 +22,7 @@ def test_the_example_photo_shows_one_face_and_is_small(bundle: Bundle) -> None:
     assert face.detection.score > 0.8
 
 
-def test_signature_and_example_agree() -> None:
+def test_signature_and_example_agree():
     rows, params = input_example()
     said = signature()
     assert list(rows.columns) == said.inputs.input_names() == [IMAGE]

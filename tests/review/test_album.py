@@ -54,7 +54,7 @@ def unchanged(identified: Path, bundle: Bundle) -> Iterator[Album]:
         yield album
 
 
-def test_every_list_shows_what_the_run_decided(unchanged: Album, identified: Path) -> None:
+def test_every_list_shows_what_the_run_decided(unchanged, identified):
     assert gallery_of(identified / "found") == (identified / "gallery").resolve()
     decided, written = rows_of(unchanged, identified)
     assert decided == written
@@ -73,7 +73,7 @@ def test_every_list_shows_what_the_run_decided(unchanged: Album, identified: Pat
     assert unchanged.search("SCENE").photos
 
 
-def test_decisions_show_at_once_and_the_next_run_agrees(opened: Album, work: Path) -> None:
+def test_decisions_show_at_once_and_the_next_run_agrees(opened, work):
     faces = named(opened)
     merged = opened.merge_groups(*(group.name for group in opened.groups()))
     unknown = opened.group(opened.groups()[0].name)
@@ -105,7 +105,7 @@ def test_decisions_show_at_once_and_the_next_run_agrees(opened: Album, work: Pat
     assert "Zoë Newcomer" in Gallery.open(work / "gallery").people
 
 
-def test_a_decision_can_be_undone_and_the_undoing_too(opened: Album, work: Path) -> None:
+def test_a_decision_can_be_undone_and_the_undoing_too(opened, work):
     face = named(opened)[0]
     for wrong in ("", "x", "0" * 64 + ".0", face.photo_id + ".99"):
         with pytest.raises(UsageError, match="load the page again"):
@@ -124,7 +124,7 @@ def test_a_decision_can_be_undone_and_the_undoing_too(opened: Album, work: Path)
     assert {one.by for one in made} == {"Ada"}
 
 
-def test_groups_are_merged_and_split(opened: Album) -> None:
+def test_groups_are_merged_and_split(opened):
     one, other = (group.name for group in opened.groups())
     shared = {face.photo_id for face in opened.group(one)} & {
         face.photo_id for face in opened.group(other)
@@ -141,7 +141,7 @@ def test_groups_are_merged_and_split(opened: Album) -> None:
     assert sorted(group.faces for group in opened.groups()) == [2, 2]
 
 
-def test_a_group_gets_a_name_unless_its_faces_disagree(opened: Album) -> None:
+def test_a_group_gets_a_name_unless_its_faces_disagree(opened):
     known, unknown = opened.people[0], opened.groups()[0].name
     keys = [face.key for face in opened.group(unknown)]
     with pytest.raises(UsageError, match="merged with another"):
@@ -157,7 +157,7 @@ def test_a_group_gets_a_name_unless_its_faces_disagree(opened: Album) -> None:
     assert {opened.face(key).person for key in keys} == {known}
 
 
-def test_a_new_name_for_somebody_who_is_known_is_asked_about(opened: Album) -> None:
+def test_a_new_name_for_somebody_who_is_known_is_asked_about(opened):
     face = max(named(opened), key=lambda one: one.candidates[0].chance)
     typed = {"keys": [face.key], "person": f"{face.person}x"}
     asked = parse("confirm", json.dumps(typed).encode()).apply(opened)
@@ -170,7 +170,7 @@ def test_a_new_name_for_somebody_who_is_known_is_asked_about(opened: Album) -> N
     assert not opened.doubt([face.key], f"{face.person}x")
 
 
-def test_a_box_is_drawn_and_the_drawing_undone(opened: Album) -> None:
+def test_a_box_is_drawn_and_the_drawing_undone(opened):
     photo = opened.photo(named(opened)[0].photo_id)
     corner = (2.0, 2.0, 20.0, 24.0)
     batch = opened.draw(photo.photo_id, corner, "Zoë")
@@ -187,7 +187,7 @@ def test_a_box_is_drawn_and_the_drawing_undone(opened: Album) -> None:
         opened.draw(photo.photo_id, (-5, 0, 20, 20), "Zoë")
 
 
-def test_people_are_renamed_merged_and_separated(opened: Album) -> None:
+def test_people_are_renamed_merged_and_separated(opened):
     one, other = opened.people[:2]
     keys = [face.key for face in opened.person(one)]
     renamed = opened.rename(one, "Zoë").batch
@@ -210,7 +210,7 @@ def test_people_are_renamed_merged_and_separated(opened: Album) -> None:
     assert {opened.face(key).person for key in keys} == {one}
 
 
-def test_a_person_is_forgotten(opened: Album, work: Path) -> None:
+def test_a_person_is_forgotten(opened, work):
     person = opened.people[0]
     faces = opened.person(person)
     opened.confirm([faces[-1].key], person)
@@ -228,7 +228,7 @@ def test_a_person_is_forgotten(opened: Album, work: Path) -> None:
     assert opened.history() == [] and person not in opened.people
 
 
-def test_why_a_face_has_its_name(opened: Album) -> None:
+def test_why_a_face_has_its_name(opened):
     face = named(opened)[0]
     why = opened.why(face.key)
     assert why.shown == face.person
@@ -244,8 +244,8 @@ def test_why_a_face_has_its_name(opened: Album) -> None:
 
 
 def test_a_dropped_face_leaves_the_gallery_and_enrolling_does_not_bring_it_back(
-    opened: Album, work: Path, bundle: Bundle, synthetic_set: Path
-) -> None:
+    opened, work, bundle, synthetic_set
+):
     card = opened.people_cards()[0]
     face = next(face for face in opened.decided.gallery.faces if face.person == card.person)
     place = face.photo_id, face.box
@@ -268,9 +268,7 @@ def test_a_dropped_face_leaves_the_gallery_and_enrolling_does_not_bring_it_back(
     assert place in places()
 
 
-def test_the_doctor_finds_an_enrolled_face_of_somebody_else(
-    unchanged: Album, bundle: Bundle
-) -> None:
+def test_the_doctor_finds_an_enrolled_face_of_somebody_else(unchanged, bundle):
     assert {face.what for face in unchanged.doctor().faces} <= {"weak"}  # synthetic ones are small
     gallery = unchanged.decided.gallery
     first, *_, last = gallery.faces
@@ -282,7 +280,7 @@ def test_the_doctor_finds_an_enrolled_face_of_somebody_else(
     assert found.faces[0].shown == "Shown"
 
 
-def test_a_chosen_picture_stands_for_the_person(opened: Album) -> None:
+def test_a_chosen_picture_stands_for_the_person(opened):
     face = named(opened)[0]
     opened.choose_picture(face.person, face.key)
     assert opened.people_cards()[0].key == face.key
@@ -295,9 +293,7 @@ def test_a_chosen_picture_stands_for_the_person(opened: Album) -> None:
     assert opened.people and "Zoë" not in opened.people
 
 
-def test_a_picture_that_was_chosen_at_another_detail_stands_for_the_person(
-    work: Path, bundle: Bundle
-) -> None:
+def test_a_picture_that_was_chosen_at_another_detail_stands_for_the_person(work, bundle):
     rows = pq.read_table(work / "found/faces.parquet").to_pylist()
     counts = Counter(row["person"] for row in rows)
     several = [row for row in rows if row["person"] and counts[row["person"]] > 1]
@@ -312,7 +308,7 @@ def test_a_picture_that_was_chosen_at_another_detail_stands_for_the_person(
         assert key in [card.key for card in album.people_cards()]
 
 
-def test_pictures_are_of_photos_of_the_run_only(unchanged: Album) -> None:
+def test_pictures_are_of_photos_of_the_run_only(unchanged):
     face = named(unchanged)[0]
     with Image.open(io.BytesIO(unchanged.photo_picture(face.photo_id, 200))) as image:
         assert (image.format, max(image.size)) == ("JPEG", 200)
@@ -328,9 +324,7 @@ def test_pictures_are_of_photos_of_the_run_only(unchanged: Album) -> None:
             unchanged.enrolled_picture(wrong)
 
 
-def test_publishing_waits_for_another_process_and_the_end_for_the_latest_decision(
-    opened: Album, work: Path
-) -> None:
+def test_publishing_waits_for_another_process_and_the_end_for_the_latest_decision(opened, work):
     keys = [face.key for face in named(opened)[:3]]
     opened.ignore(keys[:1])
     with folder_lock(work / "found"):
@@ -344,9 +338,7 @@ def test_publishing_waits_for_another_process_and_the_end_for_the_latest_decisio
     assert {opened.face(key).reason for key in keys} == {"ignored"}
 
 
-def test_closing_ends_publishing_and_the_results_are_whole(
-    opened: Album, work: Path, bundle: Bundle
-) -> None:
+def test_closing_ends_publishing_and_the_results_are_whole(opened, work, bundle):
     opened.ignore([named(opened)[0].key])
     opened.publish()
     opened.close()
@@ -354,9 +346,7 @@ def test_closing_ends_publishing_and_the_results_are_whole(
     Album(work / "found", work / "gallery", bundle).close()
 
 
-def test_what_another_process_decides_at_the_same_moment_is_seen(
-    opened: Album, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_another_process_decides_at_the_same_moment_is_seen(opened, monkeypatch):
     mine, theirs = named(opened)[:2]
     place = theirs.photo_id, theirs.box, opened.photo(theirs.photo_id).size
     other = Entry(Action.IGNORE, *place, detail=Ignored.STRANGER, batch="another")
@@ -371,7 +361,7 @@ def test_what_another_process_decides_at_the_same_moment_is_seen(
     until(lambda: "another" in [one.batch for one in opened.history()])
 
 
-def test_a_results_folder_that_is_gone_is_said_and_found_again(opened: Album, work: Path) -> None:
+def test_a_results_folder_that_is_gone_is_said_and_found_again(opened, work):
     opened.ignore([named(opened)[0].key])
     (work / "found").rename(work / "moved")
     until(lambda: "found holds no results" in opened.status.error)
@@ -381,9 +371,7 @@ def test_a_results_folder_that_is_gone_is_said_and_found_again(opened: Album, wo
     until(lambda: opened.status.error == "")
 
 
-def test_results_and_decisions_of_other_processes_are_taken_over(
-    opened: Album, work: Path, bundle: Bundle
-) -> None:
+def test_results_and_decisions_of_other_processes_are_taken_over(opened, work, bundle):
     face = named(opened)[0]
     other = Album(work / "found", work / "gallery", bundle, by="Ben")
     other.ignore([face.key])
@@ -396,9 +384,7 @@ def test_results_and_decisions_of_other_processes_are_taken_over(
     until(lambda: opened.status.unpublished == 0)
 
 
-def test_decisions_that_the_results_lack_show_after_a_restart_and_are_counted(
-    opened: Album, work: Path, bundle: Bundle
-) -> None:
+def test_decisions_that_the_results_lack_show_after_a_restart_and_are_counted(opened, work, bundle):
     face, other = named(opened)[0], named(opened)[-1]
     opened.ignore([face.key])
     opened.close()
@@ -418,7 +404,7 @@ def test_decisions_that_the_results_lack_show_after_a_restart_and_are_counted(
         assert (album.status.unpublished, album.status.error) == (0, "")
 
 
-def test_threads_decide_and_read_at_the_same_time(opened: Album) -> None:
+def test_threads_decide_and_read_at_the_same_time(opened):
     faces = named(opened)
 
     def decide(some: list[ReviewedFace]) -> None:

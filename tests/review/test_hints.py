@@ -48,12 +48,12 @@ def hinted(some: DecidedAlbum, seconds: dict[int, float]) -> tuple[list[int], di
         (-59.0, "Ada is named in 2.jpg, taken 59 seconds earlier."),
     ],
 )
-def test_a_face_of_the_same_moment_as_its_person_comes_first(apart: float, note: str) -> None:
+def test_a_face_of_the_same_moment_as_its_person_comes_first(apart, note):
     some = album(ADA, LESS_ADA, NAMED)
     assert hinted(some, {0: 900, 1: 0, 2: apart}) == ([1, 0], {1: note})
 
 
-def test_photos_of_other_moments_folders_and_people_or_without_a_time_give_no_hint() -> None:
+def test_photos_of_other_moments_folders_and_people_or_without_a_time_give_no_hint():
     for seconds in ({1: 0, 2: 61}, {1: 0}, {2: 0}, {}):
         assert hinted(album(ADA, LESS_ADA, NAMED), seconds) == ([0, 1], {})
     some = album(ADA, LESS_ADA, NAMED, (IDENTIFIED, None, 1, 0.99, 0.0))
@@ -61,7 +61,7 @@ def test_photos_of_other_moments_folders_and_people_or_without_a_time_give_no_hi
     assert hinted(some, dict.fromkeys(range(4), 0)) == ([0, 1], {})
 
 
-def test_a_face_beside_its_person_comes_last_in_pile_and_pictures() -> None:
+def test_a_face_beside_its_person_comes_last_in_pile_and_pictures():
     some = album(LESS_ADA, (UNKNOWN, AMBIGUOUS, 0, 0.95, 0.001), NAMED)
     assert hinted(some, {}) == ([1, 0], {})
     photos = replace(some.photos, starts=np.array([0, 1, 1, 3]))  # the last two are in one photo
@@ -81,18 +81,14 @@ def grouped(bundle: Bundle) -> DecidedAlbum:
     return replace(some, photos=replace(some.photos, embeddings=embeddings), unknown=unknown)
 
 
-def test_a_group_is_proposed_as_the_person_to_whose_faces_it_is_linked(
-    grouped: DecidedAlbum, bundle: Bundle
-) -> None:
+def test_a_group_is_proposed_as_the_person_to_whose_faces_it_is_linked(grouped, bundle):
     (group,) = groups(grouped, bundle, Decisions([]))
     assert (group.perhaps, group.chance) == ("Ada", 0.0)
     assert group.note == "Also like this group: 1 face confirmed as Ada and 1 face named Ada."
 
 
 @pytest.mark.parametrize("why", ["refused", "in the photo", "unlike", "nobody named"])
-def test_a_group_is_not_proposed_as_somebody_it_cannot_be(
-    grouped: DecidedAlbum, bundle: Bundle, why: str
-) -> None:
+def test_a_group_is_not_proposed_as_somebody_it_cannot_be(grouped, bundle, why):
     rows, refused = np.array([0, 1]), [set[str](), {"Ada"} if why == "refused" else set()]
     if why == "in the photo":
         starts = np.array([0, 1, 3, 3, 4])
@@ -127,7 +123,7 @@ def columns(found: Path) -> list[dict]:
     return sorted(rows, key=lambda row: (row["photo_path"], row["face_index"] or 0))
 
 
-def test_times_in_photos_order_a_pile_and_change_no_record(hostile: Path, tmp_path: Path) -> None:
+def test_times_in_photos_order_a_pile_and_change_no_record(hostile, tmp_path):
     bundle, gallery = load_published(), tmp_path / "gallery"
     for name in ("gallery", "photos", "found"):
         ignored = shutil.ignore_patterns("outputs.jsonl")

@@ -12,7 +12,6 @@ from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.decide import NamingRule
 from faceops.identification.engine.verdicts import NOBODY
-from faceops.release.bundle import Bundle
 from faceops.review.decided import DecidedAlbum
 from faceops.review.lists import groups, person_rows, pile_rows, piles, to_confirm
 from faceops.verification.thresholds import NamingLimits
@@ -71,13 +70,11 @@ BELOW, AMBIGUOUS = Reason.BELOW_THRESHOLD, Reason.AMBIGUOUS
         ((REJECTED, Reason.LOW_QUALITY, NOBODY, NAN, NAN), False),
     ],
 )
-def test_faces_are_asked_about_where_a_person_is_plausible(
-    face: tuple[int, Reason | None, int, float, float], asked: bool
-) -> None:
+def test_faces_are_asked_about_where_a_person_is_plausible(face, asked):
     assert to_confirm(album(face)).tolist() == ([0] if asked else [])
 
 
-def test_the_likeliest_comes_first_and_the_largest_pile() -> None:
+def test_the_likeliest_comes_first_and_the_largest_pile():
     some = album(
         (UNKNOWN, BELOW, 0, 0.7, 0.04),
         (UNKNOWN, BELOW, 1, 0.9, 0.02),
@@ -90,13 +87,13 @@ def test_the_likeliest_comes_first_and_the_largest_pile() -> None:
     assert pile_rows(some, "Nobody").tolist() == []
 
 
-def test_copies_of_a_photo_and_forgotten_faces_are_not_asked_about() -> None:
+def test_copies_of_a_photo_and_forgotten_faces_are_not_asked_about():
     face = (UNKNOWN, BELOW, 0, 0.9, 0.05)
     assert to_confirm(album(face, face, copies=True)).tolist() == [0]
     assert to_confirm(album(face, face, forgotten=(0,))).tolist() == [1]
 
 
-def test_a_person_shows_the_least_sure_face_first_and_confirmed_ones_last() -> None:
+def test_a_person_shows_the_least_sure_face_first_and_confirmed_ones_last():
     some = album(
         (IDENTIFIED, Reason.CONFIRMED, 0, 0.1, 0.9),
         (IDENTIFIED, None, 0, 0.99, 0.001),
@@ -107,9 +104,7 @@ def test_a_person_shows_the_least_sure_face_first_and_confirmed_ones_last() -> N
     assert some.is_near_limit.tolist() == [False, True, True, True]
 
 
-def test_a_group_is_perhaps_the_person_of_half_of_its_faces_with_their_median_chance(
-    bundle: Bundle,
-) -> None:
+def test_a_group_is_perhaps_the_person_of_half_of_its_faces_with_their_median_chance(bundle):
     size = bundle.release.embedding_size
     ada, ben = np.eye(2, size, dtype=np.float32)
     enrolled = [
@@ -131,7 +126,7 @@ def test_a_group_is_perhaps_the_person_of_half_of_its_faces_with_their_median_ch
         assert (group.perhaps, group.chance) == (name, pytest.approx(float(same), abs=1e-5))
 
 
-def test_people_keep_their_faces_when_others_join_or_leave() -> None:
+def test_people_keep_their_faces_when_others_join_or_leave():
     some = album((IDENTIFIED, None, 1, 0.99, 0.0), (UNKNOWN, BELOW, 0, 0.9, 0.05))
     renamed = some.renamed("Ben", "Zoe")
     assert [renamed.people[one] for one in renamed.faces.best] == ["Zoe", "Ada"]

@@ -84,7 +84,7 @@ def pages(served: Served) -> dict[str, str]:
     }
 
 
-def test_every_page_fits_is_named_and_runs_no_script_of_a_name(tab: Any, served: Served) -> None:
+def test_every_page_fits_is_named_and_runs_no_script_of_a_name(tab, served):
     for name, path in pages(served).items():
         go(tab, served, path)
         tab.wait_for_timeout(100)
@@ -104,7 +104,7 @@ def test_every_page_fits_is_named_and_runs_no_script_of_a_name(tab: Any, served:
             assert set(PEOPLE) <= set(tab.locator("h3").all_inner_texts())
 
 
-def test_keys_confirm_refuse_ignore_and_undo(tab: Any, served: Served) -> None:
+def test_keys_confirm_refuse_ignore_and_undo(tab, served):
     keys = open_pile(tab, served)
     go(tab, served, "/confirm")
     tab.keyboard.press("y")  # opens the first pile
@@ -131,7 +131,7 @@ def test_keys_confirm_refuse_ignore_and_undo(tab: Any, served: Served) -> None:
     until(lambda: sum(one.sentence.startswith("undone") for one in served.album.history()) == 3)
 
 
-def test_what_is_said_on_a_phone_covers_no_button(tab: Any, served: Served) -> None:
+def test_what_is_said_on_a_phone_covers_no_button(tab, served):
     tab.set_viewport_size({"width": 390, "height": 844})
     open_pile(tab, served)
     tab.keyboard.press("y")
@@ -141,7 +141,7 @@ def test_what_is_said_on_a_phone_covers_no_button(tab: Any, served: Served) -> N
     until(lambda: latest(served)[0][0].startswith("undone"))
 
 
-def test_a_range_is_confirmed_at_once_and_undone_from_the_history(tab: Any, served: Served) -> None:
+def test_a_range_is_confirmed_at_once_and_undone_from_the_history(tab, served):
     keys = open_pile(tab, served)
     tab.keyboard.press("ArrowRight")
     for _ in range(2):
@@ -158,7 +158,7 @@ def test_a_range_is_confirmed_at_once_and_undone_from_the_history(tab: Any, serv
     tab.wait_for_selector("#toast :text('undone')")
 
 
-def test_all_that_is_shown_is_confirmed_and_the_next_pile_follows(tab: Any, served: Served) -> None:
+def test_all_that_is_shown_is_confirmed_and_the_next_pile_follows(tab, served):
     keys = open_pile(tab, served)
     first, second = served.album.piles()[:2]
     tab.get_by_role("button", name=f"Confirm all {len(keys)} shown").click()
@@ -172,7 +172,7 @@ def test_all_that_is_shown_is_confirmed_and_the_next_pile_follows(tab: Any, serv
     until(lambda: latest(served)[1][2])
 
 
-def test_single_keys_refusals_and_the_way_back_from_a_photo(tab: Any, served: Served) -> None:
+def test_single_keys_refusals_and_the_way_back_from_a_photo(tab, served):
     keys = open_pile(tab, served)
     tab.keyboard.press("?")
     assert tab.locator("#keys").is_visible()
@@ -200,7 +200,7 @@ def test_single_keys_refusals_and_the_way_back_from_a_photo(tab: Any, served: Se
         until(lambda: tab.evaluate(FOCUS) == keys[1])
 
 
-def test_a_box_is_drawn_and_named_by_keyboard_and_by_mouse(tab: Any, served: Served) -> None:
+def test_a_box_is_drawn_and_named_by_keyboard_and_by_mouse(tab, served):
     photo_id = served.album.piles()[-1].keys[0].partition(".")[0]
     go(tab, served, f"/photo/{photo_id}")
     before = tab.locator("button.box").count()
@@ -228,7 +228,7 @@ def test_a_box_is_drawn_and_named_by_keyboard_and_by_mouse(tab: Any, served: Ser
     until(lambda: tab.get_by_role("button", name="Gone Gregor, confirmed").count() == 1)
 
 
-def test_a_person_is_renamed_and_forgotten_only_by_the_typed_name(tab: Any, served: Served) -> None:
+def test_a_person_is_renamed_and_forgotten_only_by_the_typed_name(tab, served):
     go(tab, served, f"/people/{quote(PEOPLE[1], safe='')}")
 
     def rename(name: str) -> None:
@@ -260,9 +260,7 @@ def test_a_person_is_renamed_and_forgotten_only_by_the_typed_name(tab: Any, serv
     )
 
 
-def test_a_group_gets_a_name_and_the_results_have_it_when_published(
-    tab: Any, served: Served
-) -> None:
+def test_a_group_gets_a_name_and_the_results_have_it_when_published(tab, served):
     go(tab, served, "/unknown")
     group = served.album.groups()[0]
     card = tab.locator(".cards > li").filter(has_text=group.name)

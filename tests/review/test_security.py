@@ -3,7 +3,6 @@
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -42,9 +41,7 @@ def a_face(served: Served) -> str:
         ({"Cookie": "faceops-{port}=guess"}, 401),
     ],
 )
-def test_a_decision_that_the_page_did_not_send_is_refused(
-    served: Served, headers: dict[str, str], status: int
-) -> None:
+def test_a_decision_that_the_page_did_not_send_is_refused(served, headers, status):
     sent = {name: value.format(port=served.access.port) for name, value in headers.items()}
     before = decisions(served)
     body = {"keys": [a_face(served)], "person": "Ann Lee"}
@@ -55,7 +52,7 @@ def test_a_decision_that_the_page_did_not_send_is_refused(
 
 
 @pytest.mark.parametrize("path", ["/people", "/picture/face/{key}", "/api/status"])
-def test_other_pages_and_rebound_names_read_nothing(served: Served, path: str) -> None:
+def test_other_pages_and_rebound_names_read_nothing(served, path):
     path = path.format(key=a_face(served))
     assert served.request(path).status == 200
     assert served.request(path, Host="evil.example:80").status == 421
@@ -64,9 +61,7 @@ def test_other_pages_and_rebound_names_read_nothing(served: Served, path: str) -
     assert served.request(path, Cookie="").status in (401, 403)
 
 
-def test_the_first_address_gives_a_cookie_that_scripts_and_other_sites_do_not_get(
-    served: Served,
-) -> None:
+def test_the_first_address_gives_a_cookie_that_scripts_and_other_sites_do_not_get(served):
     token = served.access.token
     link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}  # in a web terminal
     entered = served.request(f"/?token={token}", Cookie="", **link)
@@ -84,7 +79,7 @@ def test_the_first_address_gives_a_cookie_that_scripts_and_other_sites_do_not_ge
     assert served.request(path, Cookie="").status == 403
 
 
-def test_every_answer_carries_the_headers(served: Served) -> None:
+def test_every_answer_carries_the_headers(served):
     for path, cookie, caching in (
         ("/people", None, "no-store"),
         ("/api/status", None, "no-store"),
@@ -123,7 +118,7 @@ def test_every_answer_carries_the_headers(served: Served) -> None:
         "/api/faces/pile?name=Ann%20Lee&start=-1",
     ],
 )
-def test_an_address_reaches_no_other_file(served: Served, path: str) -> None:
+def test_an_address_reaches_no_other_file(served, path):
     response = served.request(path.format(key=a_face(served)))
     content = response.read()
     assert response.status in (400, 404)
@@ -147,9 +142,7 @@ def test_an_address_reaches_no_other_file(served: Served, path: str) -> None:
         ("no_such", {}),
     ],
 )
-def test_a_wrong_decision_gets_a_sentence(
-    served: Served, decision: str, content: dict[str, object]
-) -> None:
+def test_a_wrong_decision_gets_a_sentence(served, decision, content):
     if content.get("keys") == "{key}":
         content = content | {"keys": [a_face(served)]}
     before = decisions(served)
@@ -173,7 +166,7 @@ def status_of(served: Served, header: str, body: bytes) -> int:
         return int(connection.recv(1000).split()[1])
 
 
-def test_bodies_that_are_too_large_or_no_json_are_refused(served: Served) -> None:
+def test_bodies_that_are_too_large_or_no_json_are_refused(served):
     size = server.MAX_BODY + 1
     assert status_of(served, f"Content-Length: {size}", b"{") == 413
     chunk = f"{size:x}\r\n".encode() + b"x" * size
@@ -182,9 +175,7 @@ def test_bodies_that_are_too_large_or_no_json_are_refused(served: Served) -> Non
         assert served.send("/api/confirm", "POST", body, {}).status == 400
 
 
-def test_a_body_that_does_not_end_is_refused(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_body_that_does_not_end_is_refused(served, monkeypatch):
     monkeypatch.setattr(server, "REQUEST_S", 0.3)
     begun = time.monotonic()
     assert status_of(served, "Content-Length: 100", b"{") == 408
@@ -193,9 +184,7 @@ def test_a_body_that_does_not_end_is_refused(
 
 
 @pytest.mark.parametrize("begin", [b"", b"GET /people HTTP/1.1\r\nHost: 127"])
-def test_a_connection_without_a_request_ends(
-    served: Served, monkeypatch: pytest.MonkeyPatch, begin: bytes
-) -> None:
+def test_a_connection_without_a_request_ends(served, monkeypatch, begin):
     monkeypatch.setattr(server, "REQUEST_S", 0.3)
     with socket.create_connection(("127.0.0.1", served.access.port), timeout=10) as connection:
         connection.sendall(begin)
@@ -217,7 +206,7 @@ def log_in(beyond: Served, password: str) -> int:
     return response.status
 
 
-def test_other_machines_need_the_password(beyond: Served) -> None:
+def test_other_machines_need_the_password(beyond):
     assert "token" not in beyond.access.url
     for path in ("/", f"/?token={beyond.access.token}", "/people"):
         response = beyond.request(path, Cookie="")
@@ -236,7 +225,7 @@ def test_other_machines_need_the_password(beyond: Served) -> None:
     assert beyond.send("/login", "POST", b"password=x", foreign).status == 403
 
 
-def test_passwords_cannot_be_guessed_fast(beyond: Served) -> None:
+def test_passwords_cannot_be_guessed_fast(beyond):
     clock = [time.monotonic() + 100]
     beyond.access.now = lambda: clock[0]
     tries = [log_in(beyond, f"guess {number}") for number in range(12)]
@@ -246,7 +235,7 @@ def test_passwords_cannot_be_guessed_fast(beyond: Served) -> None:
     assert log_in(beyond, PASSWORD) == 200
 
 
-def test_beyond_loopback_only_names_that_cannot_be_rebound_are_ours() -> None:
+def test_beyond_loopback_only_names_that_cannot_be_rebound_are_ours():
     beyond, loopback = Access("0.0.0.0", 81), Access("127.0.0.1", 80)
     own = socket.gethostname()
     for host in ("192.168.1.5", "[fe80::1]", "localhost", own, own.upper()):
@@ -259,7 +248,7 @@ def test_beyond_loopback_only_names_that_cannot_be_rebound_are_ours() -> None:
         assert not loopback.is_own_host(host), host
 
 
-def test_a_short_or_missing_password_is_refused(tmp_path: Path) -> None:
+def test_a_short_or_missing_password_is_refused(tmp_path):
     path = tmp_path / "password"
     with pytest.raises(UsageError, match="cannot be read"):
         read_password(path)

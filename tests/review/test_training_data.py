@@ -144,7 +144,7 @@ def world(tiny_bundle: Bundle, tmp_path: Path) -> World:
     return World(tmp_path, tiny_bundle)
 
 
-def test_confirmed_faces_become_labelled_photos_with_their_provenance(world: World) -> None:
+def test_confirmed_faces_become_labelled_photos_with_their_provenance(world):
     photo, box = world.photo(1), (60.0, 46.0, 40.0, 40.0)  # it overlaps the face by .43
     entry = world.decide(Action.CONFIRM, photo, "Ada King", box=box)
     done = world.bring()
@@ -160,7 +160,7 @@ def test_confirmed_faces_become_labelled_photos_with_their_provenance(world: Wor
     ]
 
 
-def test_a_second_import_writes_nothing_and_changes_no_byte(world: World) -> None:
+def test_a_second_import_writes_nothing_and_changes_no_byte(world):
     for name in ("Ada", "Ada", "Bo"):
         world.decide(Action.CONFIRM, world.photo(1), name)
     world.bring()
@@ -177,7 +177,7 @@ def test_a_second_import_writes_nothing_and_changes_no_byte(world: World) -> Non
     assert (world.bring().written, world.files()) == (1, {"Ada": 3, "Bo": 1})
 
 
-def test_what_is_undone_or_forgotten_leaves(world: World) -> None:
+def test_what_is_undone_or_forgotten_leaves(world):
     entry = world.decide(Action.CONFIRM, world.photo(1), "Ada")
     stays = world.decide(Action.CONFIRM, world.photo(2), "Bo")
     world.bring()
@@ -190,9 +190,7 @@ def test_what_is_undone_or_forgotten_leaves(world: World) -> None:
     assert stays.id not in (world.data / "imported/reviewed.csv").read_text()
 
 
-def test_a_missing_photo_is_told_and_comes_with_a_later_import_and_a_name_needs_no_photo(
-    world: World,
-) -> None:
+def test_a_missing_photo_is_told_and_comes_with_a_later_import_and_a_name_needs_no_photo(world):
     world.decide(Action.CONFIRM, world.photo(1), "Ada")
     world.decide(Action.CONFIRM, world.photo(2), "Ada")
     (world.root / "photos/0.png").rename(world.root / "0.png")
@@ -207,7 +205,7 @@ def test_a_missing_photo_is_told_and_comes_with_a_later_import_and_a_name_needs_
     assert world.files() == {"Ada_King": 2}
 
 
-def test_a_photo_whose_file_was_written_anew_is_one_photo(world: World) -> None:
+def test_a_photo_whose_file_was_written_anew_is_one_photo(world):
     old = world.photo(1)
     world.decide(Action.CONFIRM, old, "Ada")
     new = world.photo(1)
@@ -219,9 +217,7 @@ def test_a_photo_whose_file_was_written_anew_is_one_photo(world: World) -> None:
     assert face.photo_id == new
 
 
-def test_an_interrupted_import_leaves_no_crop_that_a_later_one_does_not_know(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_import_leaves_no_crop_that_a_later_one_does_not_know(world, monkeypatch):
     entries = [world.decide(Action.CONFIRM, world.photo(n), "Ada") for n in range(3)]
     cut, calls = training_data.cut_face, iter((True, True, False))
 
@@ -241,7 +237,7 @@ def test_an_interrupted_import_leaves_no_crop_that_a_later_one_does_not_know(
     assert world.files() == {}
 
 
-def test_one_photo_of_each_ignored_stranger_calibrates(world: World) -> None:
+def test_one_photo_of_each_ignored_stranger_calibrates(world):
     for person in (1, 1, 2, 3, 1):
         world.decide(Action.IGNORE, world.photo(person), detail=Ignored.STRANGER)
     done = world.bring()
@@ -254,7 +250,7 @@ def test_one_photo_of_each_ignored_stranger_calibrates(world: World) -> None:
     assert world.files() == before
 
 
-def test_people_who_were_taken_for_each_other_are_listed_as_hard_negatives(world: World) -> None:
+def test_people_who_were_taken_for_each_other_are_listed_as_hard_negatives(world):
     for name, other in (("Bo", "Ada"), ("Ada", "Bo"), ("Ada", "Nobody"), ("Cy", "")):
         photo = world.photo(1)
         if other:
@@ -265,7 +261,7 @@ def test_people_who_were_taken_for_each_other_are_listed_as_hard_negatives(world
     assert (world.data / "hard_negatives.csv").read_text() == "person,other,faces\nAda,Bo,2\n"
 
 
-def test_faces_that_teach_nothing_are_left_out_and_counted(world: World) -> None:
+def test_faces_that_teach_nothing_are_left_out_and_counted(world):
     world.decide(Action.REFUSE, world.photo(1), "Ada")
     world.decide(Action.IGNORE, world.photo(1), detail=Ignored.NOT_A_FACE)
     world.decide(Action.DRAW, world.photo(1), "Ada", BESIDE)
@@ -283,16 +279,14 @@ def test_faces_that_teach_nothing_are_left_out_and_counted(world: World) -> None
     assert expected.items() <= done.left_out.items()
 
 
-def test_decisions_about_faces_that_hold_teach(world: World) -> None:
+def test_decisions_about_faces_that_hold_teach(world):
     undone, confirming = (world.decide(Action.CONFIRM, world.photo(1), "Ada") for _ in range(2))
     ignoring = world.decide(Action.IGNORE, world.photo(2), detail=Ignored.STRANGER)
     world.undo(undone)
     assert teaching_decisions(world.gallery) == {confirming.id, ignoring.id}
 
 
-def test_a_second_gallery_does_not_replace_the_faces_of_the_first(
-    world: World, tmp_path: Path
-) -> None:
+def test_a_second_gallery_does_not_replace_the_faces_of_the_first(world, tmp_path):
     world.decide(Action.CONFIRM, world.photo(1), "Ada")
     world.bring()
     second = World(tmp_path / "second", world.bundle)
@@ -305,9 +299,7 @@ def test_a_second_gallery_does_not_replace_the_faces_of_the_first(
     assert import_reviewed(tmp_path / "moved", world.data, world.bundle).photos == 1
 
 
-def test_the_synthetic_set_a_state_of_another_version_and_no_decisions_are_refused(
-    world: World,
-) -> None:
+def test_the_synthetic_set_a_state_of_another_version_and_no_decisions_are_refused(world):
     with pytest.raises(FaceOpsError, match="holds no decisions about faces; review"):
         world.bring()
     world.decide(Action.CONFIRM, world.photo(1), "Ada")
@@ -327,9 +319,7 @@ def test_the_synthetic_set_a_state_of_another_version_and_no_decisions_are_refus
         ((0.0, 0.0, 400.0, 300.0), MAX_SIDE, None),
     ],
 )
-def test_the_face_is_in_the_middle_of_its_crop(
-    box: tuple, side: int, red: tuple | None, tmp_path: Path
-) -> None:
+def test_the_face_is_in_the_middle_of_its_crop(box, side, red, tmp_path):
     pixels = np.full((300, 400, 3), 90, np.uint8)
     x, y, width, height = (int(value) for value in box)
     pixels[max(y, 0) : y + height, x : x + width] = (250, 0, 0)
@@ -343,7 +333,7 @@ def test_the_face_is_in_the_middle_of_its_crop(
         assert (columns.min(), columns.max() + 1) == pytest.approx(red, abs=2)
 
 
-def test_the_command_prints_what_it_did(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_what_it_did(world, capsys):
     Gallery(world.gallery, world.bundle.release.contract_id, SIZE).save()
     world.decide(Action.CONFIRM, world.photo(1), "Ada")
     where = ["--gallery", str(world.gallery), "--out", str(world.data)]
@@ -359,8 +349,8 @@ def test_the_command_prints_what_it_did(world: World, capsys: pytest.CaptureFixt
 
 
 def test_a_real_face_is_found_again_in_its_crop_with_the_same_embedding(
-    album: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    album, bundle, tmp_path, monkeypatch
+):
     gallery, out = tmp_path / "gallery", tmp_path / "out"
     Gallery(gallery, bundle.release.contract_id, bundle.release.embedding_size).save()
     monkeypatch.chdir(tmp_path)

@@ -53,8 +53,8 @@ def scene(scene_file: Path) -> str:
 
 
 def test_a_posted_album_gets_the_rows_of_a_run_over_the_folder(
-    service: PhotoService, album: Path, gallery: Gallery, bundle: Bundle, tmp_path: Path
-) -> None:
+    service, album, gallery, bundle, tmp_path
+):
     summary = identify(album, gallery, bundle, tmp_path / "out")
     lines = (tmp_path / "out/faces.jsonl").read_text("utf-8").splitlines()
     records = [json.loads(line) for line in lines]
@@ -77,11 +77,11 @@ def test_a_posted_album_gets_the_rows_of_a_run_over_the_folder(
     assert {answer["reason"] for answer in answers} >= {None, "empty", "not_a_photo", "unreadable"}
 
 
-def test_served_and_batch_look_at_the_same_detail() -> None:
+def test_served_and_batch_look_at_the_same_detail():
     assert DEFAULTS["detail"] == DETAIL
 
 
-def test_one_person_is_named_once_in_a_photo(service: PhotoService, synthetic_set: Path) -> None:
+def test_one_person_is_named_once_in_a_photo(service, synthetic_set):
     portrait = Image.open(sorted((synthetic_set / "enrol").rglob("*.jpg"))[0])
     width, height = portrait.size
     pair = Image.new("RGB", (2 * width, height))
@@ -94,9 +94,7 @@ def test_one_person_is_named_once_in_a_photo(service: PhotoService, synthetic_se
     assert decided == [("identified", None), ("unknown", "ambiguous")]
 
 
-def test_embeddings_equal_those_of_the_release(
-    service: PhotoService, bundle: Bundle, scene_file: Path
-) -> None:
+def test_embeddings_equal_those_of_the_release(service, bundle, scene_file):
     (answer,) = json.loads(json.dumps(service.answer([posted(scene_file)], EMBEDDINGS)))
     served = np.array([face["embedding"] for face in answer["faces"]], np.float32)
     faces = find_in_photo(scene_file, bundle.face_finder(DETAIL)).faces
@@ -107,9 +105,7 @@ def test_embeddings_equal_those_of_the_release(
     assert not {"person", "decision"} & set(answer["faces"][0])
 
 
-def test_every_hostile_file_gets_its_reason_and_the_others_are_answered(
-    bundle: Bundle, tmp_path: Path, scene: str
-) -> None:
+def test_every_hostile_file_gets_its_reason_and_the_others_are_answered(bundle, tmp_path, scene):
     contents, expected = [], []
     for number, (kind, (_, reason)) in enumerate(KINDS.items()):
         if kind not in NO_FILES:
@@ -123,14 +119,14 @@ def test_every_hostile_file_gets_its_reason_and_the_others_are_answered(
     assert last["reason"] is None and last["faces"]
 
 
-def test_a_text_that_is_too_large_is_not_decoded(bundle: Bundle) -> None:
+def test_a_text_that_is_too_large_is_not_decoded(bundle):
     text = "A" * (LIMITS.max_bytes * 4 // 3) + "!no base64!!"
     (answer,) = PhotoService(bundle, limits=LIMITS).answer([text], FACES)
     assert (answer["reason"], answer["photo_id"]) == ("too_large", None)
     assert "over the limit of 0.2" in answer["message"]
 
 
-def test_base64_may_be_broken_into_lines(service: PhotoService, scene: str) -> None:
+def test_base64_may_be_broken_into_lines(service, scene):
     lines = base64.encodebytes(base64.b64decode(scene)).decode().replace("\n", "\r\n")
     assert service.answer([lines], FACES) == service.answer([scene], FACES)
 
@@ -138,7 +134,7 @@ def test_base64_may_be_broken_into_lines(service: PhotoService, scene: str) -> N
 @pytest.mark.parametrize(
     "image", [None, 3, b"/9j/", "no, base64", "/9j", "\xe9", "data:image/jpeg;base64,/9j/", "/9j_"]
 )
-def test_a_row_without_base64_is_named(service: PhotoService, scene: str, image: object) -> None:
+def test_a_row_without_base64_is_named(service, scene, image):
     with pytest.raises(UsageError, match=r"^row 1 of the column image .*base64.*\.$"):
         service.answer([scene, image], FACES)
 
@@ -152,27 +148,25 @@ def test_a_row_without_base64_is_named(service: PhotoService, scene: str, image:
         ({"detail": -1}, "detail is -1; give pixels from 0 to 20000."),
     ],
 )
-def test_a_wrong_parameter_is_named(params: dict[str, object], sentence: str) -> None:
+def test_a_wrong_parameter_is_named(params, sentence):
     with pytest.raises(UsageError) as caught:
         RequestParams.of(params)
     assert sentence in str(caught.value)
 
 
-def test_a_budget_that_the_release_does_not_support_is_refused(
-    service: PhotoService, scene: str
-) -> None:
+def test_a_budget_that_the_release_does_not_support_is_refused(service, scene):
     with pytest.raises(UsageError, match="is not supported by"):
         service.answer([scene], RequestParams.of({"answer": "names", "budget": 1e-6}))
 
 
-def test_without_a_gallery_nobody_can_be_named(bundle: Bundle, scene: str) -> None:
+def test_without_a_gallery_nobody_can_be_named(bundle, scene):
     with pytest.raises(UsageError, match="FACEOPS_GALLERY"):
         PhotoService(bundle).answer([scene], NAMES)
 
 
 def test_a_gallery_of_another_release_is_an_error_of_the_server(
-    next_bundle: Path, gallery_dir: Path, tmp_path: Path, scene: str
-) -> None:
+    next_bundle, gallery_dir, tmp_path, scene
+):
     other = Bundle.load(next_bundle)
     for folder, sentence in ((gallery_dir, "people reembed"), (tmp_path, "is not a gallery")):
         service = PhotoService(other, folder)
@@ -182,9 +176,7 @@ def test_a_gallery_of_another_release_is_an_error_of_the_server(
         assert not isinstance(caught.value, UsageError)
 
 
-def test_gallery_changes_apply_from_the_next_request(
-    bundle: Bundle, gallery_dir: Path, tmp_path: Path, album: Path
-) -> None:
+def test_gallery_changes_apply_from_the_next_request(bundle, gallery_dir, tmp_path, album):
     folder = Path(shutil.copytree(gallery_dir, tmp_path / "gallery"))
     service = PhotoService(bundle, folder)
     photos = [posted(path) for path in sorted((album / "scenes").iterdir())[:4]]
@@ -202,7 +194,7 @@ def test_gallery_changes_apply_from_the_next_request(
     assert {face["reason"] for face in answer["faces"]} <= {"gallery_empty", "low_quality"}
 
 
-def test_concurrent_requests_get_the_same_answers(service: PhotoService, album: Path) -> None:
+def test_concurrent_requests_get_the_same_answers(service, album):
     photos = [[posted(path)] for path in sorted(album.rglob("*.jpg"))[-4:]]
     alone = [service.answer(photo, NAMES) for photo in photos]
     with ThreadPoolExecutor(4) as threads:
@@ -211,9 +203,7 @@ def test_concurrent_requests_get_the_same_answers(service: PhotoService, album: 
 
 
 @pytest.mark.parametrize("fails", ["photos.open_photo.np.empty", "faces.find_faces.align"])
-def test_a_shortage_is_an_error_of_the_server(
-    fails: str, service: PhotoService, scene: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shortage_is_an_error_of_the_server(fails, service, scene, monkeypatch):
     def no_memory(*_: object, **options: object) -> None:
         raise MemoryError
 

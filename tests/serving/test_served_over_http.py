@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from faceops.release.bundle import Bundle
 from faceops.release.served_interface import example_photo
 from faceops.serving import LIMITS, PhotoService, RequestParams
 from tests.four_releases import register_in
@@ -85,9 +84,7 @@ def server(
         process.wait(timeout=60)
 
 
-def test_the_server_answers_as_the_service_does(
-    server: Server, synthetic_set: Path, gallery_dir: Path, bundle: Bundle
-) -> None:
+def test_the_server_answers_as_the_service_does(server, synthetic_set, gallery_dir, bundle):
     scene = min((synthetic_set / "album").glob("scene_*.jpg"))
     large = "A" * (LIMITS.max_bytes * 4 // 3 + 8)
     images = [posted(scene), posted(example_photo()[:700]), "", large]
@@ -101,7 +98,7 @@ def test_the_server_answers_as_the_service_does(
     assert any(face["person"] for face in rows[0]["faces"])
 
 
-def test_every_form_of_request_gives_the_same_embedding(server: Server, bundle: Bundle) -> None:
+def test_every_form_of_request_gives_the_same_embedding(server, bundle):
     photo = posted(example_photo())
     _, asked = server.ask(photo, answer="embeddings")
     (row,) = asked["predictions"]
@@ -125,14 +122,14 @@ def test_every_form_of_request_gives_the_same_embedding(server: Server, bundle: 
         ({"column": "picture"}, "Model is missing inputs ['image']"),
     ],
 )
-def test_wrong_requests_get_a_reason(server: Server, wrong: dict[str, Any], sentence: str) -> None:
+def test_wrong_requests_get_a_reason(server, wrong, sentence):
     status, body = server.ask(posted(example_photo()), **wrong)
     assert status == 400
     assert sentence in body["message"]
     assert "Traceback" not in str(body)
 
 
-def test_an_error_does_not_repeat_the_other_photos(server: Server) -> None:
+def test_an_error_does_not_repeat_the_other_photos(server):
     photo = posted(example_photo())
     status, body = server.ask(photo, "no, base64", answer="faces")
     assert status == 400
@@ -140,7 +137,7 @@ def test_an_error_does_not_repeat_the_other_photos(server: Server) -> None:
     assert photo[:20] not in str(body)
 
 
-def test_no_request_leaves_a_file_behind(server: Server) -> None:
+def test_no_request_leaves_a_file_behind(server):
     before = sorted(server.folder.rglob("*"))
     for answer in ("faces", "names", "embeddings"):
         assert server.ask(posted(example_photo()), answer=answer)[0] == 200

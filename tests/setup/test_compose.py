@@ -18,7 +18,7 @@ def services(repository: Path, file: str = "docker-compose.scale.yml") -> dict[s
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_docker_accepts_the_file(repository: Path, file: str) -> None:
+def test_docker_accepts_the_file(repository, file):
     docker = shutil.which("docker")
     command = [docker or "docker", "compose"]
     if not docker or subprocess.run([*command, "version"], capture_output=True).returncode:
@@ -29,12 +29,12 @@ def test_docker_accepts_the_file(repository: Path, file: str) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_ports_are_published_on_this_machine_only(repository: Path, file: str) -> None:
+def test_ports_are_published_on_this_machine_only(repository, file):
     for service in services(repository, file).values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
-def test_passwords_come_from_the_environment(repository: Path) -> None:
+def test_passwords_come_from_the_environment(repository):
     example = (repository / "deploy/scale.env.example").read_text("utf-8")
     for service in services(repository).values():
         for name, value in service.get("environment", {}).items():
@@ -43,15 +43,13 @@ def test_passwords_come_from_the_environment(repository: Path) -> None:
                 assert rest.endswith(" .env}") and f"{variable}=" in example
 
 
-def test_only_what_decides_gets_the_password_of_the_gallery(repository: Path) -> None:
+def test_only_what_decides_gets_the_password_of_the_gallery(repository):
     known = [k for k, v in services(repository).items() if "PGPASSWORD" in v.get("environment", {})]
     assert known == ["mlflow", "prefect", "identify"]
 
 
 @pytest.mark.parametrize(("file", "count"), [(FILES[0], 3), (FILES[1], 6)])
-def test_own_services_cannot_write_into_their_image(
-    repository: Path, file: str, count: int
-) -> None:
+def test_own_services_cannot_write_into_their_image(repository, file, count):
     own = [s for s in services(repository, file).values() if s["image"].startswith("faceops-")]
     assert len(own) == count
     assert all(service["read_only"] and service["cap_drop"] == ["ALL"] for service in own)
@@ -59,9 +57,7 @@ def test_own_services_cannot_write_into_their_image(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlflow", "prefect", "scheduler", "worker"])
-def test_the_installed_servers_know_the_options_of_the_services(
-    repository: Path, name: str
-) -> None:
+def test_the_installed_servers_know_the_options_of_the_services(repository, name):
     command = [sys.executable, "-m", *services(repository)[name]["entrypoint"], "--help"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     both = [services(repository, file).get(name, {"command": []}) for file in FILES]

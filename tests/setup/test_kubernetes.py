@@ -27,13 +27,13 @@ def pods(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_the_schema_of_kubernetes_accepts(document: dict[str, Any]) -> None:
+def test_the_schema_of_kubernetes_accepts(document):
     validation = pytest.importorskip("kubernetes_validate")
     validation.validate(document, "1.34", strict=True)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_pods_run_without_rights(document: dict[str, Any]) -> None:
+def test_pods_run_without_rights(document):
     for pod in pods(document):
         assert pod["securityContext"]["runAsNonRoot"]
         assert not pod["automountServiceAccountToken"]
@@ -44,7 +44,7 @@ def test_pods_run_without_rights(document: dict[str, Any]) -> None:
             assert "env" not in container  # all by reference
 
 
-def test_the_containers_run_what_compose_runs(repository: Path) -> None:
+def test_the_containers_run_what_compose_runs(repository):
     """As the same user, with the same places to write in."""
     text = (repository / "docker-compose.scale.yml").read_text("utf-8")
     services = yaml.safe_load(re.sub(r"\$\{\w+:-(.*?)\}", r"\1", text))["services"]

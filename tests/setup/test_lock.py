@@ -24,16 +24,14 @@ def asked(repository: Path) -> list[Requirement]:
     return [one for one in map(Requirement, lines) if one.name != project["name"]]
 
 
-def test_every_line_pins_one_version_and_no_address(repository: Path) -> None:
+def test_every_line_pins_one_version_and_no_address(repository):
     for line in (repository / "requirements.lock").read_text(encoding="utf-8").splitlines():
         assert re.fullmatch(r"[a-z0-9._-]+==[\w.+!]+( ; .+)?", line), line
         assert "://" not in line
         assert "+" not in line.partition(" ;")[0], f"{line}: a local version is on one index only"
 
 
-def test_everything_asked_for_is_pinned_within_its_range(
-    lock: list[Requirement], asked: list[Requirement]
-) -> None:
+def test_everything_asked_for_is_pinned_within_its_range(lock, asked):
     pinned: dict[str, list[Version]] = {}
     for line in lock:
         (specifier,) = line.specifier
@@ -45,6 +43,6 @@ def test_everything_asked_for_is_pinned_within_its_range(
             assert version in requirement.specifier, f"{requirement}, pinned {version}: `make lock`"
 
 
-def test_no_package_is_pinned_twice_on_one_machine(lock: list[Requirement]) -> None:
+def test_no_package_is_pinned_twice_on_one_machine(lock):
     here = [canonicalize_name(one.name) for one in lock if not one.marker or one.marker.evaluate()]
     assert sorted(here) == sorted(set(here))

@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ def no_outer_make(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_help_is_the_default_and_lists_every_target(repository: Path) -> None:
+def test_help_is_the_default_and_lists_every_target(repository):
     text = subprocess.run(["make"], cwd=repository, capture_output=True, text=True, check=True)
     listed = {line.split()[1] for line in text.stdout.splitlines() if line.startswith("make ")}
     phony = re.search(r"^\.PHONY: (.*)$", (repository / "Makefile").read_text("utf-8"), re.M)
@@ -25,7 +24,7 @@ def test_help_is_the_default_and_lists_every_target(repository: Path) -> None:
     assert listed == set(phony.group(1).split())
 
 
-def test_clean_keeps_data_and_records(repository: Path, tmp_path: Path) -> None:
+def test_clean_keeps_data_and_records(repository, tmp_path):
     shutil.copy(repository / "Makefile", tmp_path)
     kept = ["data", "gallery", "mlflow.db", "mlartifacts", "found", "src", "flows"]
     for name in (*kept, "tests", "build", "dist", ".pytest_cache", "src/__pycache__"):
@@ -36,9 +35,7 @@ def test_clean_keeps_data_and_records(repository: Path, tmp_path: Path) -> None:
         assert not (tmp_path / name).exists()
 
 
-def test_without_a_suitable_python_setup_names_what_to_install(
-    repository: Path, tmp_path: Path
-) -> None:
+def test_without_a_suitable_python_setup_names_what_to_install(repository, tmp_path):
     shutil.copy(repository / "Makefile", tmp_path)
     old = tmp_path / "old-python"  # runs, but prints no path, as an interpreter that is too old
     old.write_text("#!/bin/sh\nexit 1\n")

@@ -1,7 +1,6 @@
 """The software bill of materials holds every locked package and every weight."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -10,9 +9,7 @@ from faceops.weights import read_catalogue
 from sbom import bill_of_materials
 
 
-def test_it_is_valid_complete_and_names_no_registry(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_valid_complete_and_names_no_registry(repository, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:sekret@index.example/simple")
     weights = read_catalogue()
     document = bill_of_materials(repository, weights)
@@ -36,6 +33,6 @@ def test_it_is_valid_complete_and_names_no_registry(
     assert "timestamp" not in document["metadata"] and "serialNumber" not in document
 
 
-def test_without_a_lock_the_reason_is_said(repository: Path, tmp_path: Path) -> None:
+def test_without_a_lock_the_reason_is_said(repository, tmp_path):
     with pytest.raises(FaceOpsError, match=r"requirements\.lock cannot be read"):
         bill_of_materials(tmp_path, {})

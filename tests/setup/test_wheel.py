@@ -85,9 +85,7 @@ def installed(
     return Installed(wheel, environment, folder / "work", weights_dir)
 
 
-def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(
-    installed: Installed, repository: Path
-) -> None:
+def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(installed, repository):
     package = repository / "src" / "faceops"
     files = {f"faceops/{path.relative_to(package)}" for path in package.rglob("*.*")}
     expected = {name for name in files if "__pycache__" not in name}
@@ -97,11 +95,11 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(
     assert found == expected
 
 
-def test_the_changelog_tells_of_the_version(repository: Path) -> None:
+def test_the_changelog_tells_of_the_version(repository):
     assert f"## [{faceops.__version__}] - " in (repository / "CHANGELOG.md").read_text("utf-8")
 
 
-def test_the_core_is_small_and_has_no_training_library(installed: Installed) -> None:
+def test_the_core_is_small_and_has_no_training_library(installed):
     (packages,) = (installed.environment / "lib").glob("python*/site-packages")
     present = {path.name for path in packages.iterdir()}
     assert present.isdisjoint(ABSENT)
@@ -110,9 +108,7 @@ def test_the_core_is_small_and_has_no_training_library(installed: Installed) -> 
     uv("pip", "check", "--python", installed.environment)
 
 
-def test_people_are_named_with_the_published_release(
-    installed: Installed, synthetic_set: Path
-) -> None:
+def test_people_are_named_with_the_published_release(installed, synthetic_set):
     """Two photos of each person are enrolled; the album has the third, and all of a stranger."""
     stranger = sorted((synthetic_set / "photos").iterdir())[2]
     shutil.copytree(stranger, installed.folder / "photos" / stranger.name)
@@ -138,7 +134,7 @@ def test_people_are_named_with_the_published_release(
     installed.faceops("gallery", "check", "--out", "found")
 
 
-def test_a_command_that_needs_an_extra_names_it(installed: Installed) -> None:
+def test_a_command_that_needs_an_extra_names_it(installed):
     done = installed.run("faceops", "release", "register")
     assert done.returncode == 1
     assert "which is not installed; pip install 'faceops[rebuild]'.\n" in done.stderr

@@ -85,7 +85,7 @@ def cropped(
     return folder
 
 
-def test_every_photo_of_the_manifest_has_its_row(manifest: pa.Table, cropped: Path) -> None:
+def test_every_photo_of_the_manifest_has_its_row(manifest, cropped):
     table = pq.read_table(cropped / "faces.parquet")
     assert table.schema.equals(SCHEMA)
     rows = table.to_pylist()
@@ -105,9 +105,7 @@ def test_every_photo_of_the_manifest_has_its_row(manifest: pa.Table, cropped: Pa
     assert sorted(path.name for path in cropped.iterdir()) == ["crops.npy", "faces.parquet"]
 
 
-def test_training_and_identification_get_the_same_bytes(
-    data: Path, finder: FaceFinder, cropped: Path
-) -> None:
+def test_training_and_identification_get_the_same_bytes(data, finder, cropped):
     """Both use one alignment: the stored crop is the one that the finder returns."""
     crops = np.load(cropped / "crops.npy", mmap_mode="r")
     for row in pq.read_table(cropped / "faces.parquet").to_pylist():
@@ -121,16 +119,14 @@ def test_training_and_identification_get_the_same_bytes(
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(
-    manifest: pa.Table, data: Path, finder: FaceFinder, cropped: Path, tmp_path: Path
-) -> None:
+    manifest, data, finder, cropped, tmp_path
+):
     crop_photos(manifest, data, tmp_path, finder, CropSettings(), workers=5)
     for name in ("crops.npy", "faces.parquet"):
         assert (tmp_path / name).read_bytes() == (cropped / name).read_bytes()
 
 
-def test_modes_and_policies_change_what_is_kept(
-    manifest: pa.Table, data: Path, finder: FaceFinder, tmp_path: Path
-) -> None:
+def test_modes_and_policies_change_what_is_kept(manifest, data, finder, tmp_path):
     def reasons(settings: CropSettings) -> dict[str, str]:
         crop_photos(manifest, data, tmp_path, finder, settings)
         rows = pq.read_table(tmp_path / "faces.parquet").to_pylist()
@@ -147,9 +143,7 @@ def test_modes_and_policies_change_what_is_kept(
     assert np.array_equal(crops[0], whole)  # 112 x 112 already
 
 
-def test_no_face_at_all_is_an_error_with_advice(
-    manifest: pa.Table, data: Path, finder: FaceFinder, tmp_path: Path
-) -> None:
+def test_no_face_at_all_is_an_error_with_advice(manifest, data, finder, tmp_path):
     with pytest.raises(FaceOpsError, match=r"face_too_small.*lower crop\.min_face"):
         crop_photos(manifest, data, tmp_path, finder, CropSettings(min_face=5000))
     with pytest.raises(FaceOpsError, match="import photos"):
@@ -158,8 +152,8 @@ def test_no_face_at_all_is_an_error_with_advice(
 
 
 def test_faces_of_low_quality_are_rejected_and_keep_their_figures(
-    manifest: pa.Table, data: Path, finder: FaceFinder, cropped: Path, tmp_path: Path
-) -> None:
+    manifest, data, finder, cropped, tmp_path
+):
     figures = pq.read_table(cropped / "faces.parquet")["quality"].to_pylist()
     middle = float(np.median([figure for figure in figures if figure is not None]))
     crop_photos(manifest, data, tmp_path, finder, CropSettings(min_quality=middle))
@@ -168,7 +162,7 @@ def test_faces_of_low_quality_are_rejected_and_keep_their_figures(
     assert poor and all(row["quality"] <= middle and row["width"] > 0 for row in poor)
 
 
-def test_the_contact_sheet_is_the_same_for_the_same_faces(data: Path, cropped: Path) -> None:
+def test_the_contact_sheet_is_the_same_for_the_same_faces(data, cropped):
     table, crops = pq.read_table(cropped / "faces.parquet"), np.load(cropped / "crops.npy")
     sheets = [draw_contact_sheet(table, crops, data, PhotoLimits()) for _ in range(2)]
     assert sheets[0].tobytes() == sheets[1].tobytes()
@@ -177,13 +171,8 @@ def test_the_contact_sheet_is_the_same_for_the_same_faces(data: Path, cropped: P
 
 
 def test_the_stage_reads_params_and_writes_its_outputs(
-    manifest: pa.Table,
-    data: Path,
-    repository: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    manifest, data, repository, tmp_path, monkeypatch, capsys
+):
     shutil.copy(repository / "params.yaml", tmp_path)
     (tmp_path / "data").symlink_to(data)
     (tmp_path / "build" / "validate").mkdir(parents=True)

@@ -58,7 +58,7 @@ def faces(place: Path) -> list[dict]:
     return table.to_pylist()
 
 
-def test_every_accepted_face_is_in_one_split(place: Path) -> None:
+def test_every_accepted_face_is_in_one_split(place):
     main()
     rows = faces(place)
     cropped = pq.read_table(place / "build/crop/faces.parquet").to_pylist()
@@ -75,7 +75,7 @@ def test_every_accepted_face_is_in_one_split(place: Path) -> None:
     assert (place / "build/split/faces.parquet").read_bytes() == before
 
 
-def test_confirmed_people_train_and_ignored_strangers_calibrate(place: Path) -> None:
+def test_confirmed_people_train_and_ignored_strangers_calibrate(place):
     main()
     before = {row["person"]: row["split"] for row in faces(place)}
     confirmed = [person for person, split in before.items() if split == "test"][:4]
@@ -101,7 +101,7 @@ def test_confirmed_people_train_and_ignored_strangers_calibrate(place: Path) -> 
     assert used == [{"person": several[0], "other": several[1]}]
 
 
-def test_split_by_lfw_follows_its_lists(place: Path) -> None:
+def test_split_by_lfw_follows_its_lists(place):
     (place / "params.yaml").write_text("split: {by: lfw}\n")
     with pytest.raises(FaceOpsError, match=r"data/protocols/lfw/peopleDevTrain\.txt is missing"):
         main()
@@ -115,7 +115,7 @@ def test_split_by_lfw_follows_its_lists(place: Path) -> None:
         assert (row["split"] == "test") == (int(row["person"].split("_")[1]) >= 90)
 
 
-def test_people_below_min_photos_are_negatives_only(place: Path) -> None:
+def test_people_below_min_photos_are_negatives_only(place):
     (place / "params.yaml").write_text("validate: {min_photos: 3}\n")
     main()
     rows = faces(place)
@@ -127,7 +127,7 @@ def test_people_below_min_photos_are_negatives_only(place: Path) -> None:
         main()
 
 
-def test_too_few_people_and_a_missing_input_are_errors(place: Path) -> None:
+def test_too_few_people_and_a_missing_input_are_errors(place):
     write_faces(place, 5)
     with pytest.raises(FaceOpsError, match="import more people"):
         main()
@@ -136,7 +136,7 @@ def test_too_few_people_and_a_missing_input_are_errors(place: Path) -> None:
         main()
 
 
-def test_a_person_in_two_splits_is_a_hard_failure() -> None:
+def test_a_person_in_two_splits_is_a_hard_failure():
     rows = [
         {"crop": 0, "photo_id": "a", "person": "Ann Lee", "split": "train"},
         {"crop": 1, "photo_id": "b", "person": "ann_lee", "split": "test"},
@@ -152,7 +152,7 @@ def test_a_person_in_two_splits_is_a_hard_failure() -> None:
         stop_on_hard_failures(results, "split.json")
 
 
-def test_a_wrong_negative_only_is_found() -> None:
+def test_a_wrong_negative_only_is_found():
     rows = [
         {"crop": n, "photo_id": str(n), "path": "", "person": person, "split": "train"}
         | {"negative_only": n in (2, 3, 4, 5)}

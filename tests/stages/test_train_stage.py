@@ -63,9 +63,7 @@ def root(tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-def test_the_stage_writes_the_same_files_again_and_logs_its_runs(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_stage_writes_the_same_files_again_and_logs_its_runs(root, monkeypatch):
     lay_out(root)
     main()
     first = [(root / "build/train" / name).read_bytes() for name in OUTPUTS]
@@ -99,7 +97,7 @@ def test_the_stage_writes_the_same_files_again_and_logs_its_runs(
 
 
 @pytest.mark.slow
-def test_the_stage_starts_the_processes_that_it_is_set_to(root: Path) -> None:
+def test_the_stage_starts_the_processes_that_it_is_set_to(root):
     lay_out(root)
     (root / "params.yaml").write_text(PARAMS + "  processes: 2\n")
     main()
@@ -109,7 +107,7 @@ def test_the_stage_starts_the_processes_that_it_is_set_to(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_longer_time_limit_continues_the_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_longer_time_limit_continues_the_run(root, monkeypatch):
     def stopped() -> tuple[str, int]:
         main()
         summary = json.loads((root / "build/train/train.json").read_text())
@@ -142,9 +140,7 @@ def test_a_longer_time_limit_continues_the_run(root: Path, monkeypatch: pytest.M
         assert [point.step for point in history] == steps
 
 
-def test_without_epochs_the_start_is_written_without_embedding_a_face(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_epochs_the_start_is_written_without_embedding_a_face(root, monkeypatch):
     def refuse(*args: object) -> None:
         raise AssertionError("a face was embedded")
 
@@ -164,7 +160,7 @@ def test_without_epochs_the_start_is_written_without_embedding_a_face(
     assert weights_sha256(stored) == weights_sha256(start)
 
 
-def test_training_starts_from_a_trained_model_of_the_same_architecture(root: Path) -> None:
+def test_training_starts_from_a_trained_model_of_the_same_architecture(root):
     lay_out(root)
     (root / "params.yaml").write_text(PARAMS)
     main()

@@ -48,9 +48,7 @@ def reasons(formats: list[str] = FORMATS, min_side: int = 48) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_every_file_has_a_row_and_a_rejected_one_a_reason(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_file_has_a_row_and_a_rejected_one_a_reason(place, capsys):
     main()
     table = read_manifest(place / "build/validate/manifest.parquet")
     files = [path for path in (place / "data/photos").rglob("*") if path.is_file()]
@@ -93,9 +91,7 @@ def test_every_file_has_a_row_and_a_rejected_one_a_reason(
 
 
 @pytest.mark.slow
-def test_failed_hard_expectations_stop_and_are_named(
-    place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_hard_expectations_stop_and_are_named(place, capfd, monkeypatch):
     # Prefect's handler keeps a stderr that pytest has closed, if a flow ran in this process.
     monkeypatch.setattr(logging, "raiseExceptions", False)
     hard = ", ".join([*Validate().hard, "readable"])
@@ -117,13 +113,13 @@ def test_failed_hard_expectations_stop_and_are_named(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_an_unknown_expectation_is_refused(place: Path) -> None:
+def test_an_unknown_expectation_is_refused(place):
     (place / "params.yaml").write_text("validate: {hard: [no_such_thing]}\n")
     with pytest.raises(UsageError, match="no_such_thing"):
         main()
 
 
-def test_the_small_files_that_later_stages_read_are_copied(place: Path) -> None:
+def test_the_small_files_that_later_stages_read_are_copied(place):
     lists = place / "data/protocols/lfw"
     lists.mkdir(parents=True)
     (lists / "peopleDevTest.txt").write_text("0\n")
@@ -142,7 +138,7 @@ def test_the_small_files_that_later_stages_read_are_copied(place: Path) -> None:
         copy_inputs("data/no.csv")
 
 
-def test_format_size_and_the_quarantine_list_have_reasons(place: Path) -> None:
+def test_format_size_and_the_quarantine_list_have_reasons(place):
     assert "format_not_allowed" in reasons(["PNG"]).values()
     assert "too_small" in reasons(min_side=161).values()
     photo = min((place / "data/photos").rglob("*_0003.jpg"))
@@ -151,7 +147,7 @@ def test_format_size_and_the_quarantine_list_have_reasons(place: Path) -> None:
     assert reasons()[photo.relative_to(place / "data").as_posix()] == "quarantined"
 
 
-def test_loose_files_bad_names_and_two_spellings(place: Path) -> None:
+def test_loose_files_bad_names_and_two_spellings(place):
     photos = place / "data/photos"
     first, second = sorted(photos.iterdir())[-2:]
     shutil.copy(second / f"{second.name}_0001.jpg", photos / "loose.jpg")
@@ -167,7 +163,7 @@ def test_loose_files_bad_names_and_two_spellings(place: Path) -> None:
     assert persons == {first.name}
 
 
-def test_a_folder_without_photos_is_an_error(place: Path) -> None:
+def test_a_folder_without_photos_is_an_error(place):
     shutil.rmtree(place / "data/photos")
     with pytest.raises(FaceOpsError, match="holds no photos"):
         main()

@@ -61,16 +61,14 @@ def unpacked(commit: str, folder: Path) -> Path:
     return folder
 
 
-def test_each_fixture_is_expected() -> None:
+def test_each_fixture_is_expected():
     stored = {path.name.split(".")[0] for path in (HERE / "fixtures").iterdir()}
     assert stored == EXPECTED.keys()
     assert max(one.state for one in EXPECTED.values()) >= schema.SCHEMA_VERSION - 1
 
 
 @COMMITS
-def test_a_gallery_keeps_names_and_faces_and_its_release_is_read(
-    commit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_gallery_keeps_names_and_faces_and_its_release_is_read(commit, tmp_path, capsys):
     folder, expected = unpacked(commit, tmp_path) / "gallery", EXPECTED[commit]
     read = Gallery.open(folder)
     assert (read.format_version, read.people) == (expected.gallery, [expected.person])
@@ -94,9 +92,7 @@ def test_a_gallery_keeps_names_and_faces_and_its_release_is_read(
 
 
 @COMMITS
-def test_a_state_keeps_forgotten_faces_and_numbers_of_unknown_people(
-    commit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_state_keeps_forgotten_faces_and_numbers_of_unknown_people(commit, tmp_path, capsys):
     out, expected = unpacked(commit, tmp_path) / "out", EXPECTED[commit]
     state = out / "state.sqlite"
     recorded = pq.read_table(out / "faces.parquet").to_pylist()
@@ -126,16 +122,14 @@ def test_a_state_keeps_forgotten_faces_and_numbers_of_unknown_people(
 
 
 @COMMITS
-def test_a_person_of_earlier_results_can_be_forgotten(commit: str, tmp_path: Path) -> None:
+def test_a_person_of_earlier_results_can_be_forgotten(commit, tmp_path):
     folder, expected = unpacked(commit, tmp_path), EXPECTED[commit]
     done = forget_person(folder / "gallery", "Ava Norukova", (folder / "out",))
     assert done.person == expected.person and done.gallery_faces == 1
     assert done.proof.found == [] and done.unreachable == []
 
 
-def test_an_earlier_registry_is_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_earlier_registry_is_listed(tmp_path, monkeypatch, capsys):
     folder = unpacked("3dd0cd9", tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
     monkeypatch.setenv("FACEOPS_CACHE", str(tmp_path / "cache"))
@@ -150,7 +144,7 @@ def test_an_earlier_registry_is_listed(
 
 
 @pytest.mark.parametrize("earlier", PARAMS, ids=lambda path: path.stem)
-def test_earlier_params_are_read_once_the_error_is_followed(earlier: Path, tmp_path: Path) -> None:
+def test_earlier_params_are_read_once_the_error_is_followed(earlier, tmp_path):
     content = yaml.safe_load(earlier.read_text("utf-8"))
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(content))

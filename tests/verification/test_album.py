@@ -35,7 +35,7 @@ def same_groups(one: np.ndarray, two: np.ndarray) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_average_linkage_equals_scipy(seed: int) -> None:
+def test_average_linkage_equals_scipy(seed):
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
@@ -48,7 +48,7 @@ def test_average_linkage_equals_scipy(seed: int) -> None:
         assert same_groups(average_linkage(similarity.copy(), cut), expected)
 
 
-def test_average_linkage_keeps_pairs_apart_also_by_way_of_others() -> None:
+def test_average_linkage_keeps_pairs_apart_also_by_way_of_others():
     similarity = np.full((4, 4), 5.0, np.float32)
     similarity[0, 1] = similarity[1, 0] = -np.inf
     groups = average_linkage(similarity, 1.0)
@@ -57,7 +57,7 @@ def test_average_linkage_keeps_pairs_apart_also_by_way_of_others() -> None:
     assert len(average_linkage(np.zeros((0, 0), np.float32), 1.0)) == 0
 
 
-def test_the_same_faces_in_another_order_are_the_same_album() -> None:
+def test_the_same_faces_in_another_order_are_the_same_album():
     rows, _ = album(1, 80, 3, 0.2)
     order = np.random.default_rng(0).permutation(len(rows))
     photos = np.arange(len(rows)) // 2
@@ -68,7 +68,7 @@ def test_the_same_faces_in_another_order_are_the_same_album() -> None:
     assert one.threshold(0.01, 10) == two.threshold(0.01, 10)
 
 
-def test_two_faces_of_one_photo_are_two_people() -> None:
+def test_two_faces_of_one_photo_are_two_people():
     rows, _ = album(2, 60, 3)
     photos = np.arange(len(rows)) // 3  # all photos of a person in one, as a collage
     apart = pairs_within(photos)
@@ -91,17 +91,14 @@ def true_fpir(
 
 
 @pytest.mark.parametrize(
-    ("people", "photos", "size", "alike"),
-    [(250, 2, 20, 0.0), (250, 2, 20, 0.4), (200, 4, 50, 0.4)],
+    ("people", "photos", "size", "alike"), [(250, 2, 20, 0.0), (250, 2, 20, 0.4), (200, 4, 50, 0.4)]
 )
-def test_the_budget_is_kept_in_albums_of_similar_and_of_other_people(
-    people: int, photos: int, size: int, alike: float
-) -> None:
+def test_the_budget_is_kept_in_albums_of_similar_and_of_other_people(people, photos, size, alike):
     rates = [true_fpir(*album(seed, people, photos, alike), 0.01, size)[0] for seed in (1, 2, 3)]
     assert 0.005 < np.mean(rates) < 0.02
 
 
-def test_the_interval_holds_the_share_of_strangers_who_are_named() -> None:
+def test_the_interval_holds_the_share_of_strangers_who_are_named():
     """Galleries and albums are drawn again and again; 95 % is aimed at."""
     covered = []
     for seed in range(20):
@@ -118,7 +115,7 @@ def test_the_interval_holds_the_share_of_strangers_who_are_named() -> None:
     assert np.mean(covered) >= 0.85
 
 
-def test_an_album_of_few_people_cannot_say_and_names_the_worst_population() -> None:
+def test_an_album_of_few_people_cannot_say_and_names_the_worst_population():
     rows, _ = album(3, FEWEST_PEOPLE - 5, 4)
     measured = measure_album(KNOWN, rows, NOBODY)
     assert measured.people < FEWEST_PEOPLE
@@ -134,7 +131,7 @@ def test_an_album_of_few_people_cannot_say_and_names_the_worst_population() -> N
         assert (found.population, found.low, found.people) == ("alike 0.4", None, len(few))
 
 
-def test_the_threshold_rises_with_the_gallery_and_falls_with_the_budget() -> None:
+def test_the_threshold_rises_with_the_gallery_and_falls_with_the_budget():
     measured = measure_album(KNOWN, album(4, 150, 3)[0], NOBODY)
     cuts = [(0.2, 20), (0.01, 20), (0.01, 100), (0.01, 1000), (0.001, 1000)]
     assert (np.diff([measured.threshold(*cut).log_odds for cut in cuts]) > 0).all()
@@ -144,14 +141,14 @@ def test_the_threshold_rises_with_the_gallery_and_falls_with_the_budget() -> Non
     assert effective_people([1] * 7) == 7 and 10 < effective_people([2] * 10) < 20
 
 
-def test_a_budget_that_the_release_does_not_support_is_refused() -> None:
+def test_a_budget_that_the_release_does_not_support_is_refused():
     measured = measure_album(KNOWN, album(4, 60, 2)[0], NOBODY)
     with pytest.raises(UsageError, match="30,000 people"):
         threshold_in(measured, thresholds(), 1e-4, [1, 2])
     assert threshold_in(measured, thresholds(), 0.05, [1, 2]).budget == 0.05
 
 
-def test_an_embedding_that_is_not_finite_does_not_move_the_threshold() -> None:
+def test_an_embedding_that_is_not_finite_does_not_move_the_threshold():
     rows, _ = album(6, 80, 3)
     broken = np.concatenate([rows, np.full((1, 64), np.nan, np.float32)])
     one, two = (measure_album(KNOWN, faces, rows[:5]) for faces in (rows, broken))

@@ -25,7 +25,7 @@ from faceops.verification.pairs import (
     genuine_pairs,
     score_table,
 )
-from faceops.verification.verifier import Method, Verifier
+from faceops.verification.verifier import Verifier
 
 
 def normal(seed: int, genuine: int, impostor: int) -> tuple[np.ndarray, np.ndarray]:
@@ -35,13 +35,13 @@ def normal(seed: int, genuine: int, impostor: int) -> tuple[np.ndarray, np.ndarr
     return one.astype(np.float32), two.astype(np.float32)
 
 
-def test_platt_finds_the_odds_of_two_normal_distributions() -> None:
+def test_platt_finds_the_odds_of_two_normal_distributions():
     scale, bias = platt(score_table(*normal(0, 200_000, 50_000)))
     assert scale == pytest.approx(4, rel=0.03)
     assert bias == pytest.approx(-2, rel=0.03)
 
 
-def test_temperature_finds_the_scale_and_keeps_zero() -> None:
+def test_temperature_finds_the_scale_and_keeps_zero():
     one, two = normal(3, 100_000, 100_000)
     raw = score_table(10 * (4 * one - 2), 10 * (4 * two - 2))
     assert temperature(raw) == pytest.approx(0.1, rel=0.02)
@@ -49,7 +49,7 @@ def test_temperature_finds_the_scale_and_keeps_zero() -> None:
 
 
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
-def test_binned_scores_give_nearly_the_same_map(method: str) -> None:
+def test_binned_scores_give_nearly_the_same_map(method):
     one, two = normal(4, 3000, 9000)
     whole = fit_map(score_table(4 * one - 1.5, 4 * two - 1.5), method)  # type: ignore[arg-type]
     binned = fit_map(score_table(4 * one - 1.5, 4 * two - 1.5, bins=4000), method)  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def test_binned_scores_give_nearly_the_same_map(method: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_isotonic_rises_strictly_and_never_too_steeply(seed: int) -> None:
+def test_isotonic_rises_strictly_and_never_too_steeply(seed):
     one, two = normal(seed, 400, 5000)
     table = score_table(6 * one - 3, 6 * two - 3)
     knots, log_odds = isotonic(table)
@@ -83,9 +83,7 @@ def test_isotonic_rises_strictly_and_never_too_steeply(seed: int) -> None:
         (np.full(20, -2.0), np.full(20, 3.0)),  # the wrong way round
     ],
 )
-def test_degenerate_scores_give_a_finite_rising_map(
-    method: str, genuine: np.ndarray, impostor: np.ndarray
-) -> None:
+def test_degenerate_scores_give_a_finite_rising_map(method, genuine, impostor):
     fitted = fit_map(score_table(genuine, impostor), method)  # type: ignore[arg-type]
     found = fitted(np.array([-5, -1, 0, 1, 5], np.float32))
     assert np.isfinite(found).all()
@@ -110,7 +108,7 @@ def scores_of(persons: np.ndarray, bend: bool) -> PairScores:
     return PairScores(genuine.astype(np.float32), impostor.astype(np.float32), False)
 
 
-def test_folds_are_of_people_and_even() -> None:
+def test_folds_are_of_people_and_even():
     person = codes(np.repeat([f"p{i}" for i in range(23)], np.arange(1, 24)))
     fold = people_folds(person, 5, seed=3)
     assert np.ptp(np.bincount(fold)) <= 1
@@ -119,7 +117,7 @@ def test_folds_are_of_people_and_even() -> None:
     np.testing.assert_array_equal(fold, people_folds(person, 5, seed=3))
 
 
-def test_pairs_by_fold_equal_a_double_loop() -> None:
+def test_pairs_by_fold_equal_a_double_loop():
     rows, persons = table_of(7, 3)
     verifier = Verifier(np.full(8, -1, np.float32), 1.0, "distance")
     scores = all_pair_scores(rows, persons, verifier, log_odds=True)
@@ -140,7 +138,7 @@ def test_pairs_by_fold_equal_a_double_loop() -> None:
 
 
 @pytest.mark.parametrize(("bend", "wanted"), [(False, "platt"), (True, "isotonic")])
-def test_the_method_with_the_lowest_loss_is_chosen(bend: bool, wanted: Method) -> None:
+def test_the_method_with_the_lowest_loss_is_chosen(bend, wanted):
     persons = table_of(60, 6)[1]
     choice = choose_calibration(scores_of(persons, bend), persons, seed=1)
     losses = {name: result.log_loss for name, result in choice.held_out.items()}
@@ -155,7 +153,7 @@ def test_the_method_with_the_lowest_loss_is_chosen(bend: bool, wanted: Method) -
     assert choice.held_out[choice.method].expected_error < 0.04
 
 
-def test_a_named_method_is_used_and_the_others_are_measured_if_there_are_people_for_folds() -> None:
+def test_a_named_method_is_used_and_the_others_are_measured_if_there_are_people_for_folds():
     persons = table_of(20, 4)[1]
     choice = choose_calibration(scores_of(persons, True), persons, method="temperature")
     assert (choice.method, choice.map.shift) == ("temperature", 0)
@@ -165,7 +163,7 @@ def test_a_named_method_is_used_and_the_others_are_measured_if_there_are_people_
     assert (choice.method, choice.held_out, choice.folds) == ("platt", {}, 0)
 
 
-def test_reliability_is_that_of_a_loop_over_pairs() -> None:
+def test_reliability_is_that_of_a_loop_over_pairs():
     draw = np.random.default_rng(0)
     one, two = draw.beta(4, 1, 50).astype(np.float32), draw.beta(1, 6, 400).astype(np.float32)
     one[0] = 1

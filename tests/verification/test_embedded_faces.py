@@ -1,7 +1,5 @@
 """The verifier is fitted on whole people, at most so many faces."""
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +14,7 @@ def split_of(counts: list[int]) -> SplitFaces:
     return SplitFaces(np.arange(len(persons)), persons, persons)
 
 
-def test_whole_people_are_kept_up_to_the_limit() -> None:
+def test_whole_people_are_kept_up_to_the_limit():
     split = split_of([3] * 20)
     kept = at_most(split, 10, seed=1)
     people, counts = np.unique(kept.persons, return_counts=True)
@@ -25,7 +23,7 @@ def test_whole_people_are_kept_up_to_the_limit() -> None:
     assert np.array_equal(split.persons[kept.rows], kept.persons)
 
 
-def test_the_draw_is_seeded_and_not_made_when_all_fit() -> None:
+def test_the_draw_is_seeded_and_not_made_when_all_fit():
     first, again, other = (at_most(split_of([2] * 30), 20, seed).persons for seed in (1, 1, 2))
     assert (first == again).all() and (first != other).any()
     split = split_of([4, 5, 6])
@@ -33,7 +31,7 @@ def test_the_draw_is_seeded_and_not_made_when_all_fit() -> None:
     assert len(np.unique(at_most(split, 1, seed=1).persons)) == 2  # in any case
 
 
-def test_photos_have_the_source_of_the_manifest_and_all_others_one_name(tmp_path: Path) -> None:
+def test_photos_have_the_source_of_the_manifest_and_all_others_one_name(tmp_path):
     manifest = tmp_path / "manifest.parquet"
     paths = np.array(["b/1.jpg", "a/1.jpg", "new/1.jpg"])
     with pytest.raises(FaceOpsError, match=r"manifest\.parquet does not exist"):

@@ -25,7 +25,7 @@ VERIFIER = Verifier(np.full(8, -4, np.float32), 4.0, "distance")
 
 @pytest.mark.parametrize("gallery", [1, 2, 4, 6])
 @pytest.mark.parametrize("log_odds", [-3.0, 0.0, 1.5])
-def test_rate_equals_drawing_every_gallery(gallery: int, log_odds: float) -> None:
+def test_rate_equals_drawing_every_gallery(gallery, log_odds):
     embeddings, persons = people(1, 7, 1)
     scores = VERIFIER.logit_matrix(embeddings, embeddings)
     named = [
@@ -40,7 +40,7 @@ def test_rate_equals_drawing_every_gallery(gallery: int, log_odds: float) -> Non
     assert counts.rates(gallery)[at] == pytest.approx(close.rate(float(GRID[at]), gallery))
 
 
-def test_people_weigh_the_same_whatever_their_number_of_photos() -> None:
+def test_people_weigh_the_same_whatever_their_number_of_photos():
     embeddings, persons = people(2, 5, 2)
     rows = np.arange(10) != 3  # one person has one photo
     counts = count_strangers(embeddings[rows], persons[rows], VERIFIER, draws=2, seed=3)
@@ -49,14 +49,14 @@ def test_people_weigh_the_same_whatever_their_number_of_photos() -> None:
     np.testing.assert_allclose(counts.rates(4), np.mean(by_person, axis=0), atol=1e-12)
 
 
-def test_a_gallery_larger_than_the_people_is_an_error() -> None:
+def test_a_gallery_larger_than_the_people_is_an_error():
     for gallery in (0, 40):
         with pytest.raises(ValueError, match="1 to 39"):
             count_strangers(*people(4, 40, 1), VERIFIER, draws=1).rates(gallery)
 
 
 @pytest.mark.parametrize("gallery", [1, 5, 11])
-def test_pseudo_values_equal_leaving_each_person_out(gallery: int) -> None:
+def test_pseudo_values_equal_leaving_each_person_out(gallery):
     embeddings, persons = people(5, 12, 1)
     close = impostor_comparisons(embeddings, persons, VERIFIER, -1.0, draws=1)
     rate, pseudo = close._influences(-1.0, gallery)
@@ -69,7 +69,7 @@ def test_pseudo_values_equal_leaving_each_person_out(gallery: int) -> None:
 
 
 @pytest.mark.parametrize("gallery", [20, 60, 110])  # also galleries of nearly all people
-def test_interval_covers_the_true_rate(gallery: int) -> None:
+def test_interval_covers_the_true_rate(gallery):
     truth_embeddings, truth_persons = people(0, 3000, 1)
     close = impostor_comparisons(truth_embeddings, truth_persons, VERIFIER, 2.0, draws=1)
     truth = close.rate(2.0, gallery)
@@ -84,14 +84,14 @@ def test_interval_covers_the_true_rate(gallery: int) -> None:
     assert covered >= 17
 
 
-def test_upper_end_without_a_false_positive_is_three_over_the_people() -> None:
+def test_upper_end_without_a_false_positive_is_three_over_the_people():
     embeddings, persons = people(6, 60, 1)
     close = impostor_comparisons(embeddings, persons, VERIFIER, 12.0)
     assert close.rate(12.0, 10) == 0
     assert close.interval(12.0, 10) == {"low": 0.0, "high": 3 / 60}
 
 
-def test_interval_of_a_share_covers_it_and_widens_with_fewer_people() -> None:
+def test_interval_of_a_share_covers_it_and_widens_with_fewer_people():
     draw = np.random.default_rng(0)
     hits = draw.random(2000) < 0.8
     many = share_interval(hits, np.arange(2000) // 2, 0)
@@ -103,7 +103,7 @@ def test_interval_of_a_share_covers_it_and_widens_with_fewer_people() -> None:
     assert np.isnan(list(share_interval(none, none, 0).values())).all()
 
 
-def test_interval_of_pairs_of_two_people_equals_a_plain_resampling() -> None:
+def test_interval_of_pairs_of_two_people_equals_a_plain_resampling():
     draw = np.random.default_rng(0)
     first, second = np.triu_indices(12, 0)
     hits = draw.random(len(first)) < 0.7

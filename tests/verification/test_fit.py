@@ -21,7 +21,7 @@ def labelled(seed: int, count: int = 400, size: int = 6) -> tuple[np.ndarray, np
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_objective_equals_a_loop_over_pairs_and_its_gradient_finite_differences(loss: Loss) -> None:
+def test_objective_equals_a_loop_over_pairs_and_its_gradient_finite_differences(loss):
     squared, same = labelled(2, 30)
     function = objective(squared, same, 0.7, 3.0, loss)
     relative, bias = np.linspace(0.5, 1.5, 6), 0.8
@@ -38,7 +38,7 @@ def test_objective_equals_a_loop_over_pairs_and_its_gradient_finite_differences(
         assert gradient[k] == pytest.approx(slope, abs=1e-8)
 
 
-def test_signs_are_free_only_without_constraints() -> None:
+def test_signs_are_free_only_without_constraints():
     draw = np.random.default_rng(4)
     squared = draw.random((500, 2)).astype(np.float32)
     same = squared[:, 1] - squared[:, 0] + 0.1 * draw.normal(size=500) > 0.3
@@ -61,9 +61,7 @@ def test_signs_are_free_only_without_constraints() -> None:
         (np.array([[0.5, 0.1], [0.2, 0.9]]), np.array([True, False])),  # one pair of each
     ],
 )
-def test_degenerate_pairs_give_finite_weights(
-    squared: np.ndarray, same: np.ndarray, loss: Loss, signs: bool
-) -> None:
+def test_degenerate_pairs_give_finite_weights(squared, same, loss, signs):
     weight, bias = fit_layer(
         squared.astype(np.float32), same, l2=1.0, loss=loss, sign_constraints=signs
     )
@@ -75,9 +73,7 @@ def test_degenerate_pairs_give_finite_weights(
     ("spread", "kind"),
     [(np.where(np.arange(32) < 16, 0.15, 1.2), "linear"), (np.full(32, 0.7), "distance")],
 )
-def test_linear_verifier_is_kept_only_where_dimensions_differ(
-    spread: np.ndarray, kind: str
-) -> None:
+def test_linear_verifier_is_kept_only_where_dimensions_differ(spread, kind):
     train, val = unit_rows(0, 150, 6, spread), unit_rows(1, 60, 6, spread)
     fit = fit_verifier(*train, *val, Verify(pairs=6000, far_budgets=[0.01], seed=0))
     weight = fit.verifier.weight
@@ -107,7 +103,7 @@ def drawn_scores(seed: int, shift: float, decimals: int = 7) -> PairScores:
 
 @pytest.mark.parametrize("decimals", [7, 0])
 @pytest.mark.parametrize("far", [0.0, 0.001, 0.01, 0.3])
-def test_rates_are_those_at_the_threshold_rule(far: float, decimals: int) -> None:
+def test_rates_are_those_at_the_threshold_rule(far, decimals):
     new, old = drawn_scores(0, 2, decimals), drawn_scores(1, 1.5, decimals)
     found = accept_rate_gain(new, old, PERSONS, far, repeats=2)
     for rate, part in zip(found.rates, (new, old), strict=True):
@@ -115,7 +111,7 @@ def test_rates_are_those_at_the_threshold_rule(far: float, decimals: int) -> Non
         assert rate == (part.genuine >= np.float32(cut)).mean()
 
 
-def test_resample_is_that_of_copied_people() -> None:
+def test_resample_is_that_of_copied_people():
     part = drawn_scores(2, 1.5)
     draw = np.random.default_rng(0)
     times = np.bincount(draw.integers(0, 40, 40), minlength=40)
@@ -130,7 +126,7 @@ def test_resample_is_that_of_copied_people() -> None:
     assert found.resampled[0, 0] == pytest.approx((genuine >= np.float32(cut)).mean())
 
 
-def test_better_score_gains_surely_and_an_equal_one_does_not() -> None:
+def test_better_score_gains_surely_and_an_equal_one_does_not():
     good, poor = drawn_scores(3, 3.5), drawn_scores(3, 1.5)
     found = accept_rate_gain(good, poor, PERSONS, 0.01)
     assert found.gain > 0.3

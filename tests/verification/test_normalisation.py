@@ -31,7 +31,7 @@ ROWS, _ = album(3, 50, 2)
 COHORT = Cohort(KNOWN, album(4, 90, 1)[0])
 
 
-def test_describe_equals_a_plain_loop() -> None:
+def test_describe_equals_a_plain_loop():
     others = np.concatenate([COHORT.people, synthetic_cohort(KNOWN)]).astype(np.float64)
     described = COHORT.describe(ROWS)
     weight = np.array(KNOWN.weight)
@@ -43,7 +43,7 @@ def test_describe_equals_a_plain_loop() -> None:
         assert deviation == pytest.approx(np.std(kept), rel=1e-3)
 
 
-def test_normalised_scores_depend_neither_on_the_scale_nor_on_a_shift_of_the_raw_scores() -> None:
+def test_normalised_scores_depend_neither_on_the_scale_nor_on_a_shift_of_the_raw_scores():
     described = COHORT.describe(ROWS)
     expected = COHORT.verifier.logit_matrix(described, described)
     for factor in (0.2, 5.0):
@@ -57,7 +57,7 @@ def test_normalised_scores_depend_neither_on_the_scale_nor_on_a_shift_of_the_raw
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_a_template_is_the_mean_as_far_from_the_centre_as_the_faces() -> None:
+def test_a_template_is_the_mean_as_far_from_the_centre_as_the_faces():
     groups, centre = np.arange(len(ROWS)) % 7, np.array(KNOWN.centre)
     found = KNOWN.templates(ROWS, groups)
     for group, template in enumerate(found.astype(float)):
@@ -69,7 +69,7 @@ def test_a_template_is_the_mean_as_far_from_the_centre_as_the_faces() -> None:
     np.testing.assert_allclose(KNOWN.templates(ROWS, np.arange(len(ROWS))), ROWS, atol=1e-6)
 
 
-def test_scores_of_two_networks_are_normalised_alone_and_then_summed() -> None:
+def test_scores_of_two_networks_are_normalised_alone_and_then_summed():
     shares, other = (0.7, 0.3), normalisation(0.4)
     rows, people = [album(seed, 50, 2)[0] for seed in (3, 5)], [COHORT.people, album(6, 90, 1)[0]]
 
@@ -103,12 +103,12 @@ def test_scores_of_two_networks_are_normalised_alone_and_then_summed() -> None:
 
 
 @pytest.mark.parametrize("parts", [[(SIZE - 1, 1.0)], [(SIZE, 0.9)], [(SIZE, 2.0), (0, -1.0)]])
-def test_parts_that_do_not_fit_the_embedding_are_refused(parts: list[tuple[int, float]]) -> None:
+def test_parts_that_do_not_fit_the_embedding_are_refused(parts):
     with pytest.raises(ValueError, match=f"sizes must add up to {SIZE}, the size of an embedding"):
         Normalisation.model_validate(KNOWN.model_dump() | {"parts": parts})
 
 
-def test_a_rate_is_the_inverse_of_a_score_also_beyond_the_last_rate() -> None:
+def test_a_rate_is_the_inverse_of_a_score_also_beyond_the_last_rate():
     tail = np.cumsum(np.random.default_rng(0).uniform(0.1, 1, len(RATES)))
     for rate in (0.4, 0.07, 1e-3, 2e-5, 1e-6, 1e-8):
         assert rate_at(tail, np.array(at_rate(tail, rate))) == pytest.approx(rate, rel=1e-6)
@@ -116,18 +116,18 @@ def test_a_rate_is_the_inverse_of_a_score_also_beyond_the_last_rate() -> None:
 
 
 @pytest.mark.parametrize(("budget", "enrolled"), [(0.01, 1), (0.01, 100), (0.5, 7.5)])
-def test_a_rate_of_pairs_makes_three_fifths_of_the_budget(budget: float, enrolled: float) -> None:
+def test_a_rate_of_pairs_makes_three_fifths_of_the_budget(budget, enrolled):
     assert 1 - (1 - pair_rate(budget, enrolled)) ** enrolled == pytest.approx(0.6 * budget)
 
 
-def test_the_synthetic_cohort_lies_around_the_centre_and_is_always_the_same() -> None:
+def test_the_synthetic_cohort_lies_around_the_centre_and_is_always_the_same():
     cohort = synthetic_cohort(KNOWN)
     np.testing.assert_allclose(np.linalg.norm(cohort, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(cohort.mean(axis=0), KNOWN.centre, atol=0.03)
     np.testing.assert_array_equal(cohort, synthetic_cohort(KNOWN))
 
 
-def test_the_worst_population_is_the_one_whose_strangers_resemble_each_other_most() -> None:
+def test_the_worst_population_is_the_one_whose_strangers_resemble_each_other_most():
     assert [one.name for one in KNOWN.populations] == ["alike 0", "alike 0.4"]
     name, odds = KNOWN.worst(1e-4)
     assert name == "alike 0.4"
@@ -136,7 +136,7 @@ def test_the_worst_population_is_the_one_whose_strangers_resemble_each_other_mos
     assert KNOWN.worst(1e-5)[1] > odds
 
 
-def test_the_scale_makes_log_odds_of_normalised_scores() -> None:
+def test_the_scale_makes_log_odds_of_normalised_scores():
     rows, persons, sets = calibration_sets(0.0, 0.4)
     own, whose = rows[sets == "alike 0"], persons[sets == "alike 0"]
     cohort = Cohort(KNOWN, own[np.unique(whose, return_index=True)[1]])
@@ -146,7 +146,7 @@ def test_the_scale_makes_log_odds_of_normalised_scores() -> None:
     assert np.quantile(odds[~same], 0.99) < 0
 
 
-def test_sets_of_few_people_are_left_out_and_alone_they_give_nothing() -> None:
+def test_sets_of_few_people_are_left_out_and_alone_they_give_nothing():
     few, many = album(5, 20, 3), album(6, 60, 3)
     rows, persons = np.concatenate([few[0], many[0]]), np.char.add("x", np.r_[few[1], many[1]])
     for nothing in (few, album(7, 80, 1)):  # few people, one photo a person
@@ -159,7 +159,7 @@ def test_sets_of_few_people_are_left_out_and_alone_they_give_nothing() -> None:
     assert alone.populations[0].name  # "" would say that an album needs no fallback
 
 
-def test_a_small_set_does_not_end_the_tail_of_the_large_ones() -> None:
+def test_a_small_set_does_not_end_the_tail_of_the_large_ones():
     large, small = album(8, 300, 4), album(9, 45, 2)
     alone = measure_normalisation(*large, VERIFIER, TAIL)
     both = measure_normalisation(

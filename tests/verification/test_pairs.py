@@ -18,7 +18,7 @@ from tests.verification.population import unit_rows
 VERIFIER = Verifier(np.full(6, -1, np.float32), 0.5, "distance")
 
 
-def test_genuine_pairs_equal_a_double_loop_and_weigh_one_per_person() -> None:
+def test_genuine_pairs_equal_a_double_loop_and_weigh_one_per_person():
     persons = np.array(["b", "a", "b", "c", "a", "b"])
     wanted = [(i, j) for i in range(6) for j in range(i + 1, 6) if persons[i] == persons[j]]
     pairs, weights = genuine_pairs(persons), genuine_weights(persons)
@@ -28,7 +28,7 @@ def test_genuine_pairs_equal_a_double_loop_and_weigh_one_per_person() -> None:
 
 
 @pytest.mark.parametrize("hard", [0.0, 0.5])
-def test_balanced_pairs_are_balanced_correct_and_distinct(hard: float) -> None:
+def test_balanced_pairs_are_balanced_correct_and_distinct(hard):
     rows, persons = unit_rows(0, 50, 4, np.full(8, 0.3))
     plain, pairs, again = (balanced_pairs(persons, 200, 1, rows, h) for h in (0, hard, hard))
     assert (len(pairs.same), pairs.same.sum()) == (200, 100)
@@ -42,14 +42,14 @@ def test_balanced_pairs_are_balanced_correct_and_distinct(hard: float) -> None:
 
 
 @pytest.mark.parametrize("persons", [["a", "b", "c"], ["a", "a"], []])
-def test_people_without_pairs_are_refused(persons: list[str]) -> None:
+def test_people_without_pairs_are_refused(persons):
     with pytest.raises(FaceOpsError, match="two people or more"):
         balanced_pairs(np.array(persons), 10, 0)
 
 
 @pytest.mark.parametrize("limit", [10**9, 200])
 @pytest.mark.parametrize("log_odds", [False, True])
-def test_all_pair_scores_equal_a_double_loop(limit: int, log_odds: bool) -> None:
+def test_all_pair_scores_equal_a_double_loop(limit, log_odds):
     rows, persons = unit_rows(2, 10, 3, np.full(6, 0.5))
     scores = all_pair_scores(rows, persons, VERIFIER, log_odds=log_odds, limit=limit)
     score = VERIFIER.logit if log_odds else VERIFIER.probability

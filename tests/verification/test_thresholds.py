@@ -1,6 +1,5 @@
 """Thresholds keep their budget, on the people they were measured on and on others."""
 
-from collections.abc import Callable
 from functools import cache
 from math import comb
 
@@ -61,7 +60,7 @@ def fpir(seed: int, people: int, probability: float, faces: int) -> float:
 
 @pytest.mark.parametrize("faces", [1, 7, 50, 200])
 @pytest.mark.parametrize("budget", [0.1, 0.01])
-def test_budget_is_kept_on_other_people(faces: int, budget: float) -> None:
+def test_budget_is_kept_on_other_people(faces, budget):
     rate = fpir(1, 1500, measured(400).for_search(budget, faces), faces)
     # 400 people measure a rate to within a factor.
     assert budget / 3 <= rate <= budget * 2
@@ -69,16 +68,14 @@ def test_budget_is_kept_on_other_people(faces: int, budget: float) -> None:
 
 @pytest.mark.parametrize("threshold", [Thresholds.for_search, Thresholds.for_groups])
 @pytest.mark.parametrize("faces", [400, 1400])
-def test_larger_galleries_and_groups_than_measured_stay_within_the_budget(
-    faces: int, threshold: Callable[[Thresholds, float, int], float]
-) -> None:
+def test_larger_galleries_and_groups_than_measured_stay_within_the_budget(faces, threshold):
     few = measured(100)
     assert not few.search_is_measured(0.1, faces)
     assert fpir(1, 1500, threshold(few, 0.1, faces), faces) <= 0.1
     assert few.for_groups(0.1, 20) == few.for_search(0.1, 20)
 
 
-def test_photos_under_a_wrong_name_hardly_raise_the_threshold_of_many_unknown_faces() -> None:
+def test_photos_under_a_wrong_name_hardly_raise_the_threshold_of_many_unknown_faces():
     rows, persons = population(0, 400)
     wrong = persons.astype("U9")
     wrong[1:17:2] = [f"wrong {number}" for number in range(8)]
@@ -94,7 +91,7 @@ def test_photos_under_a_wrong_name_hardly_raise_the_threshold_of_many_unknown_fa
     assert raised[0] < 0.5 and raised[1] > 2, raised
 
 
-def test_interval_of_a_larger_gallery_than_measured_contains_the_rate_on_others() -> None:
+def test_interval_of_a_larger_gallery_than_measured_contains_the_rate_on_others():
     row = measure(
         400, far_budgets=[], fpir_budgets=[0.9], gallery_sizes=[2000], default_budget=0.9
     ).search[0]
@@ -105,7 +102,7 @@ def test_interval_of_a_larger_gallery_than_measured_contains_the_rate_on_others(
     assert rate < row.false_positive_rate.low * 2000 / 200  # the low end does not grow
 
 
-def test_threshold_in_the_table_keeps_its_budget_on_the_people_measured() -> None:
+def test_threshold_in_the_table_keeps_its_budget_on_the_people_measured():
     rows = {(row.gallery_faces, row.budget): row for row in measured(400).search}
     row = rows[20, 0.1]
     assert row.measured
@@ -115,7 +112,7 @@ def test_threshold_in_the_table_keeps_its_budget_on_the_people_measured() -> Non
     assert count_strangers(*population(0, 400), VERIFIER, seed=1).rates(20)[0] > 0.1
 
 
-def test_threshold_rises_with_the_gallery_and_falls_with_the_budget() -> None:
+def test_threshold_rises_with_the_gallery_and_falls_with_the_budget():
     sizes = (1, 3, 10, 50, 100, 199, 200, 1000, 10_000)
     by_size = [measured(400).for_search(0.01, n) for n in sizes]
     assert by_size == sorted(by_size)
@@ -124,7 +121,7 @@ def test_threshold_rises_with_the_gallery_and_falls_with_the_budget() -> None:
     assert by_budget == sorted(by_budget, reverse=True)
 
 
-def test_budget_that_needs_more_people_is_refused_with_their_number() -> None:
+def test_budget_that_needs_more_people_is_refused_with_their_number():
     thresholds = measured(400)
     with pytest.raises(UsageError, match=r"3,000 people.* allow 0\.0075"):
         thresholds.for_search(0.001, 10)
@@ -137,7 +134,7 @@ def test_budget_that_needs_more_people_is_refused_with_their_number() -> None:
         measure(100, default_budget=0.01)
 
 
-def test_pair_threshold_keeps_its_rate_and_states_an_interval() -> None:
+def test_pair_threshold_keeps_its_rate_and_states_an_interval():
     scores = all_pair_scores(*population(0, 400), VERIFIER)
     for row in measured(400).pairs[:2]:
         assert row.probability is not None and row.false_accept_rate is not None
@@ -155,14 +152,12 @@ def test_pair_threshold_keeps_its_rate_and_states_an_interval() -> None:
         (0.1, 0, "enrol people"),
     ],
 )
-def test_budget_outside_0_to_1_and_an_empty_gallery_are_refused(
-    budget: float, faces: int, message: str
-) -> None:
+def test_budget_outside_0_to_1_and_an_empty_gallery_are_refused(budget, faces, message):
     with pytest.raises(UsageError, match=message):
         measured(100).for_search(budget, faces)
 
 
-def test_strangers_who_look_the_same_are_never_accepted() -> None:
+def test_strangers_who_look_the_same_are_never_accepted():
     embeddings = np.zeros((60, SIZE), np.float32)
     embeddings[:, 0] = 1
     persons = np.repeat(np.arange(30), 2).astype(str)
@@ -173,14 +168,14 @@ def test_strangers_who_look_the_same_are_never_accepted() -> None:
     assert thresholds.pairs[0].true_accept_rate == 0
 
 
-def test_too_few_pairs_are_refused() -> None:
+def test_too_few_pairs_are_refused():
     none = PairScores(np.zeros(0, np.float32), np.zeros(100, np.float32), False)
     with pytest.raises(FaceOpsError, match="too few"):
         measure_thresholds(*population(0, 100), VERIFIER, none, SMALL, "x")
 
 
 @pytest.mark.parametrize(("fpir", "people"), [(0.1, 30), (0.01, 300), (0.001, 3000)])
-def test_fpir_needs_three_over_it(fpir: float, people: int) -> None:
+def test_fpir_needs_three_over_it(fpir, people):
     assert people_for_fpir(fpir) == people and smallest_fpir(0) == smallest_fpir(1) == 1
     assert smallest_fpir(people) == pytest.approx(fpir)
     # 95 % of the time at least one of that many strangers is named when a share `fpir` is.
@@ -188,7 +183,7 @@ def test_fpir_needs_three_over_it(fpir: float, people: int) -> None:
 
 
 @pytest.mark.parametrize("far", [0.3, 0.01, 0.001, 1e-4, 1e-6])
-def test_far_needs_ten_pairs_of_people_and_no_more(far: float) -> None:
+def test_far_needs_ten_pairs_of_people_and_no_more(far):
     people = people_for_far(far)
     assert comb(people, 2) * far >= 10 - 1e-6
     assert comb(people - 1, 2) * far < 10

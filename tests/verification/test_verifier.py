@@ -2,7 +2,6 @@
 
 import json
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ def verifier(calibration: Calibration = ISOTONIC) -> Verifier:
 
 
 @pytest.mark.parametrize("calibration", [ISOTONIC, Calibration("temperature")])
-def test_verifier_equals_its_formula(calibration: Calibration) -> None:
+def test_verifier_equals_its_formula(calibration):
     a, b = np.random.default_rng(1).normal(size=(2, 6, 8)).astype(np.float32)
     one = verifier(calibration)
     for i, j in product(range(6), range(6)):
@@ -37,7 +36,7 @@ def test_verifier_equals_its_formula(calibration: Calibration) -> None:
         assert one.probability(a[i], b[j]) == wanted == one.probability_matrix(a, b)[i, j]
 
 
-def test_calibration_keeps_the_ranking_of_float32_matrices_that_may_be_empty() -> None:
+def test_calibration_keeps_the_ranking_of_float32_matrices_that_may_be_empty():
     raw = np.linspace(-20, 20, 4001, dtype=np.float32)
     assert (np.diff(ISOTONIC(raw)) > 0).all()
     np.testing.assert_allclose(sigmoid(raw), 1 / (1 + np.exp(-raw.astype(float))), rtol=1e-6)
@@ -47,9 +46,7 @@ def test_calibration_keeps_the_ranking_of_float32_matrices_that_may_be_empty() -
 
 
 @pytest.mark.parametrize(("above", "named"), [(0.0, True), (-1e-9, True), (1e-9, False)])
-def test_naming_and_evaluation_compare_a_score_at_the_threshold_alike(
-    above: float, named: bool
-) -> None:
+def test_naming_and_evaluation_compare_a_score_at_the_threshold_alike(above, named):
     """float32 cannot hold a threshold 1e-9 above a probability: it would round to it."""
     probability = np.array([0.9], np.float32)
     threshold = float(probability[0]) + above
@@ -58,7 +55,7 @@ def test_naming_and_evaluation_compare_a_score_at_the_threshold_alike(
     assert NamingLimits(threshold, 0.0).reached(probability).tolist() == [named]
 
 
-def test_a_saved_verifier_loads_and_saves_to_the_same_bytes(tmp_path: Path) -> None:
+def test_a_saved_verifier_loads_and_saves_to_the_same_bytes(tmp_path):
     verifier().save(tmp_path / "v.json")
     again = Verifier.load(tmp_path / "v.json")
     np.testing.assert_array_equal(again.weight, verifier().weight)
@@ -86,7 +83,7 @@ def test_a_saved_verifier_loads_and_saves_to_the_same_bytes(tmp_path: Path) -> N
         ),
     ],
 )
-def test_damaged_verifier_file_is_refused(tmp_path: Path, text: str) -> None:
+def test_damaged_verifier_file_is_refused(tmp_path, text):
     (tmp_path / "v.json").write_text(text)
     with pytest.raises(FaceOpsError, match="not a verifier"):
         Verifier.load(tmp_path / "v.json")

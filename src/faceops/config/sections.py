@@ -186,6 +186,7 @@ class Train(Section):
     ema_decay: float = param(
         0.0, "decay of the exponential moving average of the weights (0 disables)", ge=0, lt=1
     )
+    start_share: float = param(0.0, "share of the start in the weights kept (0: none)", ge=0, lt=1)
     flip: bool = param(False, "mirror half of the crops")
     jitter: float = param(
         0.2, "strength of shift and scale; unused with freeze, as are the next eleven", ge=0, le=1

@@ -5,7 +5,6 @@
     distances: float32 (B, B), squared L2.
     labels: int64 (B,), a person each; a label that occurs once serves as negative only.
     margin: of the triplet loss, in squared distance.
-    generator: of all randomness, on any device; None is torch's global one.
 
 that returns three int64 (T,) of rows of the batch: anchors, positives, negatives.
 """
@@ -16,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from faceops.base.errors import FaceOpsError
 
@@ -241,9 +240,7 @@ def distillation_loss(embeddings: Tensor, targets: Tensor) -> Tensor:
     return _OTHERS * others - own.mean()
 
 
-def mine_batch_all(
-    distances: Tensor, labels: Tensor, margin: float, generator: Generator | None = None
-) -> Triplets:
+def mine_batch_all(distances: Tensor, labels: Tensor, margin: float) -> Triplets:
     """Return every triplet (a, p, n) whose loss d(a, p) - d(a, n) + margin is above 0.
 
     The mean loss over them is the paper's "batch all" over the terms that are not zero: late in
@@ -257,9 +254,7 @@ def mine_batch_all(
     return anchors[pairs], positives[pairs], negatives
 
 
-def mine_semi_hard(
-    distances: Tensor, labels: Tensor, margin: float, generator: Generator | None = None
-) -> Triplets:
+def mine_semi_hard(distances: Tensor, labels: Tensor, margin: float) -> Triplets:
     """Return every triplet (a, p, n) with d(a, p) < d(a, n) < d(a, p) + margin (FaceNet)."""
     same, positive = positive_pairs(labels)
     anchors, positives = torch.nonzero(positive, as_tuple=True)
@@ -269,9 +264,7 @@ def mine_semi_hard(
     return anchors[pairs], positives[pairs], negatives
 
 
-def mine_batch_hard(
-    distances: Tensor, labels: Tensor, margin: float, generator: Generator | None = None
-) -> Triplets:
+def mine_batch_hard(distances: Tensor, labels: Tensor, margin: float) -> Triplets:
     """Return the hardest triplet of every anchor that has a positive and a negative.
 
     Of equally hard ones the first in the batch, even where it costs nothing (Hermans et al. 2017).
@@ -292,30 +285,9 @@ def _first_largest(values: Tensor) -> Tensor:
     return torch.where(largest, columns, values.shape[1]).min(dim=1).values
 
 
-def mine_random(
-    distances: Tensor, labels: Tensor, margin: float, generator: Generator | None = None
-) -> Triplets:
-    """Return one triplet for every anchor that has a positive and a negative, drawn uniformly.
-
-    A generator on the CPU gives the same triplets for a batch on any device.
-    """
-    device = torch.device("cpu") if generator is None else generator.device
-    same, positive = positive_pairs(labels.to(device))
-    anchors = torch.nonzero(positive.any(dim=1) & (~same).any(dim=1)).flatten()
-    return anchors, _draw(positive[anchors], generator), _draw(~same[anchors], generator)
-
-
-def _draw(allowed: Tensor, generator: Generator | None) -> Tensor:
-    """Return a column, int64 (A,), of the true ones of each row of `allowed`, bool (A, B)."""
-    if len(allowed) == 0:
-        return torch.zeros(0, dtype=torch.int64, device=allowed.device)
-    return torch.multinomial(allowed.float(), 1, generator=generator).flatten()
-
-
-Miner = Callable[[Tensor, Tensor, float, Generator | None], Triplets]
+Miner = Callable[[Tensor, Tensor, float], Triplets]
 
 MINERS: dict[str, Miner] = {
-    "random": mine_random,
     "semi_hard": mine_semi_hard,
     "batch_hard": mine_batch_hard,
     "batch_all": mine_batch_all,

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -32,7 +31,7 @@ STEM = 64 * 3 * (7 * 7 - 3 * 3)
 
 
 @pytest.mark.parametrize("name", UNTRAINED)
-def test_every_parameter_gets_a_gradient_in_grey_at_80_pixels(name: str) -> None:
+def test_every_parameter_gets_a_gradient_in_grey_at_80_pixels(name):
     torch.manual_seed(0)
     model = build_backbone(name, 24, 80, "grey")
     embeddings = model(torch.from_numpy(CROPS).permute(0, 3, 1, 2).float())
@@ -54,9 +53,7 @@ def test_every_parameter_gets_a_gradient_in_grey_at_80_pixels(name: str) -> None
         ("inception_resnet_v1", 2, 512, 23.5e6, 0.015),
     ],
 )
-def test_parameters_are_those_published(
-    name: str, side: int, size: int, published: float, rounding: float
-) -> None:
+def test_parameters_are_those_published(name, side, size, published, rounding):
     with torch.device("meta"):  # shapes alone: nothing is computed
         model = build_backbone(name, size)
         features = model.trunk[1:](torch.empty(2, 3, 112, 112))
@@ -76,18 +73,18 @@ def test_parameters_are_those_published(
         (("inception_resnet_v1", 128, 74), r"input_size = 74 is too small"),
     ],
 )
-def test_what_cannot_be_built_is_named(arguments: tuple[str, int], message: str) -> None:
+def test_what_cannot_be_built_is_named(arguments, message):
     with pytest.raises(FaceOpsError, match=message):
         build_backbone(*arguments)
 
 
-def test_the_smallest_input_of_inception_resnet_leaves_one_pixel() -> None:
+def test_the_smallest_input_of_inception_resnet_leaves_one_pixel():
     with torch.device("meta"):
         trunk = build_backbone("inception_resnet_v1", 8, 75).trunk
         assert trunk[1:](torch.empty(2, 3, 75, 75)).shape == (2, 1792, 1, 1)
 
 
-def test_pretrained_start_agrees_with_its_file_in_onnx_runtime(weights_dir: Path) -> None:
+def test_pretrained_start_agrees_with_its_file_in_onnx_runtime(weights_dir):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession((weights_dir / SFACE).resolve(), options)
@@ -98,7 +95,7 @@ def test_pretrained_start_agrees_with_its_file_in_onnx_runtime(weights_dir: Path
     assert np.abs(found - expected).max() < 1e-5
 
 
-def test_another_onnx_file_is_refused(weights_dir: Path, tmp_path: Path) -> None:
+def test_another_onnx_file_is_refused(weights_dir, tmp_path):
     with pytest.raises(FaceOpsError, match=r"onet.onnx lacks conv_1_conv2d_weight"):
         load_sface(weights_dir / "onet.onnx")
     (tmp_path / "text.onnx").write_text("not a model")
@@ -107,7 +104,7 @@ def test_another_onnx_file_is_refused(weights_dir: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_asking_for_an_absent_gpu_is_an_error() -> None:
+def test_asking_for_an_absent_gpu_is_an_error():
     assert choose_device("auto").type == "cpu"
     with pytest.raises(FaceOpsError, match=r"train.device = cuda"):
         choose_device("cuda")
@@ -135,7 +132,7 @@ def as_the_paper_counts(layer: nn.Module) -> int:
     return total
 
 
-def test_layers_and_parameters_are_those_of_table_2() -> None:
+def test_layers_and_parameters_are_those_of_table_2():
     with torch.device("meta"):  # shapes alone: nothing is computed
         model = build_backbone("facenet_nn2", 128, 224)
         features = torch.empty(2, 3, 224, 224)
@@ -155,7 +152,7 @@ def test_layers_and_parameters_are_those_of_table_2() -> None:
     assert pools == {f"inception{row}" for row in ("3b", "4a", "4b", "4c", "4d", "5a")}
 
 
-def test_l2_pooling_is_the_norm_of_each_window() -> None:
+def test_l2_pooling_is_the_norm_of_each_window():
     features = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
     found = L2Pool()(features)
     assert found.shape == features.shape
@@ -167,7 +164,7 @@ def test_l2_pooling_is_the_norm_of_each_window() -> None:
         assert float(found[image, channel, row, column]) == pytest.approx(expected, abs=2e-5)
 
 
-def test_gradients_of_l2_pooling_at_zero_are_zero() -> None:
+def test_gradients_of_l2_pooling_at_zero_are_zero():
     features = torch.zeros(1, 1, 4, 4, requires_grad=True)
     L2Pool()(features).sum().backward()
     assert features.grad is not None
@@ -191,9 +188,7 @@ CROPS = coloured_people(3, 2).crops[:3]
         ("facenet_nn2", 80, "grey", ()),
     ],
 )
-def test_a_stored_model_embeds_as_before(
-    name: str, size: int, colour: str, drop: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_a_stored_model_embeds_as_before(name, size, colour, drop, tmp_path):
     torch.manual_seed(0)
     model = build_backbone(name, 16, size, colour).eval()
     save_model(model, tmp_path / "a")
@@ -218,9 +213,7 @@ def test_a_stored_model_embeds_as_before(
         ({"backbone": "old"}, r"names no known backbone: 'old'; run the train stage"),
     ],
 )
-def test_a_damaged_or_outdated_model_must_be_trained_again(
-    changes: dict[str, str | None], message: str, tmp_path: Path
-) -> None:
+def test_a_damaged_or_outdated_model_must_be_trained_again(changes, message, tmp_path):
     path, weights = tmp_path / "model.json", tmp_path / "model.safetensors"
     with pytest.raises(FaceOpsError, match=r"model.json does not exist"):
         load_model(tmp_path)
@@ -233,7 +226,7 @@ def test_a_damaged_or_outdated_model_must_be_trained_again(
         load_model(tmp_path)
 
 
-def test_weights_sha256_depends_on_every_stored_name_and_value() -> None:
+def test_weights_sha256_depends_on_every_stored_name_and_value():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     known = weights_sha256(network)

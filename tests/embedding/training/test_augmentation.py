@@ -40,7 +40,7 @@ def only(name: str) -> Augmentation:
 
 @pytest.mark.parametrize("side", [112, 28])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_change_keeps_shape_and_range_and_the_callers_pixels(name: str, side: int) -> None:
+def test_a_change_keeps_shape_and_range_and_the_callers_pixels(name, side):
     given = photos(18, side)
     before = given.clone()
     changed = augment(given, only(name), seed=3)
@@ -53,7 +53,7 @@ def test_a_change_keeps_shape_and_range_and_the_callers_pixels(name: str, side: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_seed_decides_and_each_photo_has_its_own_draw(name: str) -> None:
+def test_a_seed_decides_and_each_photo_has_its_own_draw(name):
     alike = PHOTOS[:1].expand(20, -1, -1, -1)
     changed, again, other = (augment(alike, only(name), seed) for seed in (5, 5, 6))
     assert torch.equal(changed, again) and not torch.equal(changed, other)
@@ -62,7 +62,7 @@ def test_a_seed_decides_and_each_photo_has_its_own_draw(name: str) -> None:
     assert different >= {"flip": 2, "jpeg": 12, "blur": 15, "resolution": 12}.get(name, 20)
 
 
-def test_a_photo_depends_on_its_place_alone_and_not_on_the_others() -> None:
+def test_a_photo_depends_on_its_place_alone_and_not_on_the_others():
     whole = augment(PHOTOS, ALL, seed=8)
     others = PHOTOS.clone()
     others[:7] = 0
@@ -77,7 +77,7 @@ def test_a_photo_depends_on_its_place_alone_and_not_on_the_others() -> None:
     assert augment(PHOTOS, Augmentation(), seed=1) is PHOTOS  # nothing is copied
 
 
-def test_one_change_more_leaves_the_draws_of_the_others() -> None:
+def test_one_change_more_leaves_the_draws_of_the_others():
     with_noise = augment(PHOTOS, Augmentation(flip=True, jitter=0.5, erase=0.3), seed=2)
     without = augment(PHOTOS, Augmentation(flip=True, jitter=0.5), seed=2)
     same = [torch.equal(*pair) for pair in zip(with_noise, without, strict=True)]
@@ -85,13 +85,13 @@ def test_one_change_more_leaves_the_draws_of_the_others() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_makes_the_same_changes() -> None:
+def test_a_gpu_makes_the_same_changes():
     changed = augment(PHOTOS.cuda(), ALL, seed=1)
     assert changed.is_cuda
     assert float((changed.cpu() - augment(PHOTOS, ALL, seed=1)).abs().mean()) < 0.1
 
 
-def test_a_flip_mirrors_about_half_and_nothing_else() -> None:
+def test_a_flip_mirrors_about_half_and_nothing_else():
     many = photos(200, 28)
     flipped = zip(augment(many, only("flip"), seed=1), many, strict=True)
     mirrored, kept = zip(
@@ -101,7 +101,7 @@ def test_a_flip_mirrors_about_half_and_nothing_else() -> None:
     assert sum(mirrored) + sum(kept) == len(many)
 
 
-def test_jitter_moves_a_point_by_what_was_drawn() -> None:
+def test_jitter_moves_a_point_by_what_was_drawn():
     dot = torch.zeros(1, 3, 112, 112)
     dot[:, :, 40, 70] = 255
     for right, down, strength in ((1.0, 0.0, 1.0), (0.25, 0.75, 1.0), (1.0, 0.5, 0.5)):
@@ -116,7 +116,7 @@ def test_jitter_moves_a_point_by_what_was_drawn() -> None:
     assert torch.allclose(jitter_crop(PHOTOS, torch.full((20, 3), 0.5), 1.0), PHOTOS, atol=0.02)
 
 
-def test_brightness_scales_a_flat_photo_and_keeps_its_share_of_contrast() -> None:
+def test_brightness_scales_a_flat_photo_and_keeps_its_share_of_contrast():
     flat = torch.full((50, 3, 28, 28), 100.0)
     bright = augment(flat, only("brightness"), seed=1)
     assert 50 <= bright.min() < 65
@@ -124,7 +124,7 @@ def test_brightness_scales_a_flat_photo_and_keeps_its_share_of_contrast() -> Non
     assert float(bright.flatten(1).std(dim=1).max()) < 1e-3  # contrast has nothing to act on
 
 
-def test_blur_equals_the_stated_convolution() -> None:
+def test_blur_equals_the_stated_convolution():
     sigma = 1.5
     blurred = blur(PHOTOS[:1], torch.tensor([[sigma / 3]]), 1.0)[0, 1].double()
     offsets = torch.arange(-9, 10)
@@ -140,7 +140,7 @@ def test_blur_equals_the_stated_convolution() -> None:
 
 @pytest.mark.parametrize("side", [112, 28])
 @pytest.mark.parametrize("quality", [20, 50, 95])
-def test_jpeg_takes_away_what_pillows_takes_away(quality: int, side: int) -> None:
+def test_jpeg_takes_away_what_pillows_takes_away(quality, side):
     given = photos(4, side)
     ours = jpeg(given, torch.full((4,), quality)) - given
     files = [io.BytesIO() for _ in given]
@@ -154,7 +154,7 @@ def test_jpeg_takes_away_what_pillows_takes_away(quality: int, side: int) -> Non
     assert float(ours.std() / theirs.std()) == pytest.approx(1, abs=0.03)
 
 
-def test_an_erased_rectangle_has_the_papers_size_and_is_noise() -> None:
+def test_an_erased_rectangle_has_the_papers_size_and_is_noise():
     draws = torch.rand(100, 5, generator=torch.Generator().manual_seed(0))
     grey = torch.full((100, 3, 56, 56), -1.0)
     erased = erase(grey, draws)
@@ -175,7 +175,7 @@ def test_an_erased_rectangle_has_the_papers_size_and_is_noise() -> None:
 
 
 @pytest.mark.parametrize("side", [112, 28])
-def test_a_cover_leaves_the_eyes_and_takes_the_mouth(side: int) -> None:
+def test_a_cover_leaves_the_eyes_and_takes_the_mouth(side):
     given = photos(1, side).expand(100, -1, -1, -1)
     draws = torch.rand(100, 12, generator=torch.Generator().manual_seed(2))
     covered = occlude(given, draws)

@@ -16,7 +16,7 @@ from faceops.embedding.training.degradation import (
 from tests.embedding.training.test_augmentation import photos
 
 
-def test_exposure_multiplies_and_clips_and_gamma_bends() -> None:
+def test_exposure_multiplies_and_clips_and_gamma_bends():
     ramp = torch.linspace(0, 255, 112).expand(5, 3, 112, 112)
     draws = torch.tensor([[0.5, 0.5], [1.0, 0.5], [0.0, 0.5], [0.5, 1.0], [0.75, 0.5]])
     same, bright, dark, bent, weaker = change_exposure(ramp, draws, 1.0)
@@ -27,7 +27,7 @@ def test_exposure_multiplies_and_clips_and_gamma_bends() -> None:
     assert torch.allclose(weaker, (ramp[0] * 2 ** (2.5 / 4)).clamp(max=255), atol=1e-2)
 
 
-def test_lower_resolution_equals_pillows_where_it_is_smallest() -> None:
+def test_lower_resolution_equals_pillows_where_it_is_smallest():
     given = photos(2)
     small = lower_resolution(given, torch.ones(2, 1), 1.0)
     picture = Image.fromarray(given[1].permute(1, 2, 0).byte().numpy())
@@ -37,7 +37,7 @@ def test_lower_resolution_equals_pillows_where_it_is_smallest() -> None:
     assert torch.allclose(lower_resolution(given, torch.zeros(2, 1), 1.0), given, atol=1e-3)
 
 
-def test_noise_has_the_drawn_deviation_and_another_pattern_in_each_photo() -> None:
+def test_noise_has_the_drawn_deviation_and_another_pattern_in_each_photo():
     flat = torch.full((2, 3, 112, 112), 128.0)
     noise = add_noise(flat, torch.tensor([[1.0, 0.2], [0.5, 0.7]]), 1.0) - flat
     assert float(noise[0].std()) == pytest.approx(30, rel=0.03)
@@ -45,7 +45,7 @@ def test_noise_has_the_drawn_deviation_and_another_pattern_in_each_photo() -> No
     assert abs(float(torch.corrcoef(noise.flatten(1))[0, 1])) < 0.05
 
 
-def test_grey_has_one_value_a_pixel_between_the_three() -> None:
+def test_grey_has_one_value_a_pixel_between_the_three():
     given = photos(6)
     grey = remove_colour(given, torch.rand(6, 3, generator=torch.Generator().manual_seed(1)))
     assert torch.equal(grey[:, 0], grey[:, 1]) and torch.equal(grey[:, 0], grey[:, 2])
@@ -54,7 +54,7 @@ def test_grey_has_one_value_a_pixel_between_the_three() -> None:
 
 
 @pytest.mark.parametrize("side", [112, 28])
-def test_about_half_of_the_covers_hide_both_eyes(side: int) -> None:
+def test_about_half_of_the_covers_hide_both_eyes(side):
     given = photos(1, side).expand(200, -1, -1, -1)
     covered = cover(given, torch.rand(200, 12, generator=torch.Generator().manual_seed(1)))
     changed = (covered - given).abs().amax(dim=1) > 2  # (200, H, W)
@@ -64,7 +64,7 @@ def test_about_half_of_the_covers_hide_both_eyes(side: int) -> None:
     assert 0.03 < float(changed.float().mean()) < 0.25  # of the photo
 
 
-def test_the_share_that_stays_unaltered_is_not_touched_at_all() -> None:
+def test_the_share_that_stays_unaltered_is_not_touched_at_all():
     given = photos(200, 28)
     settings = Augmentation(flip=True, jitter=1, exposure=1, noise=1, unaltered=0.25)
     altered = augment(given, settings, seed=1)

@@ -27,7 +27,7 @@ def row(epoch: int, **changes: Any) -> dict[str, Any]:
 STUCK = {"loss": 0.8, "positive_distance": 1.79, "negative_distance": 1.8}
 
 
-def test_figures_of_a_batch_are_those_of_the_loop() -> None:
+def test_figures_of_a_batch_are_those_of_the_loop():
     embeddings = F.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), dim=1)
     labels, margin = [0, 0, 1, 1, 1, 2], 0.4
     far = squared_distances(embeddings)
@@ -46,7 +46,7 @@ def test_figures_of_a_batch_are_those_of_the_loop() -> None:
     assert math.isnan(epoch_means([alone])["positive_distance"])
 
 
-def test_only_a_loss_stuck_at_the_margin_for_two_epochs_is_an_error() -> None:
+def test_only_a_loss_stuck_at_the_margin_for_two_epochs_is_an_error():
     check_collapse([row(1), row(2)])
     check_collapse([{"epoch": 0, "phase": "start"}, row(1, **STUCK)])
     check_collapse([row(1, **STUCK), row(2), row(3, **STUCK)])
@@ -56,7 +56,7 @@ def test_only_a_loss_stuck_at_the_margin_for_two_epochs_is_an_error() -> None:
         check_collapse([row(3), row(4, **STUCK), row(5, **STUCK)])
 
 
-def test_figures_of_a_perfect_and_of_a_blind_embedding() -> None:
+def test_figures_of_a_perfect_and_of_a_blind_embedding():
     labels = np.repeat(np.arange(10), 3)
     perfect = np.eye(10, dtype=np.float32)[labels]
     figures = validation_figures(perfect, labels)
@@ -68,7 +68,7 @@ def test_figures_of_a_perfect_and_of_a_blind_embedding() -> None:
         assert np.isnan(validation_figures(perfect, people)["val_score"])
 
 
-def test_each_person_counts_the_same_however_many_photos_they_have() -> None:
+def test_each_person_counts_the_same_however_many_photos_they_have():
     labels = np.repeat(np.arange(6), [2, 2, 3, 3, 4, 30])
     embeddings = np.random.default_rng(0).normal(0, 0.4, (44, 6)) + np.eye(6)[labels]
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)

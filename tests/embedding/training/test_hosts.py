@@ -1,29 +1,35 @@
-"""Two hosts train with the loss curve of one process, also when a host dies on the way.
+"""Two hosts train with the loss curve and the weights of one process, also when one dies.
 
-They are network namespaces that share a wire. Each runs this file as `torchrun` would run it, with
-a folder of its own as its disk; a host whose folder holds `dies` cuts the wire at a step and is
-gone: the other gets no closed connection, as after a power cut.
+They are network namespaces that share a wire; where those cannot be made, two processes of this
+host, and none dies. Each has the environment that `torchrun` would give it and a folder of its own
+as its disk; a host whose folder holds `dies` cuts the wire at a step and is gone: the other gets no
+closed connection, as after a power cut. This file is the program that forks both.
 """
 
+import ctypes
 import json
+import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file, save_file
 
+from faceops.base.errors import FaceOpsError
 from faceops.embedding.training.figures import TrainingLog
 from faceops.embedding.training.processes import Processes
-from faceops.embedding.training.training_loop import Trainer
+from faceops.embedding.training.training_loop import Row, Trainer
 from faceops.stages import run_script
 from tests.embedding.faces_for_training import (
     coloured_people,
@@ -31,6 +37,7 @@ from tests.embedding.faces_for_training import (
     small_network,
     tiny_training,
 )
+from tests.http_server import free_port
 
 ROOT = Path(__file__).parents[3]
 ADDRESSES = ("10.231.7.1", "10.231.7.2")
@@ -44,45 +51,73 @@ class Losses(TrainingLog):
         self.folder = folder
 
     def log_step(self, step: int, figures: dict[str, float]) -> None:
-        if (self.folder / "dies").exists() and step == 12:
+        if (self.folder / "dies").exists() and step == 5:
             ip("link", "set", WIRE, "down")
             os.kill(os.getpid(), signal.SIGKILL)
         with (self.folder / "losses.jsonl").open("a") as opened:
             opened.write(json.dumps([step, figures["loss"]]) + "\n")
 
 
-def train(folder: Path, processes: Processes) -> list[dict[str, Any]]:
-    """Train a network without batch normalisation, which on a CPU sees a process's share only."""
-    people = coloured_people(8, 4, seed=1, noise=90), coloured_people(6, 3, seed=2, noise=150)
-    settings = tiny_training(learning_rate=0.001, warmup_epochs=2, miners={"batch_hard": 1.0})
-    inputs, log = pixel_inputs(*people, settings), Losses(folder)
-    checkpoints = folder / "checkpoints"
-    return Trainer(small_network(), inputs, settings, checkpoints, processes, log).fit().history
+def train(folder: Path, processes: Processes, normalised: bool = False) -> list[Row]:
+    """Train by classification and by mined triplets, and write the weights; return the history.
+
+    Without batch normalisation, which on a CPU sees a process's share only, or with it.
+    """
+    faces = coloured_people(6, 4, singles=3, seed=1, noise=90)
+    val = coloured_people(6, 3, seed=2, noise=150)
+    settings = tiny_training(
+        learning_rate=0.001,
+        photos_per_person=3,
+        miners={"batch_hard": 0.5, "global": 1.0},
+        triplet_margin=2.0,
+        ema_decay=0.5,
+    )
+    kind = "normalised" if normalised else "plain"
+    model = small_network(torch.nn.BatchNorm2d(4) if normalised else None)
+    inputs, log = pixel_inputs(faces, val, settings), None if normalised else Losses(folder)
+    result = Trainer(model, inputs, settings, folder / kind, processes, log).fit()
+    assert result.best_epoch > 1  # whose weights, those of a triplet epoch, are written
+    save_file(model.state_dict(), folder / f"{kind}.safetensors")
+    return result.history
 
 
-def on_a_host() -> None:
-    """Take part in the training; the first host writes the history."""
-    folder, processes = Path(sys.argv[1]), Processes.join(torch.device("cpu"))
+def train_on_host(rank: int, folder: Path, host: str) -> None:
+    """Take part in the training as process `rank` in a namespace, or in none for ""."""
+    if host:
+        with Path("/run/netns", host).open() as namespace:
+            ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0)
+    os.environ["RANK"] = str(rank)
+    sys.stderr = (folder / "said").open("w")
+    processes = Processes.join(torch.device("cpu"))
     dist.distributed_c10d._set_pg_timeout(timedelta(seconds=30), dist.group.WORLD)
     history = train(folder, processes)
+    train(folder, processes, normalised=True)
     processes.leave()
     (folder / "history.json").write_text(json.dumps(history))
 
 
+def main() -> None:
+    """Train on both hosts; the arguments are their folders, then their names."""
+    fork, hosts = multiprocessing.get_context("fork"), []
+    for rank in (0, 1):
+        run = partial(train_on_host, rank, Path(sys.argv[1 + rank]), sys.argv[3 + rank])
+        hosts.append(fork.Process(target=run_script, args=(run, "interrupted")))
+    for host in hosts:
+        host.start()
+    for host in hosts:
+        host.join()
+    print(json.dumps([host.exitcode for host in hosts]))
+
+
 def ip(*words: str) -> None:
-    """Run `ip`; skip the test where this user or kernel may not make namespaces."""
-    try:
-        subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("there is no ip (apt-get install iproute2) to make network namespaces with")
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"no network namespaces here: ip {' '.join(words)}: {error.stderr.strip()}")
+    subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
 @contextmanager
-def two_hosts() -> Iterator[tuple[str, str]]:
-    """Make two namespaces, yield their names, and remove them."""
+def two_hosts() -> Iterator[tuple[str, ...]]:
+    """Make two namespaces and yield their names, or none where they cannot be made; remove them."""
     names = (f"faceops{os.getpid()}a", f"faceops{os.getpid()}b")
+    made: tuple[str, ...] = names
     try:
         for name in names:
             ip("netns", "add", name)
@@ -92,29 +127,30 @@ def two_hosts() -> Iterator[tuple[str, str]]:
             ip("-n", name, "address", "add", f"{address}/24", "dev", WIRE)
             for link in ("lo", WIRE):
                 ip("-n", name, "link", "set", link, "up")
-        yield names
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        made = ()
+    try:
+        yield made
     finally:
-        for name in names:
+        for name in names if shutil.which("ip") else ():
             subprocess.run(["ip", "netns", "delete", name], capture_output=True)
 
 
-def run_on(hosts: tuple[str, str], folders: tuple[Path, Path]) -> tuple[list[int], str]:
+def run_on(hosts: tuple[str, ...], folders: tuple[Path, Path]) -> tuple[list[int], str]:
     """Run both; return their exit codes and the errors of the first."""
-    own = {"GLOO_SOCKET_IFNAME": WIRE, "PYTHONPATH": f"{ROOT}/src:{ROOT}", "WORLD_SIZE": "2"}
-    own |= {"MASTER_ADDR": ADDRESSES[0], "MASTER_PORT": "29400"}
-    running = []
-    for rank, (host, folder) in enumerate(zip(hosts, folders, strict=True)):
-        command = ["ip", "netns", "exec", host, sys.executable, "-m"]
-        command += ["tests.embedding.training.test_hosts", str(folder)]
-        env = os.environ | own | {"RANK": str(rank)}
-        piped = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
-        running.append(piped)
-    said, _ = (process.communicate(timeout=600)[1] for process in running)
-    return [process.returncode for process in running], said
+    own = {"PYTHONPATH": f"{ROOT}/src:{ROOT}", "WORLD_SIZE": "2", "MASTER_PORT": str(free_port())}
+    own |= {"MASTER_ADDR": "127.0.0.1"}
+    if hosts:
+        own |= {"MASTER_ADDR": ADDRESSES[0], "GLOO_SOCKET_IFNAME": WIRE}
+    command = [sys.executable, "-m", "tests.embedding.training.test_hosts", *map(str, folders)]
+    done = subprocess.run(
+        [*command, *(hosts or ("", ""))], cwd=ROOT, env=os.environ | own, stdout=subprocess.PIPE
+    )
+    return json.loads(done.stdout), (folders[0] / "said").read_text()
 
 
 @pytest.mark.slow
-def test_two_hosts_train_as_one_process_does_though_one_dies(tmp_path: Path) -> None:
+def test_two_hosts_train_as_one_process_does_though_one_dies(tmp_path):
     alone = train(tmp_path, Processes())
     folders = tmp_path / "a", tmp_path / "b"
     for folder in folders:
@@ -124,23 +160,22 @@ def test_two_hosts_train_as_one_process_does_though_one_dies(tmp_path: Path) -> 
         return dict(map(json.loads, (folder / "losses.jsonl").read_text().splitlines()))
 
     with two_hosts() as hosts:
-        (folders[1] / "dies").touch()
-        codes, said = run_on(hosts, folders)
-        assert codes == [1, -signal.SIGKILL]
-        (sentence,) = (line for line in said.splitlines() if line.startswith("error: "))
-        assert "ended, or its host cannot be reached" in sentence
-        assert "they continue from the checkpoint of process 0" in sentence
-        died_after = max(losses(folders[0]))
-
-        (folders[1] / "dies").unlink()
-        ip("-n", hosts[1], "link", "set", WIRE, "up")
+        if hosts:
+            (folders[1] / "dies").touch()
+            codes, said = run_on(hosts, folders)
+            assert codes == [1, -signal.SIGKILL]
+            (sentence,) = (line for line in said.splitlines() if line.startswith("error: "))
+            assert "ended, or its host cannot be reached" in sentence
+            assert "they continue from the checkpoint of process 0" in sentence
+            assert 0 < max(losses(folders[0])) < max(losses(tmp_path))
+            (folders[1] / "dies").unlink()
+            ip("-n", hosts[1], "link", "set", WIRE, "up")
         codes, said = run_on(hosts, folders)
     assert codes == [0, 0], said
-    assert "training continues after epoch" in said
-    shared, whole = losses(folders[0]), losses(tmp_path)
-    assert 0 < died_after < max(shared) == max(whole)
+    assert ("training continues after epoch" in said) == bool(hosts)
     # Each host adds the gradients of its share first: sums of float32 in another order, whose
     # differences the steps carry on.
+    shared, whole = losses(folders[0]), losses(tmp_path)
     steps = sorted(whole)
     assert sorted(shared) == steps
     np.testing.assert_allclose([shared[s] for s in steps], [whole[s] for s in steps], rtol=1e-4)
@@ -148,7 +183,30 @@ def test_two_hosts_train_as_one_process_does_though_one_dies(tmp_path: Path) -> 
     assert [row["epoch"] for row in history] == [row["epoch"] for row in alone]
     for row, expected in zip(history[1:], alone[1:], strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    for kind in ("plain", "normalised"):
+        first, second = (load_file(folder / f"{kind}.safetensors") for folder in folders)
+        assert all(torch.equal(value, second[name]) for name, value in first.items()), kind
+    plain = load_file(folders[0] / "plain.safetensors")
+    for name, value in load_file(tmp_path / "plain.safetensors").items():
+        assert torch.allclose(plain[name], value, atol=1e-5), name
+    if not hosts:
+        pytest.skip("no host died: `ip netns` makes no network namespaces here")
+
+
+class Refusing(Processes):
+    """Eight processes that never meet: scoring the start needs no others here."""
+
+    def agree(self, value: object) -> object:
+        return value
+
+    def broadcast_buffers(self, module: torch.nn.Module) -> None:
+        pass
+
+
+def test_too_many_processes_for_a_batch_are_refused(tmp_path):
+    with pytest.raises(FaceOpsError, match=r"processes = 8 leaves .* the \d+ faces of a batch"):
+        train(tmp_path, Refusing(0, 8))
 
 
 if __name__ == "__main__":
-    run_script(on_a_host, "interrupted")
+    main()

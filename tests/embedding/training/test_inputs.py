@@ -10,6 +10,7 @@ from torch import nn
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import file_lock
+from faceops.embedding.backbones.mobilefacenet import ConvUnit
 from faceops.embedding.embedder import Embedder, InputStage, embed_crops
 from faceops.embedding.training import inputs as inputs_module
 from faceops.embedding.training.augmentation import Augmentation, augment
@@ -28,7 +29,9 @@ SIX = coloured_people(3, 2)
 
 def tiny_model() -> Embedder:
     torch.manual_seed(0)
-    trunk = nn.Sequential(InputStage(), nn.Conv2d(3, 4, 8, stride=8), nn.AdaptiveAvgPool2d(2))
+    unit = ConvUnit(3, 4, 8, 8, 1)
+    nn.init.normal_(unit.batchnorm.running_mean)
+    trunk = nn.Sequential(InputStage(), unit, nn.AdaptiveAvgPool2d(2))
     return Embedder("tiny", 8, trunk, nn.Sequential(nn.Flatten(), nn.Linear(16, 8))).eval()
 
 
@@ -43,7 +46,7 @@ def faces(tmp_path: Path) -> FaceDataset:
     return FaceDataset.of(crops, rows, persons, np.zeros(150, bool))
 
 
-def test_crops_are_read_as_they_are_and_changed_by_the_seed(faces: FaceDataset) -> None:
+def test_crops_are_read_as_they_are_and_changed_by_the_seed(faces):
     settings, model = Augmentation(flip=True, jitter=0.5), tiny_model()
     inputs = PixelInputs(faces, faces, CPU, settings)
     loaded = inputs.load(POSITIONS)
@@ -62,7 +65,17 @@ def test_crops_are_read_as_they_are_and_changed_by_the_seed(faces: FaceDataset) 
     assert np.allclose(plain, model(pixels).detach().numpy(), atol=1e-6)
 
 
-def test_features_are_seen_from_a_view_that_the_seed_draws() -> None:
+def test_frozen_units_are_fused_and_have_no_gradient(faces):
+    whole, frozen = (PixelInputs(faces, faces, CPU, Augmentation(flip=True), n) for n in (0, 2))
+    model, loaded = tiny_model(), frozen.load(np.arange(20))
+    embeddings = frozen.embed(model, loaded, seed=7)
+    torch.testing.assert_close(embeddings, whole.embed(model, loaded, seed=7), rtol=0, atol=1e-5)
+    embeddings[:, 0].sum().backward()
+    given = {name: weight.grad is not None for name, weight in model.named_parameters()}
+    assert all(given[name] == name.startswith("head") for name in given)
+
+
+def test_features_are_seen_from_a_view_that_the_seed_draws():
     draw = np.random.default_rng(1)
     features = draw.normal(size=(40, 2, 4, 2, 2)).astype(np.float16)
     faces = FaceDataset(features, np.arange(40), np.arange(40), np.zeros(40, bool))
@@ -83,7 +96,7 @@ def test_features_are_seen_from_a_view_that_the_seed_draws() -> None:
     assert np.allclose(plain, views[0].detach().numpy(), atol=1e-6)
 
 
-def test_the_head_on_features_equals_the_model_on_crops(tmp_path: Path) -> None:
+def test_the_head_on_features_equals_the_model_on_crops(tmp_path):
     model = tiny_model()
     features = cached_features(model, SIX, True, tmp_path, "train", CPU)
     inputs = FeatureInputs(SIX, SIX, CPU, {"train": features, "val": features[:, 1:]})
@@ -94,7 +107,7 @@ def test_the_head_on_features_equals_the_model_on_crops(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_an_interrupted_pass_continues_where_it_stopped(tmp_path: Path, flip: bool) -> None:
+def test_an_interrupted_pass_continues_where_it_stopped(tmp_path, flip):
     model = tiny_model()
     faces, folder = coloured_people(35, 2), tmp_path / "interrupted"
     whole = cached_features(model, faces, flip, tmp_path / "whole", "train", CPU)
@@ -121,7 +134,7 @@ def test_an_interrupted_pass_continues_where_it_stopped(tmp_path: Path, flip: bo
         assert np.array_equal(features, whole)
 
 
-def test_features_that_another_process_computes_are_refused(tmp_path: Path) -> None:
+def test_features_that_another_process_computes_are_refused(tmp_path):
     model = tiny_model()
     with file_lock(tmp_path / ".features-train.lock", "they are being computed"):
         with pytest.raises(FaceOpsError, match=r"features of train .* by another faceops process"):
@@ -130,9 +143,7 @@ def test_features_that_another_process_computes_are_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("change", ["crops", "order", "weights", "flip", "version"])
-def test_stale_features_are_replaced(
-    tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stale_features_are_replaced(tmp_path, change, monkeypatch):
     model = tiny_model()
     cached_features(model, SIX, False, tmp_path, "train", CPU)
     (before,) = tmp_path.glob("features-*")

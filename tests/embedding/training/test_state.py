@@ -13,7 +13,7 @@ def optimiser(peak: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), peak)
 
 
-def test_the_rate_rises_linearly_and_falls_by_a_cosine() -> None:
+def test_the_rate_rises_linearly_and_falls_by_a_cosine():
     moved = optimiser(0.1)
     schedule = build_schedule(moved, 200)
     for step in range(200):
@@ -26,7 +26,7 @@ def test_the_rate_rises_linearly_and_falls_by_a_cosine() -> None:
     assert schedule.get_last_lr() == [0]
 
 
-def test_the_average_is_the_recurrence_with_a_rising_decay() -> None:
+def test_the_average_is_the_recurrence_with_a_rising_decay():
     assert build_average(torch.nn.Linear(1, 1), 0.0) is None
     module = torch.nn.Linear(1, 1, bias=False)
     module.weight.data.fill_(expected := 1.0)
@@ -40,7 +40,7 @@ def test_the_average_is_the_recurrence_with_a_rising_decay() -> None:
         assert average.module.weight.item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_running_statistics_are_averaged_and_counts_of_batches_copied() -> None:
+def test_running_statistics_are_averaged_and_counts_of_batches_copied():
     norm = torch.nn.BatchNorm1d(2)
     average = build_average(norm, 0.9)
     assert average is not None
@@ -52,7 +52,7 @@ def test_running_statistics_are_averaged_and_counts_of_batches_copied() -> None:
     assert torch.allclose(average.module.running_mean, 0.9 * norm.running_mean)
 
 
-def test_memory_bank_keeps_the_latest_embedding_of_each_face() -> None:
+def test_memory_bank_keeps_the_latest_embedding_of_each_face():
     draw = torch.Generator().manual_seed(0)
     first, later = torch.randn(6, 4, generator=draw), torch.randn(2, 4, generator=draw)
     bank = MemoryBank(6, 4, "cpu")

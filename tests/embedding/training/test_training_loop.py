@@ -27,12 +27,7 @@ from faceops.embedding.training.state import (
     load_checkpoint,
     run_key,
 )
-from faceops.embedding.training.training_loop import (
-    Row,
-    Trainer,
-    TrainingLog,
-    TrainingResult,
-)
+from faceops.embedding.training.training_loop import Row, Trainer, TrainingLog, TrainingResult
 from tests.embedding.faces_for_training import (
     coloured_people,
     pixel_inputs,
@@ -104,9 +99,10 @@ def saved(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
     return loaded
 
 
-# All that has a state, and all losses: averaged weights, erased patches, global mining.
+# All that has a state, and all losses: averaged, interpolated weights, erased patches, mining.
 EVERYTHING = tiny_training(
     ema_decay=0.9,
+    start_share=0.3,
     erase=0.5,
     head_loss_weight=0.5,
     contrastive_weight=0.5,
@@ -124,7 +120,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Train
     return folder, run(EVERYTHING, folder)
 
 
-def test_epochs_have_their_figures(uninterrupted: tuple[Path, Trained]) -> None:
+def test_epochs_have_their_figures(uninterrupted):
     _, (_, result) = uninterrupted
     assert [row["phase"] for row in result.history] == ["start", "warmup", *["triplet"] * 4]
     assert [row["miner"] for row in result.history[2:]] == ["semi_hard"] * 2 + ["global"] * 2
@@ -145,12 +141,8 @@ def test_epochs_have_their_figures(uninterrupted: tuple[Path, Trained]) -> None:
     ids=["epoch", "ctrl-c", "each step"],
 )
 def test_a_run_that_is_interrupted_ends_as_if_it_had_not_been(
-    uninterrupted: tuple[Path, Trained],
-    tmp_path: Path,
-    minutes: dict[str, float],
-    ends: list[TrainingLog],
-    place: tuple[int, int] | None,
-) -> None:
+    uninterrupted, tmp_path, minutes, ends, place
+):
     settings = EVERYTHING.model_copy(update=minutes)
     if place:
         with pytest.raises((Killed, KeyboardInterrupt)):
@@ -165,7 +157,7 @@ def test_a_run_that_is_interrupted_ends_as_if_it_had_not_been(
         assert all(torch.equal(value, other[group][name]) for name, value in tensors.items())
 
 
-def test_the_rate_falls_over_all_steps_where_phases_have_more_or_fewer(tmp_path: Path) -> None:
+def test_the_rate_falls_over_all_steps_where_phases_have_more_or_fewer(tmp_path):
     class Rates(TrainingLog):
         def __init__(self) -> None:
             self.seen: list[tuple[int, float]] = []
@@ -183,7 +175,7 @@ def test_the_rate_falls_over_all_steps_where_phases_have_more_or_fewer(tmp_path:
     assert log.seen == list(enumerate(rates, 1))
 
 
-def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path: Path) -> None:
+def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path):
     settings = tiny_training(warmup_sampler="uniform_all", head_loss_weight=1.0)
     initial = trainer(settings, tmp_path).head.weight
     with pytest.raises(Killed):
@@ -198,7 +190,7 @@ def test_people_with_one_photo_have_a_class_where_all_photos_are_drawn(tmp_path:
     assert all(math.isfinite(row["loss"]) for row in result.history[1:])
 
 
-def test_the_contrastive_loss_is_added_in_both_phases(tmp_path: Path) -> None:
+def test_the_contrastive_loss_is_added_in_both_phases(tmp_path):
     for epoch in (1, 2):
         losses = []
         for weight in (0.0, 2.0):
@@ -211,14 +203,17 @@ def test_the_contrastive_loss_is_added_in_both_phases(tmp_path: Path) -> None:
         assert losses[1] - losses[0] == pytest.approx(2 * expected.item(), rel=1e-4)
 
 
-def test_averaged_weights_are_what_is_scored_and_kept(tmp_path: Path) -> None:
-    settings = tiny_training(warmup_epochs=2, triplet_epochs=0, ema_decay=0.5)
-    plain, unaveraged = run(settings.model_copy(update={"ema_decay": 0.0}), tmp_path / "plain")
+@pytest.mark.parametrize(("decay", "share"), [(0.5, 0.0), (0.5, 0.3), (0.0, 0.3)])
+def test_averaged_and_interpolated_weights_are_what_is_scored_and_kept(decay, share, tmp_path):
+    settings = tiny_training(warmup_epochs=2, triplet_epochs=0, ema_decay=decay, start_share=share)
+    without = settings.model_copy(update={"ema_decay": 0.0, "start_share": 0.0})
+    plain, unaveraged = run(without, tmp_path / "plain")
     _, result = run(settings, tmp_path / "averaged")
     tensors = saved(tmp_path / "averaged")[0]
     assert result.history[-1]["val_score"] != unaveraged.history[-1]["val_score"]
-    averaged = {name.removeprefix("module."): x for name, x in tensors["average"].items()}
-    averaged.pop("n_averaged")
+    own, prefix = tensors["average" if decay else "trained"], "module." * (decay > 0)
+    start = network().state_dict().items()
+    averaged = {name: own[prefix + name].float().lerp(x.float(), share) for name, x in start}
     for weights, expected in ((tensors["trained"], unaveraged), (averaged, result)):
         plain.load_state_dict(weights)
         embeddings = pixel_inputs(TRAIN, VAL, PLAIN).embed_plain(plain, "val")
@@ -226,7 +221,7 @@ def test_averaged_weights_are_what_is_scored_and_kept(tmp_path: Path) -> None:
         assert score == expected.history[-1]["val_score"]
 
 
-def test_the_start_is_kept_when_nothing_beats_it(tmp_path: Path) -> None:
+def test_the_start_is_kept_when_nothing_beats_it(tmp_path):
     easy = coloured_people(3, 2, noise=0)  # photos of one person are the same: nothing to gain
     model, result = run(tiny_training(triplet_epochs=1), tmp_path, val=easy)
     assert (result.history[0]["val_score"], result.best_epoch) == (1, 0)
@@ -243,8 +238,8 @@ def test_the_start_is_kept_when_nothing_beats_it(tmp_path: Path) -> None:
     ids=["even", "uneven"],
 )
 def test_a_warm_up_that_stops_early_is_followed_by_triplets_also_after_a_kill(
-    settings: Train, step: int, tmp_path: Path
-) -> None:
+    settings, step, tmp_path
+):
     whole = run(settings, tmp_path / "whole")
     history = [(row["epoch"], row["phase"]) for row in whole[1].history]
     assert history == [(0, "start"), (1, "warmup"), (4, "triplet")]
@@ -257,9 +252,7 @@ def test_a_warm_up_that_stops_early_is_followed_by_triplets_also_after_a_kill(
 @pytest.mark.parametrize(
     ("start", "backbone"), [("", "pretrained"), ("a trained model", "resnet18")]
 )
-def test_a_trained_start_begins_its_classes_at_the_mean_embeddings(
-    start: str, backbone: str, tmp_path: Path
-) -> None:
+def test_a_trained_start_begins_its_classes_at_the_mean_embeddings(start, backbone, tmp_path):
     (model := network()).backbone = backbone
     started = trainer(tiny_training(warmup_sampler="uniform_all", start=start), tmp_path, model)
     started.init_classes()
@@ -268,7 +261,7 @@ def test_a_trained_start_begins_its_classes_at_the_mean_embeddings(
     assert np.allclose(started.head.weight.detach().numpy(), centres)
 
 
-def test_distillation_learns_to_see_through_degradation_and_resumes(tmp_path: Path) -> None:
+def test_distillation_learns_to_see_through_degradation_and_resumes(tmp_path):
     train, val = coloured_people(4, 3, singles=12, seed=1), coloured_people(6, 3, seed=2)
     settings = tiny_training(
         warmup_loss="distillation", warmup_sampler="uniform_all", warmup_epochs=8,
@@ -299,7 +292,7 @@ def test_distillation_learns_to_see_through_degradation_and_resumes(tmp_path: Pa
     assert same_weights(again, whole)
 
 
-def test_distillation_does_not_reward_the_mean_of_all_faces() -> None:
+def test_distillation_does_not_reward_the_mean_of_all_faces():
     draw = torch.Generator().manual_seed(0)
     common, others, noise = torch.eye(64)[0], torch.ones(64), torch.randn(24, 64, generator=draw)
     others[0] = 0  # all that tells people apart
@@ -318,7 +311,7 @@ def test_distillation_does_not_reward_the_mean_of_all_faces() -> None:
     assert float(order[0]) == pytest.approx(0, abs=1e-5)
 
 
-def test_frozen_units_keep_their_weights_and_statistics(tmp_path: Path) -> None:
+def test_frozen_units_keep_their_weights_and_statistics(tmp_path):
     run(tiny_training(frozen_units=3, triplet_epochs=0), tmp_path)
     ended = saved(tmp_path)[0]["trained"]
     kept = {name: torch.equal(value, ended[name]) for name, value in network().state_dict().items()}
@@ -326,14 +319,14 @@ def test_frozen_units_keep_their_weights_and_statistics(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("miner", ["semi_hard", "batch_hard"])
-def test_collapse_stops_the_run_with_advice(tmp_path: Path, miner: str) -> None:
+def test_collapse_stops_the_run_with_advice(tmp_path, miner):
     settings = tiny_training(miners={miner: 1.0}, warmup_epochs=0, triplet_epochs=1)
     (model := network()).head[3].bias.data.fill_(1000.0)  # all embeddings point one way
     with pytest.raises(FaceOpsError, match=r"collapsed to one point .* lower train.learning_rate"):
         trainer(settings, tmp_path, model).fit()
 
 
-def test_a_gradient_that_is_not_finite_ends_the_run_before_the_update(tmp_path: Path) -> None:
+def test_a_gradient_that_is_not_finite_ends_the_run_before_the_update(tmp_path):
     class Blinding(TrainingLog):
         def log_step(self, step: int, figures: dict[str, float]) -> None:
             next(model.trunk.parameters()).data.fill_(1e38)  # finite, but its square is not
@@ -346,7 +339,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run_before_the_update(tmp_path: 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Distutils was imported before Setuptools")
 @pytest.mark.filterwarnings("ignore:Setuptools is replacing distutils")
-def test_a_compiled_network_in_bfloat16_learns_too(tmp_path: Path) -> None:
+def test_a_compiled_network_in_bfloat16_learns_too(tmp_path):
     model = network()
     compiled = tiny_training(precision="bfloat16", compile=True, triplet_epochs=0)
     result = trainer(compiled, tmp_path / "compiled", model).fit()
@@ -355,13 +348,13 @@ def test_a_compiled_network_in_bfloat16_learns_too(tmp_path: Path) -> None:
     assert result.history[1]["loss"] == pytest.approx(plain.history[1]["loss"], rel=0.05)
 
 
-def test_one_person_is_too_few(tmp_path: Path) -> None:
+def test_one_person_is_too_few(tmp_path):
     lonely = coloured_people(1, 3, singles=4)
     with pytest.raises(FaceOpsError, match=r"the split train has 1 people"):
         build_inputs(network(), lonely, VAL, PLAIN, tmp_path, torch.device("cpu"))
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named(tmp_path):
     (tmp_path / FILE).write_bytes(b"\x08\0\0\0\0\0\0\0{broken}")
     with pytest.raises(FaceOpsError, match=r"last.safetensors is damaged; delete it"):
         run(PLAIN, tmp_path)
@@ -369,7 +362,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     assert not tmp_path.exists()
 
 
-def test_what_changes_the_result_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_changes_the_result_is_another_run(monkeypatch):
     base = run_key(tiny_training(), "data")
     assert run_key(tiny_training(max_minutes=5, checkpoint_minutes=1), "data") == base
     keys = {base, run_key(tiny_training(learning_rate=0.1), "data"), run_key(tiny_training(), "x")}
@@ -380,7 +373,7 @@ def test_what_changes_the_result_is_another_run(monkeypatch: pytest.MonkeyPatch)
     assert len(keys) == 5
 
 
-def test_a_gain_below_min_delta_is_kept_but_does_not_reset_patience(tmp_path: Path) -> None:
+def test_a_gain_below_min_delta_is_kept_but_does_not_reset_patience(tmp_path):
     recording = trainer(tiny_training(min_delta=0.01), tmp_path)
     seen = []
     for epoch, score in enumerate([0.5, 0.505, 0.503, 0.52, 0.529]):
@@ -391,7 +384,7 @@ def test_a_gain_below_min_delta_is_kept_but_does_not_reset_patience(tmp_path: Pa
     assert seen == [(0, 0, 0), (1, 1, 1), (1, 2, 1), (3, 0, 3), (4, 1, 4)]
 
 
-def test_a_longer_time_limit_continues_the_run(tmp_path: Path) -> None:
+def test_a_longer_time_limit_continues_the_run(tmp_path):
     for minutes, ended in ((1e-6, ("max_minutes", 1)), (60, ("finished", 4))):
         _, result = run(tiny_training(max_minutes=minutes), tmp_path)
         assert (result.stopped, len(result.history)) == ended

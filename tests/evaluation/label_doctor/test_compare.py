@@ -16,7 +16,7 @@ from faceops.verification.verifier import Verifier
 from tests.evaluation.label_doctor.planted import SIZE, calibrated, draw
 
 
-def test_nearest_other_is_the_plain_loop() -> None:
+def test_nearest_other_is_the_plain_loop():
     verifier = calibrated()
     embeddings, names = draw([3, 1, 2, 4] * 4, 3)
     person = np.unique(names, return_inverse=True)[1]
@@ -28,7 +28,7 @@ def test_nearest_other_is_the_plain_loop() -> None:
         assert score == pytest.approx(logits[found], abs=1e-3)
 
 
-def test_without_another_person_there_is_no_nearest() -> None:
+def test_without_another_person_there_is_no_nearest():
     embeddings, alone = draw([4], 0)[0], np.zeros(4, np.int64)
     for count in (4, 0):
         templates, owner = embeddings[:count], alone[:count]
@@ -36,7 +36,7 @@ def test_without_another_person_there_is_no_nearest() -> None:
         assert (row == -1).all() and np.isneginf(best).all()
 
 
-def test_average_linkage_is_the_textbooks() -> None:
+def test_average_linkage_is_the_textbooks():
     """Merge the two groups with the highest mean over their pairs, until none is above the cut."""
     verifier = calibrated()
     embeddings, names = draw([5, 4, 1, 1], 8, spread=0.14)
@@ -63,9 +63,7 @@ def test_average_linkage_is_the_textbooks() -> None:
     assert lengths == pytest.approx(np.ones(len(found.size)), abs=1e-5)
 
 
-def test_a_person_of_very_many_photos_is_grouped_by_a_sample(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_person_of_very_many_photos_is_grouped_by_a_sample(monkeypatch):
     verifier = calibrated()
     embeddings, names = draw([90, 40, 1], 4)
     order = np.random.default_rng(0).permutation(len(names))
@@ -78,7 +76,7 @@ def test_a_person_of_very_many_photos_is_grouped_by_a_sample(
 
 
 @pytest.mark.parametrize(("share", "unit"), [(0.0, 1.0), (0.04, 40.0), (0.15, 1.0)])
-def test_the_true_line_is_found_whatever_the_share_and_the_unit(share: float, unit: float) -> None:
+def test_the_true_line_is_found_whatever_the_share_and_the_unit(share, unit):
     """Two normal distributions 6 sigma apart: the log likelihood ratio is 6 x - 3 x offset."""
     random = np.random.default_rng(0)
     one, two = random.normal(6, 1, 20_000), random.normal(0, 1, 100_000)
@@ -92,7 +90,7 @@ def test_the_true_line_is_found_whatever_the_share_and_the_unit(share: float, un
         assert platt(score_table(one * unit, two * unit))[0] * unit < 2.5
 
 
-def test_swapped_labels_give_the_calibration_of_right_ones() -> None:
+def test_swapped_labels_give_the_calibration_of_right_ones():
     embeddings, names = draw([5] * 150, 1)
     plain = Verifier(np.full(SIZE, -1, np.float32), 0.0, "distance")
     right = calibrate_with_label_noise(embeddings, names, plain)
@@ -111,7 +109,7 @@ def test_swapped_labels_give_the_calibration_of_right_ones() -> None:
     assert noisy.verifier.bias == pytest.approx(right.verifier.bias, rel=0.2)
 
 
-def test_too_few_pairs_or_people_are_left_to_the_bundle() -> None:
+def test_too_few_pairs_or_people_are_left_to_the_bundle():
     plain = Verifier(np.full(SIZE, -1, np.float32), 0.0, "distance")
     for counts in ([3] * 49, [2] * 600, [1] * 100, [60] * 3):
         assert calibrate_with_label_noise(*draw(counts, 0), plain) is None

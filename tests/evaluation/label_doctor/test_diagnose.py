@@ -1,7 +1,5 @@
 """Wrong labels planted among synthetic people: each is found with its kind, and nothing else is."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
@@ -28,13 +26,13 @@ def suspicions_of(embeddings: np.ndarray, names: np.ndarray, verifier: Verifier)
     return [(s.kind, s.person, s.suggestion, s.photos) for s in found]
 
 
-def test_right_labels_raise_no_suspicion(verifier: Verifier) -> None:
+def test_right_labels_raise_no_suspicion(verifier):
     for seed in range(3):
         embeddings, names = draw(COUNTS, seed)
         assert suspicions_of(embeddings, names, verifier) == []
 
 
-def test_two_swapped_photos_are_mislabelled_and_no_person_has_two_names(verifier: Verifier) -> None:
+def test_two_swapped_photos_are_mislabelled_and_no_person_has_two_names(verifier):
     embeddings, names = draw(COUNTS, 0)
     names[[0, 8]] = names[[8, 0]]  # of people with 8 and 6 photos
     assert set(suspicions_of(embeddings, names, verifier)) == {
@@ -43,9 +41,7 @@ def test_two_swapped_photos_are_mislabelled_and_no_person_has_two_names(verifier
     }
 
 
-def test_a_stranger_among_a_persons_photos_is_found_without_a_suggestion(
-    verifier: Verifier,
-) -> None:
+def test_a_stranger_among_a_persons_photos_is_found_without_a_suggestion(verifier):
     embeddings, names = draw(COUNTS, 0)
     embeddings[3] = draw([1], seed=77)[0][0]
     found = suspicions_of(embeddings, names, verifier)
@@ -61,17 +57,13 @@ def test_a_stranger_among_a_persons_photos_is_found_without_a_suggestion(
         (range(22, 25), "p000", (Kind.TWO_PEOPLE, "p000", "", (22, 23, 24))),  # of p004
     ],
 )
-def test_another_name_is_found_as_what_it_is(
-    rows: Sequence[int], name: str, expected: tuple, verifier: Verifier
-) -> None:
+def test_another_name_is_found_as_what_it_is(rows, name, expected, verifier):
     embeddings, names = draw(COUNTS, 0)
     names[list(rows)] = name
     assert suspicions_of(embeddings, names, verifier) == [expected]
 
 
-def test_of_two_photos_that_differ_the_one_that_is_someone_elses_is_wrong(
-    verifier: Verifier,
-) -> None:
+def test_of_two_photos_that_differ_the_one_that_is_someone_elses_is_wrong(verifier):
     embeddings, names = draw(COUNTS, 0)
     first, second = np.flatnonzero(names == "p005")
     embeddings[second] = draw([1], seed=77)[0][0]
@@ -83,7 +75,7 @@ def test_of_two_photos_that_differ_the_one_that_is_someone_elses_is_wrong(
     ]
 
 
-def test_a_photo_like_two_people_is_assigned_to_the_more_similar_one(verifier: Verifier) -> None:
+def test_a_photo_like_two_people_is_assigned_to_the_more_similar_one(verifier):
     embeddings, names = draw(COUNTS, 0)
     own, other = (unit(embeddings[names == name].mean(0)) for name in ("p000", "p001"))
     embeddings[0] = unit(0.6 * own + other)
@@ -92,7 +84,7 @@ def test_a_photo_like_two_people_is_assigned_to_the_more_similar_one(verifier: V
     assert found.evidence.startswith("less like the 7 photos of this name")  # not apart from them
 
 
-def test_with_more_people_two_must_be_more_similar_to_be_merged(verifier: Verifier) -> None:
+def test_with_more_people_two_must_be_more_similar_to_be_merged(verifier):
     """A similarity that is rare among three people is bound to occur among thousands."""
     embeddings, names = draw([1] * 3000, 5)
     scores = np.linspace(-1, 1, 4001)
@@ -106,7 +98,7 @@ def test_with_more_people_two_must_be_more_similar_to_be_merged(verifier: Verifi
     assert suspicions_of(embeddings, names, verifier) == []
 
 
-def test_the_order_of_the_photos_does_not_matter(verifier: Verifier) -> None:
+def test_the_order_of_the_photos_does_not_matter(verifier):
     embeddings, names = draw(COUNTS, 0)
     names[[0, 8, 20]] = names[[8, 20, 0]]
     names[15] = "zz"
@@ -118,7 +110,7 @@ def test_the_order_of_the_photos_does_not_matter(verifier: Verifier) -> None:
     assert back == [(*rest, tuple(sorted(photos))) for *rest, photos in expected]
 
 
-def test_no_people_one_person_and_an_invalid_share(verifier: Verifier) -> None:
+def test_no_people_one_person_and_an_invalid_share(verifier):
     nobody = np.zeros((0, SIZE), np.float32), np.zeros(0, str)
     assert diagnose(*nobody, verifier) == []
     assert diagnose(*draw([5], 0), verifier) == []

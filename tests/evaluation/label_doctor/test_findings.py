@@ -61,7 +61,7 @@ def judge(file: Path, verdicts: list[str]) -> None:
             writer.writerow(row | {"verdict": verdict})
 
 
-def test_hostile_names_come_back_and_are_no_formulas(file: Path) -> None:
+def test_hostile_names_come_back_and_are_no_formulas(file):
     rows = read_verdicts(file)
     assert [row.person for row in rows] == list(NAMES)
     assert [row.suggestion for row in rows[:2]] == [NAMES[1], NAMES[0]]
@@ -71,7 +71,7 @@ def test_hostile_names_come_back_and_are_no_formulas(file: Path) -> None:
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
 
 
-def test_photos_with_yes_are_set_aside(file: Path, data: Path) -> None:
+def test_photos_with_yes_are_set_aside(file, data):
     judge(file, [" YES", "", "no", "yes", "No "])
     reasons = confirmed_photos(read_verdicts(file), file, data)
     assert reasons == {
@@ -82,7 +82,7 @@ def test_photos_with_yes_are_set_aside(file: Path, data: Path) -> None:
     }
 
 
-def test_verdicts_survive_a_new_list(file: Path, data: Path) -> None:
+def test_verdicts_survive_a_new_list(file, data):
     judge(file, ["", "", "no", "yes", ""])
     suspicions = [
         Suspicion(Kind.MISLABELLED, 8.0, (3,), NAMES[3], "", "now first"),
@@ -92,9 +92,7 @@ def test_verdicts_survive_a_new_list(file: Path, data: Path) -> None:
     assert [row.verdict for row in read_verdicts(file)] == ["yes", ""]
 
 
-def test_unknown_and_contradicting_verdicts_are_refused_with_their_line(
-    file: Path, data: Path
-) -> None:
+def test_unknown_and_contradicting_verdicts_are_refused_with_their_line(file, data):
     judge(file, ["perhaps", *[""] * 4])
     with pytest.raises(FaceOpsError, match="line 2: the verdict 'perhaps'"):
         read_verdicts(file)
@@ -107,7 +105,7 @@ def test_unknown_and_contradicting_verdicts_are_refused_with_their_line(
 
 
 @pytest.mark.parametrize("change", ["other", "gone"])
-def test_a_changed_or_missing_photo_is_refused(file: Path, data: Path, change: str) -> None:
+def test_a_changed_or_missing_photo_is_refused(file, data, change):
     judge(file, ["", "", "yes", "", ""])
     photo = data / NAMES[2] / "1.jpg"
     photo.unlink() if change == "gone" else photo.write_bytes(b"another")
@@ -129,7 +127,7 @@ def test_a_changed_or_missing_photo_is_refused(file: Path, data: Path, change: s
         (b"\xff\xfe\x00\x01" * 50, "no column"),
     ],
 )
-def test_a_file_of_another_kind_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused(content, message, tmp_path):
     file = tmp_path / "list.csv"
     file.write_bytes(content)
     with pytest.raises(FaceOpsError, match=message):
@@ -138,7 +136,7 @@ def test_a_file_of_another_kind_is_refused(content: bytes, message: str, tmp_pat
         read_verdicts(tmp_path / "none.csv")
 
 
-def test_twelve_suspicions_a_sheet_always_the_same() -> None:
+def test_twelve_suspicions_a_sheet_always_the_same():
     crops = np.random.default_rng(0).integers(0, 255, (9, 112, 112, 3), np.uint8)
     persons = np.array([NAMES[i % 5] for i in range(9)])
     paths = np.array([f"photos/x/{i}.jpg" for i in range(9)])

@@ -27,7 +27,7 @@ def measure(
     )
 
 
-def test_budgets_are_kept_on_people_of_the_same_population() -> None:
+def test_budgets_are_kept_on_people_of_the_same_population():
     rows = measure(faces(2, 900), [0.1, 0.01], [20, 100])
     assert [(row["gallery_faces"], row["budget"]) for row in rows] == [
         (20, 0.1), (20, 0.01), (100, 0.1), (100, 0.01),
@@ -36,12 +36,12 @@ def test_budgets_are_kept_on_people_of_the_same_population() -> None:
     assert all(row["seen"] for row in rows)
 
 
-def test_budgets_are_broken_on_more_similar_people() -> None:
+def test_budgets_are_broken_on_more_similar_people():
     rows = measure(faces(2, 900, 0.4), [0.1], [20, 100])
     assert [row["verdict"] for row in rows] == ["broken", "broken"]
 
 
-def test_an_album_of_similar_people_keeps_the_budget_that_it_states_itself() -> None:
+def test_an_album_of_similar_people_keeps_the_budget_that_it_states_itself():
     album = album_of(250, 4, 0.4)
     rows = measure_fpir_at_thresholds(album, ALBUM_VERIFIER, adapting(), 3)
     assert {row["gallery_faces"] for row in rows} == {20, 100, 200}
@@ -56,14 +56,14 @@ def test_an_album_of_similar_people_keeps_the_budget_that_it_states_itself() -> 
     assert max(row["seen"] / row["budget"] for row in raw) > 2
 
 
-def test_an_album_of_few_people_takes_the_threshold_of_the_worst_calibration_set() -> None:
+def test_an_album_of_few_people_takes_the_threshold_of_the_worst_calibration_set():
     rows = measure_fpir_at_thresholds(album_of(30), ALBUM_VERIFIER, adapting(), 3)
     assert {row["fallback_population"] for row in rows} == {"alike 0.4"}
     assert not any(row["measured"] for row in rows)
     assert all(row["estimate_interval"] == {"low": None, "high": None} for row in rows)
 
 
-def test_a_refused_budget_has_its_reason_and_a_gallery_that_people_cannot_fill_no_row() -> None:
+def test_a_refused_budget_has_its_reason_and_a_gallery_that_people_cannot_fill_no_row():
     (row,) = measure(faces(2, 100), [0.001], [20, 100, 5000])  # others cannot be filled
     assert (row["seen"], row["threshold"], row["verdict"]) == (None, None, "refused")
     assert "3,000 people" in str(row["refusal"])
@@ -73,13 +73,11 @@ def test_a_refused_budget_has_its_reason_and_a_gallery_that_people_cannot_fill_n
     ("rate", "low", "expected"),
     [(0.01, 0.004, "kept"), (0.011, 0.01, "undecided"), (0.02, 0.011, "broken")],
 )
-def test_a_rate_above_the_budget_is_broken_only_beyond_chance(
-    rate: float, low: float, expected: str
-) -> None:
+def test_a_rate_above_the_budget_is_broken_only_beyond_chance(rate, low, expected):
     assert verdict(rate, low, 0.01) == expected
 
 
-def test_the_interval_that_the_release_states_is_given_beside_the_measured_one() -> None:
+def test_the_interval_that_the_release_states_is_given_beside_the_measured_one():
     stated = next(row for row in measured(400).search if row.false_positive_rate)
     assert stated.false_positive_rate is not None
     rows = measure(faces(2, 900), [stated.budget, 0.37], [stated.gallery_faces])

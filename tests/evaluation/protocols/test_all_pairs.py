@@ -41,7 +41,7 @@ def small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("ties", [False, True])
-def test_scan_equals_a_loop_over_all_pairs(ties: bool) -> None:
+def test_scan_equals_a_loop_over_all_pairs(ties):
     faces = shuffled(people(12, 4, 1.0))
     faces = faces.of(np.arange(len(faces)) != 3)  # people of different sizes
     faces = coarse(faces) if ties else faces
@@ -79,7 +79,7 @@ def test_scan_equals_a_loop_over_all_pairs(ties: bool) -> None:
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_what_each_person_costs_adds_up_to_the_area_above_the_curve() -> None:
+def test_what_each_person_costs_adds_up_to_the_area_above_the_curve():
     for faces in (people(30, 4, 1.0), with_missing(people(30, 4, 1.0))):
         scan = scan_pairs(faces, VERIFIER)
         above = scan.lost.sum() / (2 * scan.roc.impostors)
@@ -90,7 +90,7 @@ def with_missing(faces: EmbeddedFaces) -> EmbeddedFaces:
     return replace(faces, missing=("photos/P001/x.jpg", "photos/P001/y.jpg", "photos/Q/z.jpg"))
 
 
-def test_photo_without_a_face_matches_nobody() -> None:
+def test_photo_without_a_face_matches_nobody():
     faces = people(8, 3, 1.0)
     whole, scan = scan_pairs(faces, VERIFIER), scan_pairs(with_missing(faces), VERIFIER)
     # P001's two missing photos make 3 pairs each with the faces, and one with each other.
@@ -109,7 +109,7 @@ def test_photo_without_a_face_matches_nobody() -> None:
     assert scan.roc.auc == pytest.approx(area(scores, strangers), abs=1e-4)
 
 
-def test_tiny_sets() -> None:
+def test_tiny_sets():
     faces = people(2, 2, 0.1)
     one_of_each = scan_pairs(faces.of(np.array([0, 1, 2])), VERIFIER)
     assert (len(one_of_each.roc.genuine), one_of_each.roc.impostors) == (1, 2)
@@ -120,7 +120,7 @@ def test_tiny_sets() -> None:
         scan_pairs(faces.of(np.array([0, 2])), VERIFIER)
 
 
-def test_collector_keeps_the_highest_whatever_the_order() -> None:
+def test_collector_keeps_the_highest_whatever_the_order():
     draw = np.random.default_rng(0)
     scores = draw.integers(0, 50, (40, 30)).astype(np.float32)
     collector = TopPairsCollector(77)
@@ -154,7 +154,7 @@ def resampled_by_loop(seed: int, repeats: int, fars: list[float]) -> tuple[np.nd
     return np.array(aucs), np.array(tars)
 
 
-def test_intervals_equal_a_plain_resampling() -> None:
+def test_intervals_equal_a_plain_resampling():
     fars = [0.1, 0.02]
     scan = scan_pairs(people(25, 3, 1.1), VERIFIER, fars)
     found = pair_intervals(scan, fars, seed=3, repeats=20)
@@ -169,7 +169,7 @@ def test_intervals_equal_a_plain_resampling() -> None:
     assert found.auc["low"] < scan.roc.auc < found.auc["high"]
 
 
-def test_resampled_rates_of_two_models_are_paired() -> None:
+def test_resampled_rates_of_two_models_are_paired():
     faces = people(25, 3, 1.1)
     turned = replace(faces, embeddings=np.ascontiguousarray(-faces.embeddings))
     first, second = (
@@ -181,9 +181,7 @@ def test_resampled_rates_of_two_models_are_paired() -> None:
     np.testing.assert_allclose(first, second, atol=1e-6)  # the same distances, the same people
 
 
-def test_the_threshold_is_kept_where_too_few_pairs_were_kept_and_of_many_a_sample(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_threshold_is_kept_where_too_few_pairs_were_kept_and_of_many_a_sample(monkeypatch):
     many = scan_pairs(people(60, 3, 1.1), VERIFIER, [0.1])
     whole = pair_intervals(many, [0.1], seed=3).tar[0.1]
     monkeypatch.setattr(module, "_MOST_RESAMPLED", 2000)

@@ -31,7 +31,7 @@ def searched(faces: EmbeddedFaces, photos: int = 1, margin: float = 0.0, draws: 
 
 
 @pytest.mark.parametrize("block", [1, 40, 1 << 21])
-def test_closed_set_ranks_equal_a_loop(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_set_ranks_equal_a_loop(block, monkeypatch):
     monkeypatch.setattr("faceops.verification.pairs.BLOCK", block)
     faces = shuffled(people(12, 3, 0.9, 1))
     rows, persons = faces.embeddings, faces.persons
@@ -48,7 +48,7 @@ def test_closed_set_ranks_equal_a_loop(block: int, monkeypatch: pytest.MonkeyPat
     assert result.cmc.tolist() == [np.mean(np.array(wanted) <= rank) for rank in range(1, 13)]
 
 
-def test_probe_without_a_face_is_never_found() -> None:
+def test_probe_without_a_face_is_never_found():
     faces = replace(people(4, 2, 0.1), missing=("photos/P001/x.jpg", "photos/Q/y.jpg"))
     result = closed_set(faces, VERIFIER)
     # Q has no photo but the one that would be enrolled, so no probe.
@@ -56,7 +56,7 @@ def test_probe_without_a_face_is_never_found() -> None:
     assert result.rate(4) == 0.8
 
 
-def test_best_two_takes_each_persons_best_face() -> None:
+def test_best_two_takes_each_persons_best_face():
     scores = np.array([[0.1, 0.9, 0.3, 0.8], [0.5, 0.2, 0.5, 0.4]], np.float32)
     best, runner_up, person = best_two(scores, np.array([7, 3, 3, 7]))
     np.testing.assert_allclose(best, [0.9, 0.5])
@@ -66,7 +66,7 @@ def test_best_two_takes_each_persons_best_face() -> None:
     np.testing.assert_array_equal(one[1], [0, 0])
 
 
-def test_the_margin_over_the_runner_up_is_in_log_odds() -> None:
+def test_the_margin_over_the_runner_up_is_in_log_odds():
     lead = np.diff(clipped_log_odds(np.array([0.9990, 0.9997, 1.0], np.float32)))
     assert (lead > 1).all()  # of .0007 and .0003 in probability
     assert np.diff(clipped_log_odds(np.array([0.5, 0.6], np.float32)))[0] < 1
@@ -76,7 +76,7 @@ def test_the_margin_over_the_runner_up_is_in_log_odds() -> None:
     assert named[0] > named[1] > named[2] == 0
 
 
-def test_open_set_keeps_the_budget_on_other_people() -> None:
+def test_open_set_keeps_the_budget_on_other_people():
     result = searched(people(200, 4, 0.4, 2))
     assert result.gallery_faces == result.known_people == 100
     assert len(result.best) == 5 * (800 - 100)
@@ -86,7 +86,7 @@ def test_open_set_keeps_the_budget_on_other_people() -> None:
     assert result.rate_at(0.5) >= result.rate_at(0.01)
 
 
-def test_each_draw_is_an_album_whose_own_estimate_is_compared_with_the_truth() -> None:
+def test_each_draw_is_an_album_whose_own_estimate_is_compared_with_the_truth():
     settings = {"gallery_photos": 2, "unknown_share": 0.5, "seed": 0}
     faces = album_of(160, 4, 0.4)
     result = open_set(faces, population.VERIFIER, adapting(), draws=4, **settings)
@@ -104,7 +104,7 @@ def test_each_draw_is_an_album_whose_own_estimate_is_compared_with_the_truth() -
     assert "estimate_covers" not in raw
 
 
-def test_a_small_album_says_which_calibration_set_its_threshold_is_from() -> None:
+def test_a_small_album_says_which_calibration_set_its_threshold_is_from():
     result = open_set(
         album_of(24), population.VERIFIER, adapting(), gallery_photos=1, unknown_share=0.5, seed=0
     )
@@ -114,7 +114,7 @@ def test_a_small_album_says_which_calibration_set_its_threshold_is_from() -> Non
     assert figures["fpir"] <= 0.02 and not figures["threshold_measured"]
 
 
-def test_people_with_too_few_photos_are_strangers() -> None:
+def test_people_with_too_few_photos_are_strangers():
     whole = people(30, 3, 0.2, 1)
     faces = whole.of((np.arange(90) < 60) | (np.arange(90) % 3 == 0))  # ten with one photo
     result = searched(faces, photos=2, draws=1)
@@ -124,7 +124,7 @@ def test_people_with_too_few_photos_are_strangers() -> None:
         searched(faces, photos=3)
 
 
-def test_table_of_gallery_sizes_gives_a_reason_if_no_person_has_enough_photos() -> None:
+def test_table_of_gallery_sizes_gives_a_reason_if_no_person_has_enough_photos():
     settings = Evaluate(open_set_gallery_photos=[1, 2, 5])
     done, figures = open_set_protocol(people(60, 4, 0.4, 2), VERIFIER, thresholds(), settings)
     rows = figures["open_sets"]
@@ -136,7 +136,7 @@ def test_table_of_gallery_sizes_gives_a_reason_if_no_person_has_enough_photos() 
     assert rows[0]["dir_interval"]["low"] <= rows[0]["dir"] <= rows[0]["dir_interval"]["high"]
 
 
-def test_gallery_against_query_counts_names() -> None:
+def test_gallery_against_query_counts_names():
     outcome = OpenSet(
         person=np.array([0, 0, 1, 1, 2, 2]),
         known=np.array([1, 1, 1, 1, 0, 0], bool),
@@ -155,7 +155,7 @@ def test_gallery_against_query_counts_names() -> None:
     assert (fpr.tolist(), tpr.tolist(), rate.tolist()) == ([0.5, 1], [1, 1], [0.75, 0.75])
 
 
-def test_curve_meets_the_rates_at_every_threshold() -> None:
+def test_curve_meets_the_rates_at_every_threshold():
     result = searched(people(60, 4, 0.6, 2))
     fpr, tpr, rate = result.curve()
     assert (np.diff(fpr) > 0).all()

@@ -47,7 +47,7 @@ def most_right(scores: np.ndarray, same: np.ndarray) -> float:
     return max(((scores >= cut) == same).mean() for cut in np.unique(scores))
 
 
-def test_view_2_equals_a_loop(tmp_path: Path) -> None:
+def test_view_2_equals_a_loop(tmp_path):
     pairs = written(tmp_path / "pairs.txt", "10\t6", 10, 6)
     with pytest.raises(FaceOpsError, match=r"1 of the \d+ photos .* the first is P003_0001.jpg"):
         pairs.rows(FACES.of(FACES.paths != "photos/P003/P003_0001.jpg"))
@@ -77,7 +77,7 @@ def test_view_2_equals_a_loop(tmp_path: Path) -> None:
         assert figures["all_pairs"]["genuine_pairs"] == (counts * (counts - 1) // 2).sum()
 
 
-def test_view_1_sets_the_threshold_on_one_list_and_scores_the_other(tmp_path: Path) -> None:
+def test_view_1_sets_the_threshold_on_one_list_and_scores_the_other(tmp_path):
     train = written(tmp_path / "pairsDevTrain.txt", "50", 1, 50, 1)
     test = written(tmp_path / "pairsDevTest.txt", "30", 1, 30, 2)
     result = lfw_view1(FACES, VERIFIER, train, test, seed=0)
@@ -103,7 +103,7 @@ def test_view_1_sets_the_threshold_on_one_list_and_scores_the_other(tmp_path: Pa
         ("1\nA\t1\tB\t2\nA\t1\t2\n", "another order"),
     ],
 )
-def test_a_damaged_list_is_refused_by_line(text: str, message: str, tmp_path: Path) -> None:
+def test_a_damaged_list_is_refused_by_line(text, message, tmp_path):
     (tmp_path / "pairs.txt").write_text(text)
     with pytest.raises(FaceOpsError, match="cannot be read as a list of pairs"):
         read_pairs_list(tmp_path / "none.txt")

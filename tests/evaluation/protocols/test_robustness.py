@@ -36,7 +36,7 @@ from tests.evaluation.simulated import VERIFIER, people
 FACES = people(6, 3, 0.35)
 
 
-def test_the_table_is_that_of_all_pairs_one_by_one() -> None:
+def test_the_table_is_that_of_all_pairs_one_by_one():
     embeddings, persons, verifier = FACES.embeddings, FACES.persons, VERIFIER
     draw = np.random.default_rng(2)
     worse = embeddings + 0.3 * draw.normal(size=embeddings.shape).astype(np.float32)
@@ -65,7 +65,7 @@ def test_the_table_is_that_of_all_pairs_one_by_one() -> None:
     assert row["fall_interval"]["low"] <= row["fall"] <= row["fall_interval"]["high"]
 
 
-def test_tar_at_equal_far_is_that_of_all_pairs_in_each_resample() -> None:
+def test_tar_at_equal_far_is_that_of_all_pairs_in_each_resample():
     faces, draw = people(40, 3, 0.35), np.random.default_rng(3)
     worse = faces.embeddings + 0.5 * draw.normal(size=faces.embeddings.shape).astype(np.float32)
     found, person = draw.random(len(faces)) < 0.9, codes(faces.persons)
@@ -89,7 +89,7 @@ def test_tar_at_equal_far_is_that_of_all_pairs_in_each_resample() -> None:
     assert row["equal_far_tar_interval"] == pytest.approx(interval_figures(resampled))
 
 
-def test_an_alteration_that_changes_nothing_falls_by_nothing_for_certain() -> None:
+def test_an_alteration_that_changes_nothing_falls_by_nothing_for_certain():
     embeddings, persons, verifier = FACES.embeddings, FACES.persons, VERIFIER
     altered = AlteredFaces(("same",), embeddings[None], np.ones((1, len(persons)), bool))
     first, second = robustness_table(
@@ -104,7 +104,7 @@ def test_an_alteration_that_changes_nothing_falls_by_nothing_for_certain() -> No
     assert second["release_threshold_log_odds"] is None
 
 
-def test_whole_people_are_drawn_with_limited_photos_each() -> None:
+def test_whole_people_are_drawn_with_limited_photos_each():
     persons = np.array(["many"] * 40 + ["two"] * 2 + ["one"] + ["three"] * 3)
     rows = choose_rows(persons, 100, seed=3)
     chosen, counts = np.unique(persons[rows], return_counts=True)
@@ -120,7 +120,7 @@ def face_at(x: float, y: float, side: float = 40) -> Face:
     return Face(found, Quality(1, 1, 1, 0, side, 1, 0, 1, 1), np.zeros((112, 112, 3), np.uint8))
 
 
-def test_only_a_face_where_the_face_was_is_the_same() -> None:
+def test_only_a_face_where_the_face_was_is_the_same():
     before = face_at(100, 100).detection
     half = Altered(np.zeros((9, 9, 3), np.uint8), np.array([[0.5, 0, 0], [0, 0.5, 0]]))
     near, nearer, far = face_at(56, 56, 20), face_at(51, 50, 20), face_at(100, 100, 20)
@@ -129,7 +129,7 @@ def test_only_a_face_where_the_face_was_is_the_same() -> None:
     assert same_face([], before, half) is None
 
 
-def test_embeddings_go_where_the_face_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embeddings_go_where_the_face_was_found(monkeypatch):
     def alter(path: Path, **_: object) -> list[np.ndarray | None]:
         crops = [np.full((112, 112, 3), number, np.uint8) for number in range(len(ALTERATIONS))]
         return [None if path.name == "b" and number % 2 else c for number, c in enumerate(crops)]
@@ -159,7 +159,7 @@ def photo(width: int = 200, height: int = 220) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ALTERATIONS)
-def test_an_alteration_leaves_its_input_alone_and_changes_the_photo(name: str) -> None:
+def test_an_alteration_leaves_its_input_alone_and_changes_the_photo(name):
     pixels = photo()
     before = pixels.copy()
     altered = ALTERATIONS[name](pixels, detection())
@@ -174,7 +174,7 @@ def test_an_alteration_leaves_its_input_alone_and_changes_the_photo(name: str) -
 
 
 @pytest.mark.parametrize("degrees", [15, 30, -40, 90])
-def test_landmarks_of_a_rotated_photo_are_correct(degrees: float) -> None:
+def test_landmarks_of_a_rotated_photo_are_correct(degrees):
     pixels = np.zeros((101, 143, 3), np.uint8)
     places = np.array([[20.0, 30.0], [120.0, 80.0], [71.0, 50.0]])
     for x, y in places.astype(int):
@@ -188,7 +188,7 @@ def test_landmarks_of_a_rotated_photo_are_correct(degrees: float) -> None:
         assert np.hypot(seen[0] - x, seen[1] - y) < 0.5
 
 
-def test_a_shrunk_photo_has_a_face_of_the_stated_side_and_never_grows() -> None:
+def test_a_shrunk_photo_has_a_face_of_the_stated_side_and_never_grows():
     pixels, face = photo(200, 220), detection()
     altered = shrunk(pixels, face, side=32)
     corners = altered.place(np.array([[face.box[0], face.box[1]], [face.box[0] + face.box[2], 0]]))
@@ -197,7 +197,7 @@ def test_a_shrunk_photo_has_a_face_of_the_stated_side_and_never_grows() -> None:
     assert shrunk(pixels, detection(0.0, 0.2), side=32).pixels is pixels
 
 
-def test_light_colour_and_detail_change_as_named() -> None:
+def test_light_colour_and_detail_change_as_named():
     pixels, face = photo(), detection()
     dark, bright, grey, blur, jpeg = (
         ALTERATIONS[name](pixels, face).pixels.astype(float)
@@ -213,7 +213,7 @@ def test_light_colour_and_detail_change_as_named() -> None:
 
 
 @pytest.mark.parametrize("turn", [0, 25])
-def test_mask_and_sunglasses_cover_what_they_should_also_of_a_tilted_face(turn: float) -> None:
+def test_mask_and_sunglasses_cover_what_they_should_also_of_a_tilted_face(turn):
     turned = rotated(photo(), detection(), degrees=turn)
     landmarks = turned.place(detection().landmarks).astype(np.float32)
     face = Detection((50, 50, 100, 120), landmarks, 0.9)
@@ -227,7 +227,7 @@ def test_mask_and_sunglasses_cover_what_they_should_also_of_a_tilted_face(turn: 
     assert [colour == GLASSES for colour in shaded] == [True, True, False, False, False]
 
 
-def test_landmarks_that_are_no_numbers_cover_nothing() -> None:
+def test_landmarks_that_are_no_numbers_cover_nothing():
     face = Detection((0, 0, 50, 50), np.full((5, 2), np.nan, np.float32), 0.9)
     pixels = photo()
     assert np.array_equal(ALTERATIONS["mask"](pixels, face).pixels, pixels)

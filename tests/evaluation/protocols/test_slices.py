@@ -1,7 +1,6 @@
 """Figures of groups at the thresholds of all people together; attributes from a CSV."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +30,7 @@ def release_thresholds() -> Thresholds:
     )  # fmt: skip
 
 
-def test_a_groups_rates_are_those_of_its_pairs_one_by_one() -> None:
+def test_a_groups_rates_are_those_of_its_pairs_one_by_one():
     some = people(60, 3, 0.4)
     group = np.where(np.arange(len(some)) % 9 < 6, "left", "right")
     figures = measure_slices(
@@ -65,7 +64,7 @@ def test_a_groups_rates_are_those_of_its_pairs_one_by_one() -> None:
     assert figures["side"]["left"]["people_needed"]["false_accept_rate"] == 142
 
 
-def test_a_group_of_one_person_has_the_figures_that_exist() -> None:
+def test_a_group_of_one_person_has_the_figures_that_exist():
     some = people(5, 2)
     group = np.where(some.persons == "P000", "one", "")
     figures = measure_slices(some, Attributes({"x": group}, 0), VERIFIER, None, seed=0)
@@ -88,9 +87,7 @@ def scores(normalised: bool) -> AlbumScores:
 @pytest.mark.parametrize(
     ("normalised", "cut", "margin"), [(False, -4.0, 0.0), (False, -4.0, 1.0), (True, -6.0, 1.0)]
 )
-def test_the_chance_of_the_right_name_is_that_of_many_galleries(
-    normalised: bool, cut: float, margin: float
-) -> None:
+def test_the_chance_of_the_right_name_is_that_of_many_galleries(normalised, cut, margin):
     scored = scores(normalised)
     some = replace(people(25, 2), embeddings=scored.faces)
     chance, whose = chance_identified(some, scored, cut, margin, seed=4)
@@ -118,7 +115,7 @@ PATHS = np.array([f"photos/{person}/{i % 2}.jpg" for i, person in enumerate(PERS
 FACES = EmbeddedFaces(np.zeros((8, 2), np.float32), PERSONS, PATHS)
 
 
-def test_people_and_photos_get_their_attributes(tmp_path: Path) -> None:
+def test_people_and_photos_get_their_attributes(tmp_path):
     def read(text: str, ids: np.ndarray | None = None) -> Attributes:
         (tmp_path / "groups.csv").write_text(text, encoding="utf-8")
         return read_attributes(tmp_path / "groups.csv").of(FACES, ids)
@@ -154,9 +151,7 @@ def test_people_and_photos_get_their_attributes(tmp_path: Path) -> None:
         (None, "does not exist"),
     ],
 )
-def test_a_malformed_file_is_refused_in_one_sentence(
-    tmp_path: Path, text: str | bytes | None, message: str
-) -> None:
+def test_a_malformed_file_is_refused_in_one_sentence(tmp_path, text, message):
     path = tmp_path / "groups.csv"
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -165,7 +160,7 @@ def test_a_malformed_file_is_refused_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_groups_of_an_album_get_its_threshold() -> None:
+def test_groups_of_an_album_get_its_threshold():
     adults, children = album_of(120, 3, 0.0, 1), album_of(120, 3, 0.5, 2)
     both = EmbeddedFaces(
         np.concatenate([adults.embeddings, children.embeddings]),

@@ -8,7 +8,7 @@ from faceops.evaluation.protocols.verification import one_against_ten, random_pa
 from tests.evaluation.simulated import VERIFIER, coarse, people, shuffled, thresholds
 
 
-def test_figures_equal_a_loop_over_draws() -> None:
+def test_figures_equal_a_loop_over_draws():
     drawn = random_pairs(people(60, 4, 0.8, 3), VERIFIER, 400, seed=1, draws=4)
     (same, other, _, _) = random_pairs(people(60, 4, 0.8, 3), VERIFIER, 400, seed=1, draws=4).scores
     assert same.tolist() == drawn.scores[0].tolist() != other.tolist()
@@ -29,7 +29,7 @@ def test_figures_equal_a_loop_over_draws() -> None:
         assert interval["low"] < figures[name] < interval["high"]
 
 
-def test_rate_that_the_release_refuses_has_its_reason() -> None:
+def test_rate_that_the_release_refuses_has_its_reason():
     drawn = random_pairs(people(30, 3), VERIFIER, 100, seed=1, draws=2)
     figures = drawn.figures([1e-6], thresholds(), seed=0)
     assert figures["accuracy_at_far_1e-06"] is None
@@ -42,9 +42,7 @@ def test_rate_that_the_release_refuses_has_its_reason() -> None:
 
 @pytest.mark.parametrize("block", [1, 500, 1 << 21])
 @pytest.mark.parametrize("ties", [False, True])
-def test_expectation_equals_drawn_trials(
-    ties: bool, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_expectation_equals_drawn_trials(ties, block, monkeypatch):
     monkeypatch.setattr("faceops.verification.pairs.BLOCK", block)
     faces = shuffled(people(8, 3, 1.0))
     faces = faces.of(np.arange(len(faces)) != 3)
@@ -65,14 +63,14 @@ def test_expectation_equals_drawn_trials(
     assert result.trials == 7 * 6 + 2
 
 
-def test_embeddings_that_say_nothing_win_one_time_in_eleven() -> None:
+def test_embeddings_that_say_nothing_win_one_time_in_eleven():
     faces = people(150, 2, 50.0)
     figures = one_against_ten(faces, VERIFIER).figures(0)
     assert figures["accuracy"] == pytest.approx(1 / 11, abs=0.02)
     assert figures["accuracy_interval"]["low"] < 1 / 11 < figures["accuracy_interval"]["high"]
 
 
-def test_too_few_photos_of_others_is_a_sentence() -> None:
+def test_too_few_photos_of_others_is_a_sentence():
     with pytest.raises(FaceOpsError, match=r"10 photos of other people; there are 10 photos"):
         one_against_ten(people(5, 2), VERIFIER)
     with pytest.raises(FaceOpsError, match="two photos"):

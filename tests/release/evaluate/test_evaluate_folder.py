@@ -46,8 +46,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 def test_a_folder_is_evaluated_and_every_file_has_a_row(
-    people: Path, work: Path, sface_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    people, work, sface_bundle, tmp_path, capsys
+):
     (tmp_path / "params.yaml").write_text("evaluate: {robustness_photos: 2}\n")
     groups = tmp_path / "groups.csv"
     names = sorted({path.parent.name for path in people.glob("photos/*/*")})
@@ -78,8 +78,8 @@ def test_a_folder_is_evaluated_and_every_file_has_a_row(
 
 
 def test_several_folders_are_compared_and_each_gets_its_report(
-    people: Path, work: Path, sface_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    people, work, sface_bundle, tmp_path, capsys
+):
     fewer = tmp_path / "fewer"
     for folder in sorted((people / "photos").iterdir())[:4]:
         if folder.is_dir():
@@ -103,9 +103,7 @@ def test_several_folders_are_compared_and_each_gets_its_report(
     assert "strangers named, by population:" in out
 
 
-def test_a_protocol_is_one_entry_of_the_registry(
-    people: Path, work: Path, sface_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_protocol_is_one_entry_of_the_registry(people, work, sface_bundle, monkeypatch):
     def toy(task: ProtocolInput) -> dict[str, Any]:
         return {"toy": {"faces_per_person": len(task.faces) / task.faces.people}}
 
@@ -116,13 +114,8 @@ def test_a_protocol_is_one_entry_of_the_registry(
 
 
 def test_a_foreign_embedder_is_compared_with_a_release(
-    people: Path,
-    work: Path,
-    sface_bundle: Path,
-    weights_dir: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    people, work, sface_bundle, weights_dir, tmp_path, capsys
+):
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     shutil.copy(weights_dir / "face_recognition_sface_2021dec.onnx", foreign / "embedder.onnx")
@@ -151,9 +144,7 @@ def test_a_foreign_embedder_is_compared_with_a_release(
     assert str(foreign) in out.splitlines()[0]
 
 
-def test_an_interrupted_evaluation_continues(
-    people: Path, sface_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_evaluation_continues(people, sface_bundle, tmp_path, monkeypatch):
     model, photos = open_model(sface_bundle), labelled_photos(people)
     whole = embed_photos(model, photos, frozenset(), tmp_path, threads=2)
     (store,) = tmp_path.iterdir()
@@ -183,7 +174,7 @@ def test_an_interrupted_evaluation_continues(
     assert len(copies.faces) == len(whole.faces) + 1
 
 
-def test_a_store_is_locked_by_one_run(tmp_path: Path) -> None:
+def test_a_store_is_locked_by_one_run(tmp_path):
     with (
         PhotoStore(tmp_path),
         pytest.raises(FaceOpsError, match="in use by another"),
@@ -192,7 +183,7 @@ def test_a_store_is_locked_by_one_run(tmp_path: Path) -> None:
         pass
 
 
-def test_people_are_found_in_a_plain_tree_and_in_any_spelling(people: Path) -> None:
+def test_people_are_found_in_a_plain_tree_and_in_any_spelling(people):
     plain = labelled_photos(people / "photos")
     assert [p.person for p in plain] == [p.person for p in labelled_photos(people)]
     person = next(p.person for p in plain if p.person)
@@ -200,7 +191,7 @@ def test_people_are_found_in_a_plain_tree_and_in_any_spelling(people: Path) -> N
     assert {photo.person for photo in some} == {person}
 
 
-def test_wrong_folders_and_lists_are_one_sentence(people: Path, tmp_path: Path) -> None:
+def test_wrong_folders_and_lists_are_one_sentence(people, tmp_path):
     with pytest.raises(UsageError, match="holds no photos of people"):
         labelled_photos(tmp_path)
     (tmp_path / "all" / "ada").mkdir(parents=True)
@@ -228,13 +219,7 @@ def test_wrong_folders_and_lists_are_one_sentence(people: Path, tmp_path: Path) 
         (["--bundle", "a", "--protocol", "all", "--data", "none"], "neither a release"),
     ],
 )
-def test_a_wrong_call_is_one_sentence(
-    arguments: list[str],
-    sentence: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_wrong_call_is_one_sentence(arguments, sentence, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("{}\n")
     (tmp_path / "a").mkdir()

@@ -47,8 +47,8 @@ def mean_colour(folder: Path, shape: list[int | str], outputs: int = 1) -> Path:
 
 
 def test_sface_by_adapter_embeds_and_finds_faces_as_the_release_does(
-    sface_bundle: Path, synthetic_set: Path, weights_dir: Path, tmp_path: Path
-) -> None:
+    sface_bundle, synthetic_set, weights_dir, tmp_path
+):
     folder = write(tmp_path / "sface", SFACE | {"source": "OpenCV Zoo"})
     shutil.copy(weights_dir / "face_recognition_sface_2021dec.onnx", folder / "embedder.onnx")
     foreign, ours = open_model(folder), open_model(sface_bundle)
@@ -65,7 +65,7 @@ def test_sface_by_adapter_embeds_and_finds_faces_as_the_release_does(
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_pixels_are_preprocessed_as_the_adapter_says(tmp_path: Path, layout: str) -> None:
+def test_pixels_are_preprocessed_as_the_adapter_says(tmp_path, layout):
     shape: list[int | str] = ["n", 3, 56, 56] if layout == "NCHW" else [2, 56, 56, 3]
     folder = mean_colour(tmp_path / "net", shape)
     write(folder, {
@@ -97,16 +97,14 @@ def test_pixels_are_preprocessed_as_the_adapter_says(tmp_path: Path, layout: str
         (SFACE | {"normalise": False}, "set normalise to true"),
     ],
 )
-def test_a_wrong_adapter_is_refused_in_one_sentence(
-    tmp_path: Path, adapter: dict[str, Any] | str, sentence: str
-) -> None:
+def test_a_wrong_adapter_is_refused_in_one_sentence(tmp_path, adapter, sentence):
     folder = write(mean_colour(tmp_path / "net", ["n", 3, 112, 112]), adapter)
     with pytest.raises(FaceOpsError, match=sentence) as caught:
         ForeignEmbedder.load(folder)
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_without_a_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(UsageError, match="is not a folder"):
         open_model(tmp_path / "none")
     with pytest.raises(UsageError, match=r"neither a release \(release.json\) nor"):

@@ -134,10 +134,12 @@ def check_train_params(train: Train, path: Path) -> None:
             f"{path}: train.warmup_loss = distillation needs train.freeze false: it augments crops,"
             " not cached features; train.frozen_units saves time too."
         )
-    if train.warmup_loss == "distillation" and train.backbone != "pretrained" and not train.start:
+    distils, share = train.warmup_loss == "distillation", train.start_share
+    if (distils or share > 0) and train.backbone != "pretrained" and not train.start:
+        key = "warmup_loss = distillation" if distils else f"start_share = {share:g}"
         raise UsageError(
-            f"{path}: train.warmup_loss = distillation needs a start that was trained: set "
-            "train.start, or train.backbone to pretrained."
+            f"{path}: train.{key} needs a start that was trained: set train.start, or"
+            " train.backbone to pretrained."
         )
     try:
         with torch.device("meta"):

@@ -89,13 +89,18 @@ def copy_weights(module: nn.Module) -> Tensors:
 
 
 @contextmanager
-def averaged_weights(module: nn.Module, average: AveragedModel | None) -> Iterator[None]:
-    """Use the averaged weights in `module`, where there are any, within a `with`."""
-    if average is None:
-        yield
-        return
+def kept_weights(
+    module: nn.Module, average: AveragedModel | None, start: Tensors, share: float
+) -> Iterator[None]:
+    """Use in `module`, within a `with`, what a run keeps: averaged weights, if there are any.
+
+    They are interpolated, `share` of them the start's: what a start knew is then lost less than
+    what it learned (Wortsman et al. 2022).
+    """
     own = copy_weights(module)
-    module.load_state_dict(average.module.state_dict())
+    kept = own if average is None else average.module.state_dict()
+    mixed = {n: v.lerp(start[n], share) if v.is_floating_point() else v for n, v in kept.items()}
+    module.load_state_dict(mixed)
     try:
         yield
     finally:
@@ -154,7 +159,7 @@ class MemoryBank(nn.Module):
 FILE = "last.safetensors"
 # Raise it with a change of the code below embedding/ after which a run would end with other
 # weights; checkpoints of the version before are then left unused.
-TRAINING_VERSION = 4
+TRAINING_VERSION = 5
 
 
 def run_key(settings: Train, *data: str) -> str:

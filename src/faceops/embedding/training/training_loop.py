@@ -100,6 +100,7 @@ class Trainer:
         scale, margin = settings.head_scale, settings.head_margin
         head = losses.build_head(settings.head, model.embedding_size, classes, scale, margin)
         self.head = head.to(device)
+        self.start = state.copy_weights(self.trained)
         self.average = state.build_average(self.trained, settings.ema_decay)
         if settings.compile:
             compile_network(self.trained)
@@ -264,10 +265,7 @@ class Trainer:
         if miner:
             triplets = batch.triplets  # where global mining chose them
             if triplets is None:
-                generator = torch.Generator(device).manual_seed(seed)
-                triplets = losses.MINERS[miner](
-                    distances.detach(), labels, settings.triplet_margin, generator
-                )
+                triplets = losses.MINERS[miner](distances.detach(), labels, settings.triplet_margin)
             loss = loss + losses.triplet_loss(distances, triplets, settings.triplet_margin)
 
         self.optimiser.zero_grad()
@@ -290,7 +288,7 @@ class Trainer:
         row: Row = {"epoch": self.epoch, "phase": phase, "miner": miner}
         row |= epoch_means(self.step_figures)
         check_collapse([*self.history, row])
-        with state.averaged_weights(self.trained, self.average):
+        with state.kept_weights(self.trained, self.average, self.start, self.settings.start_share):
             row |= self.evaluate()
             self.record_epoch(row)
         self.save_checkpoint()

@@ -211,7 +211,10 @@ def embed_altered(paths: Sequence[str], photos: PhotoEmbedder) -> AlteredFaces:
     return AlteredFaces(tuple(ALTERATIONS), result.transpose(1, 0, 2), found.T)
 
 
-def alter_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> list[np.ndarray | None]:
+def alter_photo(
+    path: Path, finder: FaceFinder, settings: CropSettings,
+    alterations: Sequence[Alteration] = tuple(ALTERATIONS.values()),
+) -> list[np.ndarray | None]:  # fmt: skip
     """Return the crop uint8 (112, 112, 3) of the photo's face under each alteration, or None."""
     pixels = open_photo(path, settings.limits).pixels
     face = choose_face(finder.find(pixels), (pixels.shape[1], pixels.shape[0]), settings)
@@ -221,7 +224,7 @@ def alter_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> list[
             "run the crop stage again."
         )
     crops = []
-    for alter in ALTERATIONS.values():
+    for alter in alterations:
         altered = alter(pixels, face.detection)
         same = same_face(finder.find(altered.pixels), face.detection, altered)
         crops.append(None if same is None else same.crop)
@@ -317,7 +320,7 @@ def robustness_table(
     table: list[dict[str, Any]] = []
     before: dict[str, np.ndarray] = {}
     for name, vectors, found in tested:
-        tried = _AlteredPairs(vectors, found, embeddings, person, verifier)
+        tried = AlteredPairs(vectors, found, embeddings, person, verifier)
         equal = tried.at_equal_far()
         row: dict[str, Any] = {
             "alteration": name,
@@ -343,7 +346,7 @@ def robustness_table(
 
 
 @dataclass(frozen=True)
-class _AlteredPairs:
+class AlteredPairs:
     """Each photo with one alteration and every unaltered photo; P photos."""
 
     altered: np.ndarray  # float32 (P, D)
