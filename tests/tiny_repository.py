@@ -73,7 +73,7 @@ validate: {max_rejected_share: 0.2}
 evaluate: {robustness_photos: 3, pairs: 700}
 # So few people allow neither a smaller budget nor smaller rates; the interval of a loss is wide.
 verify: {default_budget: 0.6}
-export: {parity_crops: 8}
+export: {parity_crops: 8, mirrored: false}
 quantise: {far: 0.3, max_tar_loss: 0.05, calibration_crops: 8}
 gate: {min_people: 4, fpir: 0.5, far: 0.1, gallery_photos: 1, min_slice_people: 2,
        max_dir_loss: 1, max_tar_loss: 1, max_named_loss: 1, max_slice_loss: 1,

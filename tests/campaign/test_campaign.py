@@ -34,7 +34,7 @@ def test_damaged_input_gets_a_result_or_one_sentence(target, parts, tmp_path):
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler (cc)")
 def test_a_fault_at_any_write_leaves_the_state_before_or_after(parts, tmp_path):
-    options = ["--work", str(tmp_path), "--parts", str(parts), "--every", "150"]
+    options = ["--work", str(tmp_path), "--parts", str(parts), "--every", "300"]
     options += ["--fault", "killed", "--fault", "disk full", "enrol", "identify", "forget"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.campaign.faults", *options],

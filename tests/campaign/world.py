@@ -9,10 +9,8 @@ import pytest
 from faceops.cli import main
 from faceops.dataset.synthetic.make import make_synthetic
 from faceops.dataset.synthetic.people import SyntheticSettings
-from faceops.registry.store import point_at_store
 from faceops.weights import read_catalogue, weight_path
 from tests.four_releases import make_store, reset_store
-from tests.releases import alter_release, release_sface
 
 SETTINGS = SyntheticSettings(people=24, photos=4, gallery=6, enrol_photos=3, strangers=6, scenes=14)
 
@@ -41,6 +39,9 @@ class Parts:
 
 def make_parts(folder: Path) -> Parts:
     """Return the parts in `folder`, made there at the first call."""
+    from faceops.registry.store import point_at_store
+    from tests.releases import alter_release, release_sface  # with torch: four seconds
+
     parts = Parts.at(folder)
     weights = folder / "weights"
     if not parts.bundle.is_dir():

@@ -32,6 +32,10 @@ FOLDER = pytest.mark.parametrize("place", ["folder"], indirect=True)
 BOX: Box = (10.0, 10.0, 40.0, 50.0)  # of a face that is decided about
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
 def make_face(
     gallery: GalleryPlace, person: str, seed: int = 1, quality: float = 0.8
 ) -> GalleryFace:

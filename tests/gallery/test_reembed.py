@@ -18,6 +18,7 @@ from faceops.gallery.reembed import reembed
 from faceops.gallery.storage import COPY_FOLDER, GALLERY_FILE, crop_path
 from faceops.gallery.store import Gallery, load_crop
 from faceops.release.bundle import Bundle
+from tests.gallery.gallery_files import Killed
 
 
 @pytest.fixture(scope="module")
@@ -184,10 +185,6 @@ def test_after_a_repair_lost_crops_are_enrolled_again_or_left_out(folder, bundle
     done = reembed(other, new)
     assert (done.embedded, done.left_out) == (left, (f"{lost.person} ({lost.photo})",))
     assert len(Gallery.open(other).faces) == left
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
 
 
 @pytest.fixture

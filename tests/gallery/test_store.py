@@ -13,7 +13,7 @@ from faceops.gallery.faces_file import parse_embeddings
 from faceops.gallery.people import merge, rename
 from faceops.gallery.storage import CROPS_FOLDER, GALLERY_FILE, FolderStorage
 from faceops.gallery.store import Gallery, locked_gallery, open_or_create, portraits
-from tests.gallery.gallery_files import CONTRACT, make_face, make_gallery, segment_of
+from tests.gallery.gallery_files import CONTRACT, Killed, make_face, make_gallery, segment_of
 
 PEOPLE = [("Zoë", 2), ("Ann Lee", 1), ("Ann Lee", 3)]
 
@@ -133,10 +133,6 @@ def test_files_of_others_below_crops_are_never_deleted(tmp_path):
     shutil.move(tmp_path / "Al", photo.parent)
     gallery.without(np.ones(len(gallery.faces), bool)).save()
     assert photo.read_bytes() == b"a photo"
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
 
 
 def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(tmp_path, monkeypatch):

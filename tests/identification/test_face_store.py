@@ -31,6 +31,7 @@ from faceops.identification.state.schema import Method
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
 from tests.conftest import copy_album
+from tests.gallery.gallery_files import Killed
 from tests.identification.columns import number_groups, photo
 from tests.identification.conftest import Run, change_state, count, results_missing, rows_of
 from tests.releases import without_raw_embedding
@@ -355,10 +356,6 @@ def test_a_photo_with_a_damaged_crop_is_opened(next_run, new_rows):
     set_crops(next_run.out, b"RIFFhalf", f"{of_photo} AND face_index=1")
     assert next_run().photos_opened == 1
     assert next_run.rows() == new_rows
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
 
 
 def test_an_interrupted_run_continues_to_embed(next_run, new_rows, monkeypatch):
