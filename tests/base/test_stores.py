@@ -13,15 +13,8 @@ from s3fs.errors import translate_boto_error
 
 from faceops.base import stores
 from faceops.base.errors import UsageError
-from faceops.base.stores import (
-    ChangedError,
-    ObjectStore,
-    ObjectStoreError,
-    local_copy,
-    place,
-    shown,
-    split,
-)
+from faceops.base.stores import ChangedError, ObjectStore, ObjectStoreError, place, shown, split
+from faceops.dataset.data_folder import local_copy
 from tests.object_store import CREDENTIALS, PAGE, ObjectStoreServer
 
 S3 = tuple[ObjectStoreServer, ObjectStore]

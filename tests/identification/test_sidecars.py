@@ -17,8 +17,8 @@ from faceops.dataset.names import person_key
 from faceops.identification.forget.files import ForgottenSidecars, forget_in_sidecars
 from faceops.identification.forget.traces import mentions
 from faceops.identification.sidecars import NamedRegion, withdraw, write_sidecar
-from faceops.photos import walk
-from faceops.photos.walk import SidecarPlaces
+from faceops.photos import sidecar_places
+from faceops.photos.sidecar_places import SidecarPlaces
 from faceops.photos.xmp import IPTC, MWG, RDF
 
 SIZE = (200, 100)
@@ -359,14 +359,14 @@ def test_lightrooms_name_is_taken_where_it_can_mean_no_other_file(tmp_path, besi
 
 def test_a_folder_is_listed_once_for_threads_that_ask_together(tmp_path, monkeypatch):
     listed: list[Path] = []
-    list_folder = walk._list
+    list_folder = sidecar_places._list
 
     def slowly(folder: Path) -> Any:
         listed.append(folder)
         time.sleep(0.2)
         return list_folder(folder)
 
-    monkeypatch.setattr(walk, "_list", slowly)
+    monkeypatch.setattr(sidecar_places, "_list", slowly)
     places, photos = SidecarPlaces(), [tmp_path / f"{number}.jpg" for number in range(4)]
     found = list(ordered_map(places.of, photos, 4))
     assert found == [Path(f"{photo}.xmp") for photo in photos] and listed == [tmp_path]

@@ -8,7 +8,6 @@ s3:/bucket/key; `shown` writes them as users do.
 
 import errno
 import functools
-import hashlib
 import logging
 import random
 import re
@@ -21,8 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from faceops.base.errors import FaceOpsError, UsageError, error_numbers, first_line, without_secrets
-from faceops.base.files import read_json_object, temporary_name, write_file, write_json
-from faceops.base.work import track
+from faceops.base.files import temporary_name, write_file
 
 PATIENCE_S = 120.0  # how long a request is repeated while the store does not answer
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
@@ -101,8 +99,7 @@ def uri_of(path: Path) -> str:
 def place(text: str) -> Path:
     """Return the path that the engine has for what a user named: a folder, or a URL.
 
-    Raises:
-        UsageError: the URL holds credentials or a query.
+    Raises UsageError: the URL holds credentials or a query.
     """
     found = _URL.match(text)
     if found is None:
@@ -127,41 +124,6 @@ def read_object(path: str | Path, stop: int) -> bytes:
     """Return at most `stop` bytes of the object at a path into a store; errors as of `read`."""
     store, name = split(path)
     return store.read(name, stop)
-
-
-def local_copy(path: str | Path, work: Path) -> Path:
-    """Return `path`, or for a URL a folder below `work` with a copy of its objects.
-
-    Only new and changed objects are read, what is gone from the store is removed from the copy, and
-    a copy that was cut off is continued.
-
-    Raises:
-        UsageError: there is no object, or one has a name that is no path below a folder.
-        FaceOpsError: as of `ObjectStore.read`.
-    """
-    if not is_url(path):
-        return Path(path)
-    store, url = ObjectStore.at(path), shown(path)
-    folder = work / "stores" / hashlib.sha256(url.encode()).hexdigest()[:16]
-    note = folder / ".versions.json"
-    known: dict[str, str] = read_json_object(note) if note.is_file() else {}
-    listed = {entry.name: entry.version for entry in store.objects()}
-    if not listed:
-        raise UsageError(f"{url} holds no objects; name a folder of labelled photos.")
-    for name in listed:
-        if {"", ".", ".."} & {*name.split("/")} or name == note.name:
-            raise UsageError(f"{url}: the object {name!r} cannot be a file; rename it.")
-    for name in known.keys() - listed.keys():
-        (folder / name).unlink(missing_ok=True)
-    copied = {name: known[name] for name in known.keys() & listed.keys()}
-    new = [name for name, version in sorted(listed.items()) if copied.get(name) != version]
-    try:
-        for name in track(new, "download", after_s=2):
-            write_file(folder / name, store.read(name))
-            copied[name] = listed[name]
-    finally:
-        write_json(note, copied)
-    return folder
 
 
 class ObjectStore:
@@ -210,8 +172,7 @@ class ObjectStore:
 
         A folder without content has none, as stores know no folders; an object is in none.
 
-        Raises:
-            ObjectStoreError: it does not answer, refuses, or has no such bucket.
+        Raises ObjectStoreError: it does not answer, refuses, or has no such bucket.
         """
         start = self._path(name) + "/"
         for entry in self._listed(self._path(name), flat=False):
@@ -261,9 +222,8 @@ class ObjectStore:
     def write(self, name: str, content: bytes, replaces: str | None = None) -> str:
         """Write an object at once: a reader finds the old content or the new one.
 
-        Args:
-            replaces: the version that the object must still have, "" for none. It is compared
-                before; S3 compares it again itself, elsewhere a writer may come in between.
+        `replaces`: the version that the object must still have, "" for none. It is compared before;
+        S3 compares it again itself, elsewhere a writer may come in between.
 
         Returns:
             Its version, "" where the store does not answer with it.

@@ -26,7 +26,6 @@ class _Protocols:
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `faceops evaluate`."""
     parser = cli.add_command(subparsers, _evaluate)
     text = "a release or a foreign embedder; may be given again (default: build/export)"
     cli.add_folder(parser, "--bundle", BUNDLE, action="append", help=text)
@@ -137,9 +136,9 @@ def _on_pipeline(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _on_data(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
-    from faceops.base.stores import local_copy
     from faceops.config.params_file import read_params
     from faceops.config.sections import Params
+    from faceops.dataset.data_folder import local_copy
     from faceops.dataset.names import read_people_list
     from faceops.release.evaluate.evaluate import FolderRequest, evaluate_folders
     from faceops.release.evaluate.measured_model import open_model

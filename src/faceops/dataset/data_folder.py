@@ -8,6 +8,7 @@ the gate. The manifest has a row per photo.
 """
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping
@@ -18,8 +19,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError, first_line
+from faceops.base.errors import FaceOpsError, UsageError, first_line
 from faceops.base.files import atomic_path, csv_cell, csv_text, write_csv, write_file, write_json
+from faceops.base.stores import ObjectStore, is_url, shown
+from faceops.base.work import track
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 
@@ -297,3 +300,38 @@ def read_hard_negatives(file: Path) -> list[tuple[str, str]]:
         return [(csv_text(row["person"]), csv_text(row["other"])) for row in rows]
     except KeyError as error:
         raise FaceOpsError(f"{file} has no column {error}; {_RESTORE}.") from None
+
+
+def local_copy(path: str | Path, work: Path) -> Path:
+    """Return `path`, or for a URL a folder below `work` with a copy of its objects.
+
+    Only new and changed objects are read, what is gone from the store is removed from the copy, and
+    a copy that was cut off is continued.
+
+    Raises:
+        UsageError: there is no object, or one has a name that is no path below a folder.
+        FaceOpsError: as of `ObjectStore.read`.
+    """
+    if not is_url(path):
+        return Path(path)
+    store, url = ObjectStore.at(path), shown(path)
+    folder = work / "stores" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    note = folder / ".versions.json"
+    known: dict[str, str] = json.loads(note.read_text("utf-8")) if note.is_file() else {}
+    listed = {entry.name: entry.version for entry in store.objects()}
+    if not listed:
+        raise UsageError(f"{url} holds no objects; name a folder of labelled photos.")
+    for name in listed:
+        if {"", ".", ".."} & {*name.split("/")} or name == note.name:
+            raise UsageError(f"{url}: the object {name!r} cannot be a file; rename it.")
+    for name in known.keys() - listed.keys():
+        (folder / name).unlink(missing_ok=True)
+    copied = {name: known[name] for name in known.keys() & listed.keys()}
+    new = [name for name, version in sorted(listed.items()) if copied.get(name) != version]
+    try:
+        for name in track(new, "download", after_s=2):
+            write_file(folder / name, store.read(name))
+            copied[name] = listed[name]
+    finally:
+        write_json(note, copied)
+    return folder

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import valid_unicode
-from faceops.photos.folders import SYSTEM_NAMES
 from faceops.photos.formats import FORMATS
+from faceops.photos.walk import SYSTEM_NAMES
 
 if TYPE_CHECKING:
     import numpy as np

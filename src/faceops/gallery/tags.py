@@ -29,7 +29,8 @@ from faceops.gallery.store import Gallery
 from faceops.photos.formats import FORMATS, PhotoLimits
 from faceops.photos.open_photo import PhotoError
 from faceops.photos.photo_header import WITHOUT_PACKETS, read_header
-from faceops.photos.walk import SidecarPlaces, walk_photos
+from faceops.photos.sidecar_places import SidecarPlaces
+from faceops.photos.walk import walk_photos
 from faceops.photos.xmp import read_sidecar
 
 LONGEST_NAME = 100

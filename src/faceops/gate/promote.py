@@ -13,8 +13,9 @@ import mlflow
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file, write_file
-from faceops.base.stores import is_url, local_copy
+from faceops.base.stores import is_url
 from faceops.config.sections import Gate
+from faceops.dataset.data_folder import local_copy
 from faceops.gate.compare import VERDICT_VERSION, Comparison, Verdict
 from faceops.gate.rules import TIME, verdict_on
 from faceops.gate.trials import data_sha256, freeze, touched_by_review

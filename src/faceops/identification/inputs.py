@@ -20,7 +20,8 @@ from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.identification.records.output_folder import KEEP_RUNS
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Folder, Use, check_folders
 from faceops.photos.formats import PhotoLimits
-from faceops.photos.walk import is_photo, is_sidecar, mark, photo_paths, walk_objects
+from faceops.photos.sidecar_places import mark
+from faceops.photos.walk import ExcludeRules, is_photo, is_sidecar, photo_paths, walk_objects
 from faceops.release.release_file import PrecisionChoice
 
 DETAIL = 1280  # longest side, pixels, at which large photos are searched in tiles
@@ -33,47 +34,37 @@ _INT64 = 2**63 - 1  # SQLite's largest integer; inodes and odd times may have on
 class IdentifySettings:
     """How a run finds and names faces, and what it keeps.
 
-    Attributes:
-        budget: largest share of strangers that may be given a name, between 0 and 1; None for the
-            release's default.
-        annotate: also draw boxes and names on copies of the photos with faces.
-        xmp: also write face regions and names into sidecars beside the photos.
-        detail: longest side in pixels at which photos larger than the detector's input are also
-            searched in tiles, for small faces; 0 searches photos as a whole only.
-        precision: of the release's embedder; the gallery must have the same. A run replaces it by
-            that of the loaded release.
-        device: that finds and embeds faces. It does not decide the rows: what one device found in a
-            photo is not done again on another.
-        keep_crops: store the aligned faces of opened photos, so that another release with the same
-            alignment can embed them without the photos.
-        keep_runs: number of runs to keep in the output folder, including this one.
-        max_failed_share: largest share of the photos, 0 to 1, that may fail for a reason outside
-            their bytes (memory, disk, share, permission): more end the run, and the earlier results
-            stay. In small folders a few may fail, see `allowed_failures`.
-        allow_empty: accept that all photos that an earlier run saw are gone.
-        recheck: read every photo and compare its sha256, also where the file looks unchanged.
-        threads: number of threads that open photos and find faces; None for one per CPU, at most 8.
-        limits: which photos are opened.
-        exclude: gitignore patterns of files and folders to skip, beside .faceopsignore files.
-
-    Raises:
-        UsageError: a value is out of its range.
+    Raises UsageError: a value is out of its range.
     """
 
+    # Largest share of strangers that may be given a name, between 0 and 1; None for the release's
+    # default
     budget: float | None = None
-    annotate: bool = False
-    xmp: bool = False
+    annotate: bool = False  # also draw boxes and names on copies of the photos with faces
+    xmp: bool = False  # also write face regions and names into sidecars beside the photos
+    # Longest side in pixels at which photos larger than the detector's input are also searched in
+    # tiles, for small faces; 0 searches photos as a whole only
     detail: int = DETAIL
+    # Of the release's embedder; the gallery must have the same. A run replaces it by that of the
+    # loaded release.
     precision: PrecisionChoice = "float32"
+    # That finds and embeds faces. It does not decide the rows: what one device found in a photo is
+    # not done again on another.
     device: DeviceChoice = "auto"
+    # Store the aligned faces of opened photos, so that another release with the same alignment can
+    # embed them without the photos
     keep_crops: bool = False
-    keep_runs: int = KEEP_RUNS
+    keep_runs: int = KEEP_RUNS  # number of runs to keep in the output folder, including this one
+    # Largest share of the photos, 0 to 1, that may fail for a reason outside their bytes (memory,
+    # disk, share, permission): more end the run, and the earlier results stay. In small folders a
+    # few may fail, see `allowed_failures`.
     max_failed_share: float = 0.1
-    allow_empty: bool = False
-    recheck: bool = False
-    threads: int | None = None
+    allow_empty: bool = False  # accept that all photos that an earlier run saw are gone
+    recheck: bool = False  # compare the sha256 of every photo, also where the file looks unchanged
+    threads: int | None = None  # that open photos and find faces; None: one per CPU, at most 8
+    # Which photos are opened
     limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen
-    exclude: Sequence[str] = ()
+    exclude: Sequence[str] = ()  # gitignore patterns of what to skip, beside .faceopsignore files
 
     def __post_init__(self) -> None:
         if self.budget is not None and not 0 < self.budget < 1:
@@ -111,8 +102,7 @@ def require_photos(photos_dir: Path) -> None:
 def check_identify_folders(photos_dir: Path, out: Path, gallery: GalleryPlace) -> None:
     """Refuse wrong folders of a run, see `check_folders`.
 
-    Raises:
-        UsageError: there are no photos, or a folder holds something else than it is named for.
+    Raises UsageError: there are no photos, or a folder holds something else than it is named for.
     """
     require_photos(photos_dir)
     folders = [] if is_url(photos_dir) else [Folder(photos_dir, PHOTOS)]
@@ -150,22 +140,14 @@ def source_file(path: str) -> SourceFile | None:
 
 
 class PhotoList(NamedTuple):
-    """The files of a run, sorted, or the objects in a store.
+    """The files of a run, sorted, or the objects in a store."""
 
-    Attributes:
-        root: the absolute folder.
-        skipped: the rule of each path that is skipped.
-        is_folder: whether all photos of `root` are listed, and not one alone.
-        stamps: of objects, four numbers each: those of their `SourceFile`.
-        sidecars: the `mark` of all sidecars in a store, combined by xor.
-    """
-
-    root: Path
+    root: Path  # the absolute folder
     paths: list[str]
-    skipped: dict[Path, str]
-    is_folder: bool = True
-    stamps: "array[int] | None" = None
-    sidecars: int = 0
+    skipped: dict[Path, str]  # the rule of each path that is skipped
+    is_folder: bool = True  # whether all photos of `root` are listed, and not one alone
+    stamps: "array[int] | None" = None  # of objects, four numbers each: those of their `SourceFile`
+    sidecars: int = 0  # the `mark` of all sidecars in a store, combined by xor
 
     def part(self, start: int, stop: int) -> "PhotoList":
         """Return the photos from one place in `paths` to another."""
@@ -201,7 +183,8 @@ def list_photos(photos_dir: Path, exclude: Sequence[str] = ()) -> PhotoList:
 def _list_objects(root: Path, exclude: Sequence[str]) -> PhotoList:
     paths, stamps, skipped = list[str](), list[tuple[int, ...]](), dict[Path, str]()
     sidecars = 0
-    for folder, entries in walk_objects(root, exclude, skipped):
+    rules = ExcludeRules.of_options(root, exclude)
+    for folder, entries in walk_objects(root, rules, skipped):
         photos = [entry for entry in entries if is_photo(entry.name)]
         paths += [f"{folder.as_posix()}/{entry.name}" for entry in photos]
         stamps += map(_stamp_of, photos)

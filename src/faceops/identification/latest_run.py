@@ -31,7 +31,7 @@ from faceops.identification.metrics import write_metrics
 from faceops.identification.records import output_folder
 from faceops.identification.summary import Summary, read_summary, write_summary
 from faceops.photos.formats import decoder_id
-from faceops.photos.walk import SidecarPlaces
+from faceops.photos.sidecar_places import SidecarPlaces
 from faceops.release.release_file import RELEASE_FILE, trusted_keys
 
 if TYPE_CHECKING:
@@ -47,14 +47,10 @@ _SETTINGS = (
 
 @dataclass(frozen=True, eq=False)
 class LatestRun:
-    """A finished run.
-
-    Attributes:
-        photos: the folder of photos, or the one photo, that it was given.
-    """
+    """A finished run."""
 
     summary: Summary
-    photos: Path
+    photos: Path  # the folder of photos, or the one photo, that it was given
 
     @property
     def root(self) -> Path:
@@ -182,8 +178,7 @@ def reuse_if_unchanged(
     None if anything changed or is damaged: the run itself then says what. `settings` have the
     budget and the precision of the release filled in.
 
-    Raises:
-        FaceOpsError: `out` is in use by another process or cannot be written.
+    Raises FaceOpsError: `out` is in use by another process or cannot be written.
     """
     if (
         settings.recheck

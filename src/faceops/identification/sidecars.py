@@ -27,7 +27,8 @@ from faceops.identification.summary import Summary, TaggedOtherwise
 from faceops.photos import xmp
 from faceops.photos.photo_header import WITHOUT_PACKETS, read_header
 from faceops.photos.pixels import SIDEWAYS
-from faceops.photos.walk import SidecarPlaces, is_sidecar, walk_files
+from faceops.photos.sidecar_places import SidecarPlaces
+from faceops.photos.walk import is_sidecar, walk_files
 from faceops.photos.xmp import Area, XmpDocument, is_ours, text_of
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ def write_sidecars(named: "NamedBlock", places: SidecarPlaces, summary: Summary)
     `summary` counts them, and gets their errors and the faces that others tagged otherwise.
     Sidecars that could not be written are reported and retried by the next run.
 
-    Raises:
-        NoAnswerError: the store of the photos does not answer.
+    Raises NoAnswerError: the store of the photos does not answer.
     """
     photos, names = named.photos, named.names()
     boxes = photos.faces["box"].tolist()
@@ -107,8 +107,7 @@ def _in_order(
 ) -> Iterable[_Done]:
     """Yield what was done with each item, in order, or its error.
 
-    Raises:
-        NoAnswerError: the store does not answer.
+    Raises NoAnswerError: the store does not answer.
     """
 
     def tried(item: Item) -> _Done:
@@ -131,11 +130,9 @@ def withdraw_unused(
     counts them and their errors. It needs no state: a killed run is completed by the next one, and
     entries that another output folder's runs wrote are found too.
 
-    Args:
-        photos: those of the run.
+    `photos`: those of the run.
 
-    Raises:
-        ObjectStoreError: the store cannot be listed, or does not answer.
+    Raises ObjectStoreError: the store cannot be listed, or does not answer.
     """
     known = set(photos)
 
@@ -179,9 +176,8 @@ def write_sidecar(
         otherwise: gets the name in `regions` and the other program's, where they differ.
         places: for a sidecar in a store: who knows which version of it is replaced.
 
-    Raises:
-        FaceOpsError: the sidecar is damaged, or cannot be read or written; it stays as it was.
-            Or the photo cannot be read.
+    Raises FaceOpsError: the sidecar is damaged, or cannot be read or written; it stays as it was.
+    Or the photo cannot be read.
     """
     file = _SidecarFile(path, places)
     document = file.read()

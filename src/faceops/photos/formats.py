@@ -115,14 +115,12 @@ def _register_raw() -> None:
             return preview if 0.5 <= share <= 1.1 else None
 
         def draft(self, mode: str | None, size: tuple[int, int] | None) -> None:
-            """Decode the JPEG at a part of its size."""
             if self._preview and size:
                 self._preview.draft(mode, size if self._back is None else size[::-1])
                 reduced = self._preview.size
                 self._size = reduced if self._back is None else reduced[::-1]
 
         def load(self) -> Any:
-            """Decode the pixels."""
             if self._raw is not None:
                 image = self._decode()
                 self._raw.close()
@@ -178,8 +176,7 @@ def _register_jxl() -> None:
 def _jxl_size(content: bytes) -> tuple[int, int]:
     """Return the width and height that a JPEG XL file states; the plug-in decodes as it opens.
 
-    Raises:
-        ValueError: it is broken.
+    Raises ValueError: it is broken.
     """
     start = 0 if content[:2] == b"\xff\x0a" else _codestream(content)
     bits = (byte >> place & 1 for byte in content[start + 2 : start + 16] for place in range(8))

@@ -69,8 +69,7 @@ def open_photo(
 ) -> Photo:
     """Return the photo in the file `path`, see `decode_photo`.
 
-    Raises:
-        PhotoError: with the reason code and one sentence.
+    Raises PhotoError: with the reason code and one sentence.
     """
     try:
         is_large = path.stat().st_size > LARGE_FILE
@@ -84,8 +83,7 @@ def open_photo(
 def photo_bytes(path: Path, max_bytes: int) -> bytes:
     """Return the content of the regular file, or of the object in a store, `path`.
 
-    Raises:
-        PhotoError: gone, no permission, not a regular file, empty, or more than `max_bytes`.
+    Raises PhotoError: gone, no permission, not a regular file, empty, or more than `max_bytes`.
     """
     with open_file(path, max_bytes) as file:
         content = file.read(max_bytes + 1)
@@ -96,8 +94,7 @@ def photo_bytes(path: Path, max_bytes: int) -> bytes:
 def hash_photo(path: Path, max_bytes: int) -> str:
     """Return the `photo_id` of the file `path`: the sha256 of its bytes, hexadecimal.
 
-    Raises:
-        PhotoError: as `photo_bytes`.
+    Raises PhotoError: as `photo_bytes`.
     """
     with open_file(path, max_bytes) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -173,8 +170,7 @@ def _require_regular_file(path: Path, status: os.stat_result) -> None:
 def check_length(path: Path, length: int, max_bytes: int) -> None:
     """Refuse a photo of no bytes, or of more than `max_bytes`.
 
-    Raises:
-        PhotoError: empty, or too large.
+    Raises PhotoError: empty, or too large.
     """
     if length > max_bytes:
         raise PhotoError(
@@ -225,8 +221,7 @@ def decode_photo(
             `scaled_side` has so many pixels; several times as fast. Other formats are decoded in
             full. A photo of more than FULL_PIXELS is reduced to so many in any case.
 
-    Raises:
-        PhotoError: with the reason code and one sentence.
+    Raises PhotoError: with the reason code and one sentence.
     """
     check_length(path, len(content), limits.max_bytes)
     photo_format = format_in(content, path)
@@ -294,8 +289,7 @@ def _fits_into_memory(size: tuple[int, int]) -> bool:
 def format_in(content: bytes, path: Path) -> PhotoFormat:
     """Return the format of a file that begins with `content`, and register its plug-in.
 
-    Raises:
-        PhotoError: it is not read, or needs an extra.
+    Raises PhotoError: it is not read, or needs an extra.
     """
     photo_format = format_of(content, path.suffix)
     if photo_format is None:

@@ -52,8 +52,7 @@ def read_header(
 
     Of camera raw files and JPEG XL no packet is read.
 
-    Raises:
-        PhotoError: as `open_photo`.
+    Raises PhotoError: as `open_photo`.
     """
     open_photo.silence_pillow()
     Image.MAX_IMAGE_PIXELS = None  # nothing is decoded

@@ -1,42 +1,169 @@
-"""What lies in folders of photos: the photos, and their XMP sidecars.
+"""The photos in folders, and what is skipped there.
 
-This module imports no NumPy, so that unchanged runs start fast.
+System folders are skipped, and what the user excludes by patterns of gitignore: in files named
+.faceopsignore, for the folder that they are in, and of the option --exclude, for the folder of the
+photos. This module imports no NumPy, so that unchanged runs start fast.
 """
 
-import hashlib
 import os
-import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from threading import Lock
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from faceops.base.errors import FaceOpsError, UsageError, printable
-from faceops.base.stores import Entry, is_url, split
+from faceops.base.stores import Entry, is_url, read_object, shown, split
 from faceops.base.work import ordered_map
-from faceops.photos.folders import IGNORE_FILE, ExcludeRules
+
+if TYPE_CHECKING:
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 SIDECAR = ".xmp"
 BACKUPS = ("~", "_original", ".bak")  # what editors and exiftool add to the name of a copy
 _METADATA = tuple(f"{SIDECAR}{copy}" for copy in ("", *BACKUPS))
 _NO_PATH = "//"  # the rule that skips what has no path: an empty name, "." or ".." in its key
 _LISTED_AT_ONCE = 16  # folders of a store
-_CACHED_FOLDERS = 16
+
+IGNORE_FILE = ".faceopsignore"
+_MAX_BYTES = 1_000_000  # of such a file in a store
+HIDDEN = ".*"  # the rule that skips hidden folders
+# What systems and programs keep beside photos: thumbnails, previews, deleted files, indexes. By
+# name in lower case; hidden ones are skipped anyway.
+SYSTEM_NAMES = frozenset(
+    {
+        *("@eadir", "#recycle", "#snapshot", "@tmp"),  # Synology
+        *("@recycle", "@recently-snapshot", "@__thumb"),  # QNAP
+        *("$recycle.bin", "system volume information"),  # Windows
+        *("__macosx", "lost+found"),
+    }
+)
+SYSTEM_FILES = frozenset({"Thumbs.db", "thumbs.db", "desktop.ini", "Desktop.ini"})
+SYSTEM_SUFFIXES = (".lrdata", ".lrcat-data")  # Lightroom's previews
+# Of a library of Apple's programs, only the folders of originals hold the user's photos.
+LIBRARY_SUFFIXES = (".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary")
+ORIGINALS = ("originals", "masters")
+
+
+class _Pattern(NamedTuple):
+    source: str  # what its rule is shown with: its file, or "" for an option
+    start: int  # length of the path of the folder that it is for
+    gitignore: "GitIgnoreSpecPattern"
+
+    def matches(self, path: str) -> bool:
+        """Return whether it matches `path` itself; a walk has matched the folders above.
+
+        pathspec's own matching takes "!/folder" for all files in it, and "folder/**" for the
+        folder.
+        """
+        path = path[self.start :]
+        if str(self.gitignore.pattern).endswith("/**"):
+            path = path.rstrip("/")
+        found = self.gitignore.regex.match(path) if self.gitignore.regex else None
+        above = found and found.groupdict().get("ps_d") and found.end("ps_d") < len(path)
+        return found is not None and not above
+
+
+@dataclass(frozen=True)
+class ExcludeRules:
+    """The rules for the entries of one folder; `reads_files`: those of .faceopsignore files too.
+
+    The first pattern that matches decides, also that an entry is not skipped (`!pattern`).
+    """
+
+    patterns: tuple[_Pattern, ...] = ()
+    reads_files: bool = True
+
+    @classmethod
+    def of_options(cls, root: Path, exclude: Sequence[str]) -> "ExcludeRules":
+        """Return the rules of the option --exclude. Raises UsageError: a pattern is wrong."""
+        return cls(_parse(exclude, root, "", "--exclude"))
+
+    def within(self, folder: Path, root: Path, names: Iterable[str]) -> "ExcludeRules":
+        """Return the rules for `folder`, which has entries of these `names`.
+
+        Raises:
+            UsageError: a pattern is wrong, or the file .faceopsignore is not UTF-8 text.
+            FaceOpsError: that cannot be read.
+        """
+        if not self.reads_files or IGNORE_FILE not in names:
+            return self
+        file = folder / IGNORE_FILE
+        if file.exists() and not file.is_file():  # reading a pipe would wait for a writer
+            raise FaceOpsError(f"{printable(file)} is not a file; remove it.")
+        try:
+            content = read_object(file, _MAX_BYTES) if is_url(file) else file.read_bytes()
+        except OSError as error:
+            raise FaceOpsError(
+                f"{printable(shown(file))} cannot be read ({error.strerror or error}); give this "
+                "user permission."
+            ) from None
+        if b"\0" in content:
+            raise UsageError(f"{printable(file)} is not UTF-8 text; save it as UTF-8.")
+        # As names that are not UTF-8 are decoded, so that patterns match them.
+        lines = content.decode("utf-8-sig", "surrogateescape").splitlines()
+        own = _parse(lines, folder, f"{printable(file.relative_to(root))}: ", printable(file))
+        # Patterns of options come first, then those of the nearest file.
+        options = sum(not pattern.source for pattern in self.patterns)
+        return ExcludeRules((*self.patterns[:options], *own, *self.patterns[options:]))
+
+    def for_entries(self, folder: Path) -> Callable[[str, bool], str | None]:
+        """Return a function that returns the rule which skips an entry of `folder`, or None.
+
+        It takes the entry's name and whether that is a folder.
+        """
+        prefix = _prefix(folder)
+        is_library = folder.suffix.lower() in LIBRARY_SUFFIXES
+        is_plain = not self.patterns and not is_library
+
+        def rule_for(name: str, is_folder: bool) -> str | None:
+            if is_plain and not is_folder:  # most files
+                return name if name in SYSTEM_FILES else None
+            hidden = HIDDEN if is_folder and name.startswith(".") else None
+            path = prefix + name + "/" * is_folder
+            for pattern in self.patterns:
+                if pattern.matches(path):
+                    rule = f"{pattern.source}{pattern.gitignore.pattern!s}"
+                    return rule if pattern.gitignore.include else hidden
+            lower = name.lower()
+            if lower in SYSTEM_NAMES or name in SYSTEM_FILES:
+                return name
+            if lower.endswith(SYSTEM_SUFFIXES):
+                return f"*{Path(name).suffix}"
+            return f"*{folder.suffix}" if is_library and lower not in ORIGINALS else hidden
+
+        return rule_for
+
+
+def _prefix(folder: Path) -> str:
+    """Return what the paths of entries of `folder` start with."""
+    shown = folder.as_posix()
+    return "" if shown == "." else shown.rstrip("/") + "/"
+
+
+def _parse(lines: Sequence[str], folder: Path, source: str, file: str) -> tuple[_Pattern, ...]:
+    """Return the patterns for `folder`, the last one first, as it decides."""
+    if not lines:
+        return ()
+    # Only walks with patterns load it: 0.1 s.
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+    try:
+        patterns = [GitIgnoreSpecPattern(line) for line in reversed(lines)]
+    except ValueError as error:
+        raise UsageError(f"{file}: {error}; write patterns as in a .gitignore file.") from None
+    start = len(_prefix(folder))
+    return tuple(_Pattern(source, start, one) for one in patterns if one.include is not None)
 
 
 def walk_photos(
     root: Path, exclude: Sequence[str] = (), skipped: dict[Path, str] | None = None
 ) -> list[Path]:
     """Return `photo_paths` as paths."""
-    return list(map(Path, photo_paths(root, exclude, skipped)))
+    return list(map(Path, photo_paths(root, exclude, {} if skipped is None else skipped)))
 
 
-def photo_paths(
-    root: Path, exclude: Sequence[str] = (), skipped: dict[Path, str] | None = None
-) -> list[str]:
+def photo_paths(root: Path, exclude: Sequence[str], skipped: dict[Path, str]) -> list[str]:
     """Return every file under `root`, sorted by its relative path.
 
     As text: a `Path` takes four times the memory, and most of the time of a walk.
@@ -55,8 +182,7 @@ def photo_paths(
         UsageError: `root` is not a folder, or may not be listed; a pattern is wrong.
         FaceOpsError: a .faceopsignore file cannot be read.
     """
-    walk = _Walk(root, is_photo, {} if skipped is None else skipped)
-    return walk.files(ExcludeRules.of_options(root, exclude))
+    return _walk(root, is_photo, ExcludeRules.of_options(root, exclude), skipped)
 
 
 def walk_files(root: Path, is_wanted: Callable[[str], bool]) -> list[Path]:
@@ -65,10 +191,11 @@ def walk_files(root: Path, is_wanted: Callable[[str], bool]) -> list[Path]:
     Order, folders and errors as of `photo_paths`, of a store `walk_objects`, but patterns of the
     user exclude nothing.
     """
+    rules = ExcludeRules(reads_files=False)
     if is_url(root):
-        walk = walk_objects(root, with_patterns=False)
+        walk = walk_objects(root, rules, {})
         return [f / entry.name for f, found in walk for entry in found if is_wanted(entry.name)]
-    return list(map(Path, _Walk(root, is_wanted, {}, with_patterns=False).files(ExcludeRules())))
+    return list(map(Path, _walk(root, is_wanted, rules, {})))
 
 
 def is_photo(name: str) -> bool:
@@ -81,69 +208,59 @@ def is_sidecar(name: str) -> bool:
     return name.lower().endswith(SIDECAR)
 
 
-class _Walk:
-    """One walk; `skipped` gets what rules skip, `with_patterns` also those of .faceopsignore."""
+def _walk(
+    root: Path, is_wanted: Callable[[str], bool], rules: ExcludeRules, skipped: dict[Path, str]
+) -> list[str]:
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise UsageError(f"{printable(root)} {what}; name a folder of photos.")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise UsageError(f"{printable(root)} may not be listed; give this user permission.")
+    found: list[str] = []
+    entered: set[tuple[int, int]] = set()
 
-    def __init__(
-        self,
-        root: Path,
-        is_wanted: Callable[[str], bool],
-        skipped: dict[Path, str],
-        with_patterns: bool = True,
-    ) -> None:
-        self._root, self._is_wanted, self._skipped = root, is_wanted, skipped
-        self._with_patterns = with_patterns
-        self._found: list[str] = []
-        self._entered: set[tuple[int, int]] = set()
+    def entries_of(folder: Path) -> list["os.DirEntry[str]"]:
+        """Return the entries of a folder, none of one that was entered before."""
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in entered:
+                return []
+            entered.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                return sorted(entries, key=attrgetter("name"))
+        except OSError:
+            found.append(os.fspath(folder))  # gets its row when it is opened
+            return []
 
-    def files(self, rules: ExcludeRules) -> list[str]:
-        if not self._root.is_dir():
-            what = "is not a folder" if self._root.exists() else "does not exist"
-            raise UsageError(f"{printable(self._root)} {what}; name a folder of photos.")
-        if not os.access(self._root, os.R_OK | os.X_OK):
-            raise UsageError(
-                f"{printable(self._root)} may not be listed; give this user permission."
-            )
-        links = [(self._root, rules)]
-        while links:
-            links = sorted(self._walk_links(links), key=lambda link: link[0].as_posix())
-        return sorted(self._found)  # all begin with the root
-
-    def _walk_links(
-        self, folders: Sequence[tuple[Path, ExcludeRules]]
+    def walk_links(
+        links: Sequence[tuple[Path, ExcludeRules]],
     ) -> Iterator[tuple[Path, ExcludeRules]]:
-        """Walk folders, with the rules for their entries; yield the links to folders in them."""
-        pending = list(folders[::-1])
+        """Walk folders, with the rules for them; yield the links to folders in them."""
+        pending = list(links[::-1])
         while pending:
             folder, rules = pending.pop()
-            try:
-                status = folder.stat()
-                if (status.st_dev, status.st_ino) in self._entered:
-                    continue
-                self._entered.add((status.st_dev, status.st_ino))
-                with os.scandir(folder) as entries:
-                    listed = sorted(entries, key=lambda entry: entry.name)
-            except OSError:
-                self._found.append(os.fspath(folder))  # gets its row when it is opened
-                continue
-            if self._with_patterns and any(entry.name == IGNORE_FILE for entry in listed):
-                rules = rules.below(folder, self._root)
+            entries = entries_of(folder)
+            rules = rules.within(folder, root, (entry.name for entry in entries))
             rule_for = rules.for_entries(folder)
-            for entry in listed:
+            for entry in entries:
                 name = entry.name
-                is_folder = is_real = entry.is_dir(follow_symlinks=False)
-                if not is_folder:
-                    is_folder = entry.is_symlink() and (folder / name).is_dir()
-                    if not is_folder and not self._is_wanted(name):
-                        continue
+                is_real = entry.is_dir(follow_symlinks=False)
+                is_folder = is_real or (entry.is_symlink() and (folder / name).is_dir())
+                if not is_folder and not is_wanted(name):
+                    continue
                 if rule := rule_for(name, is_folder):
-                    self._skipped[folder / name] = rule
+                    skipped[folder / name] = rule
                 elif is_real:
                     pending.append((folder / name, rules))
                 elif is_folder:
                     yield folder / name, rules
                 elif _is_file_or_broken(entry):
-                    self._found.append(entry.path)
+                    found.append(entry.path)
+
+    links = [(root, rules)]
+    while links:
+        links = sorted(walk_links(links), key=lambda link: link[0].as_posix())
+    return sorted(found)  # all begin with the root
 
 
 def _is_file_or_broken(entry: "os.DirEntry[str]") -> bool:
@@ -155,35 +272,29 @@ def _is_file_or_broken(entry: "os.DirEntry[str]") -> bool:
 
 
 def walk_objects(
-    root: Path,
-    exclude: Sequence[str] = (),
-    skipped: dict[Path, str] | None = None,
-    with_patterns: bool = True,
+    root: Path, rules: ExcludeRules, skipped: dict[Path, str]
 ) -> Iterator[tuple[Path, list[Entry]]]:
     """Yield each folder of a store below `root` with the objects in it, see `photo_paths`.
 
     Sidecars and copies of them are listed too. Folders are listed page by page, several at a time,
-    and no object is asked for by itself. `with_patterns`: obey .faceopsignore files.
+    and no object is asked for by itself.
 
     Raises:
         UsageError, FaceOpsError: as `photo_paths`.
         ObjectStoreError: a folder cannot be listed: what was yielded is not all.
     """
     store, top = split(root)
-    skipped = {} if skipped is None else skipped
 
     def listed(one: tuple[Path, ExcludeRules]) -> list[Entry]:
         name = one[0].as_posix()[len(root.as_posix()) :]
         return sorted(store.folder(f"{top}{name}".strip("/")))
 
-    level = [(root, ExcludeRules.of_options(root, exclude))]
+    level = [(root, rules)]
     while level:
         below: list[tuple[Path, ExcludeRules]] = []
         found = ordered_map(listed, level, min(len(level), _LISTED_AT_ONCE))
         for (folder, rules), entries in zip(level, found, strict=True):
-            names = {entry.name for entry in entries if not entry.is_folder}
-            if with_patterns and IGNORE_FILE in names:
-                rules = rules.below(folder, root)
+            rules = rules.within(folder, root, (e.name for e in entries if not e.is_folder))
             rule_for, objects = rules.for_entries(folder), list[Entry]()
             for entry in entries:
                 path = folder / entry.name
@@ -197,132 +308,3 @@ def walk_objects(
                     objects.append(entry)
             yield folder, objects
         level = below
-
-
-_Names = dict[str, list[str]]  # file names that differ in case or Unicode form only
-
-
-class _Listing(NamedTuple):
-    photos: _Names  # all files but sidecars and backups, by their folded name
-    stems: _Names  # the same by their folded stem: two where photo.jpg lies beside photo.cr2
-    sidecars: _Names  # by what comes before .xmp, folded
-    versions: dict[str, str]  # of sidecars in a store, and of copies of them
-
-
-class _Folder:
-    """A folder, listed once, also if several threads wait for it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._lock = folder, Lock()
-        self._found: _Listing | FaceOpsError | None = None
-
-    def listing(self) -> _Listing:
-        with self._lock:
-            if self._found is None:
-                try:
-                    self._found = _list(self._folder)
-                except FaceOpsError as error:  # else each of them would wait as long
-                    self._found = error
-        if isinstance(self._found, FaceOpsError):
-            raise self._found
-        return self._found
-
-
-class SidecarPlaces:
-    """Finds the sidecars of photos; lists each folder once and keeps the listing.
-
-    A sidecar is photo.jpg.xmp (digiKam, darktable). It is photo.xmp (Lightroom) if that exists,
-    photo.jpg.xmp does not, and no other file in the folder could own it, as photo.cr2 or photo.png
-    would. A photo without either gets photo.jpg.xmp. Names that differ only in case or Unicode form
-    are one file on some disks and shares: PHOTO.JPG has the sidecar photo.jpg.xmp, unless there is
-    another file photo.jpg. Threads may share it.
-    """
-
-    def __init__(self) -> None:
-        self._folders = lru_cache(_CACHED_FOLDERS)(_Folder)
-        self._lock = Lock()
-        self.changes = 0  # the `mark` of what `replace` replaced and wrote, combined by xor
-
-    def _listing(self, folder: Path) -> _Listing:
-        with self._lock:
-            known = self._folders(folder)
-        return known.listing()
-
-    def of(self, photo: Path) -> Path:
-        """Return where the sidecar of `photo` is, or would be written."""
-        listing = self._listing(photo.parent)
-        name, stem = _folded(photo.name), _folded(photo.stem)
-        own, shared = listing.sidecars.get(name, []), listing.sidecars.get(stem, [])
-        if len(listing.photos.get(name, [])) > 1:
-            own = [each for each in own if each[: -len(SIDECAR)] == photo.name]
-        if len(listing.stems.get(stem, [])) > 1:
-            shared = []
-        for found, before in ((own, photo.name), (shared, photo.stem)):
-            if found:
-                exact = (each for each in found if each[: -len(SIDECAR)] == before)
-                return photo.with_name(next(exact, found[0]))
-        return photo.with_name(photo.name + SIDECAR)
-
-    def is_in_use(self, sidecar: Path, photos: Collection[Path]) -> bool:
-        """Return whether `sidecar` is that of one of `photos`."""
-        before = sidecar.name[: -len(SIDECAR)]
-        if sidecar.name.endswith(SIDECAR) and sidecar.with_name(before) in photos:
-            return True  # most of them, without listing the folder
-        listing, stem = self._listing(sidecar.parent), _folded(before)
-        names = {*listing.photos.get(stem, ()), *listing.stems.get(stem, ())}
-        beside = (sidecar.with_name(name) for name in names)
-        return any(photo in photos and self.of(photo) == sidecar for photo in beside)
-
-    def version(self, sidecar: Path) -> str:
-        """Return the version of a sidecar in a store as its folder was listed, "" for none."""
-        return self._listing(sidecar.parent).versions.get(sidecar.name, "")
-
-    def replace(self, sidecar: Path, content: bytes, version: str) -> None:
-        """Write a sidecar in a store, or without content delete it, if it has `version` still.
-
-        Raises: as `ObjectStore.write`.
-        """
-        store, name = split(sidecar)
-        if content:
-            written = store.write(name, content, replaces=version) or "unknown"
-        else:
-            written = ""
-            store.delete(name, replaces=version)
-        self._listing(sidecar.parent).versions[sidecar.name] = written
-        with self._lock:
-            self.changes ^= mark(sidecar, version) ^ mark(sidecar, written)
-
-
-def mark(sidecar: Path, version: str) -> int:
-    """Return a number of 128 bits for a version of a sidecar, 0 for none."""
-    text = os.fsencode(sidecar) + b"\0" + version.encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:16], "big") if version else 0
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _list(folder: Path) -> _Listing:
-    listing = _Listing(defaultdict(list), defaultdict(list), defaultdict(list), {})
-    if is_url(folder):
-        store, name = split(folder)
-        found = [entry for entry in store.folder(name) if not entry.is_folder]
-        names = [entry.name for entry in found]
-        for entry in found:
-            if SIDECAR in entry.name.lower():
-                listing.versions[entry.name] = entry.version
-    else:
-        names = []
-        with suppress(OSError), os.scandir(folder) as entries:  # writing one reports what is wrong
-            for one in entries:
-                if is_sidecar(one.name) or not one.is_dir(follow_symlinks=False):
-                    names.append(one.name)
-    # With equal names before it, .xmp comes before .XMP.
-    for name in sorted(names, reverse=True):
-        if is_sidecar(name):
-            listing.sidecars[_folded(name[: -len(SIDECAR)])].append(name)
-        elif not name.endswith(BACKUPS):
-            listing.photos[_folded(name)].append(name)
-            listing.stems[_folded(Path(name).stem)].append(name)
-    return listing

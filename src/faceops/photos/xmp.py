@@ -94,8 +94,7 @@ def stored_area(
 class XmpDocument:
     """A packet to be read, changed and written; a new one without `content`.
 
-    Raises:
-        ValueError: `content` is not XML, not XMP, or has a document type.
+    Raises ValueError: `content` is not XML, not XMP, or has a document type.
     """
 
     def __init__(self, content: bytes | None = None) -> None:
@@ -206,7 +205,6 @@ class XmpDocument:
             _removed(element)
 
     def is_empty(self) -> bool:
-        """Return whether no property is left."""
         return not any(
             map(_has_property, self._document.getElementsByTagNameNS(RDF, "Description"))
         )
@@ -255,8 +253,7 @@ class XmpDocument:
 def read_sidecar(path: Path) -> XmpDocument | None:
     """Return the packet in the sidecar `path`, a file or in a store; None if there is none.
 
-    Raises:
-        FaceOpsError: it is damaged, too large, or cannot be read.
+    Raises FaceOpsError: it is damaged, too large, or cannot be read.
     """
     try:
         if not is_url(path) and not stat.S_ISREG(path.stat().st_mode):

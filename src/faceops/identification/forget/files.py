@@ -31,7 +31,8 @@ from faceops.identification.state import schema
 from faceops.identification.state.photo_block import FACE
 from faceops.identification.summary import with_current_names
 from faceops.identification.unknown.unknown_people import FaceKey, forget_numbers
-from faceops.photos.walk import SIDECAR, SidecarPlaces
+from faceops.photos.sidecar_places import SidecarPlaces
+from faceops.photos.walk import SIDECAR
 from faceops.photos.xmp import XmpDocument, read_sidecar, sidecar_bytes
 
 IsPerson = Callable[[str], bool]
@@ -49,32 +50,26 @@ class NamedFace(NamedTuple):
 
 @dataclass
 class ForgottenOutput:
-    """What was removed from one output folder.
-
-    Attributes:
-        secrets: the removed embeddings and pictures, which must not be found anywhere.
-        photo_folders: folders of photos in which its runs wrote sidecars.
-    """
+    """What was removed from one output folder."""
 
     folder: Path
     rows: int = 0
     cached_faces: int = 0
     reports: int = 0
     pictures: int = 0
+    # The removed embeddings and pictures, which must not be found anywhere
     secrets: list[bytes] = field(default_factory=list)
-    photo_folders: list[Path] = field(default_factory=list)
+    photo_folders: list[Path] = field(default_factory=list)  # where its runs wrote sidecars
 
     @property
     def touched(self) -> bool:
-        """Whether anything was removed."""
         return any((self.rows, self.cached_faces, self.reports, self.pictures))
 
 
 def named_in_output(out: Path, is_person: IsPerson) -> set[NamedFace]:
     """Return the faces that have the person's name in any run; the caller holds the folder's lock.
 
-    Raises:
-        FaceOpsError: the records are damaged.
+    Raises FaceOpsError: the records are damaged.
     """
     columns = ("photo_id", "photo_path", "person", "x", "y", "width", "height")
     with _clean_errors(out):
@@ -96,8 +91,7 @@ def forget_in_state(out: Path, faces: Collection[NamedFace], mark: str) -> Forgo
         faces: the person's in the gallery and in every output, as a photo may be in several albums.
         mark: names this forgetting, see `readmit`.
 
-    Raises:
-        FaceOpsError: `out` is damaged or cannot be written; what was removed stays removed.
+    Raises FaceOpsError: `out` is damaged or cannot be written; what was removed stays removed.
     """
     done, state = ForgottenOutput(out), out / output_folder.STATE_FILE
     with _clean_errors(out):
