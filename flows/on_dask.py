@@ -85,9 +85,9 @@ def extract_on_dask(
         folder_lock(out),
         closing(FaceStore(out / STATE_FILE, method, settings.limits)) as store,
         _connected(sharding.dask) as runner,
-        open_place(shared, out) as shards,
+        open_place(shared, out) as place,
     ):
-        job = ShardJob(_source_of(bundle), settings, str(photos.root), shards.url, versions())
+        job = ShardJob(_source_of(bundle), settings, str(photos.root), place, versions())
         run = ShardRun(job, photos, store, sharding.photos)
         if not len(run):
             return

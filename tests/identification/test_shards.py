@@ -22,6 +22,7 @@ from faceops.identification.engine.shards import (
     _cut,
     check_worker,
     extract_to_place,
+    leave,
     versions,
 )
 from faceops.identification.forget.files import forget_in_state
@@ -140,15 +141,16 @@ def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgett
         path.touch()
     with pytest.raises(KeyboardInterrupt), shards.open_place(str(shared), out) as place:
         listed = PhotoList(tmp_path, list(map(str, photos)), {})
-        run = ShardRun(job_in(place.url), listed, store, GROUP)
+        run = ShardRun(job_in(place), listed, store, GROUP)
         shard = run.shard(0)
-        place.put(shard.key(run.job), b"no database")
+        leave(place, shard.key(run.job), b"no database")
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt), shards.open_place(str(shared), out) as again:
-        assert again.url == place.url and again.has(shard.key(run.job))
+        left = Path(place, shard.key(run.job))
+        assert again == place and left.is_file()
         assert not run.take_in(shard)  # it is damaged
-        assert not again.has(shard.key(run.job))
-        again.put("stale", b"")
+        assert not left.exists()
+        leave(again, "stale", b"")
         raise KeyboardInterrupt
     shared.rename(tmp_path / "elsewhere")
     with pytest.raises(FaceOpsError, match=r"is not here: connect the disk .*remove .*shards.json"):
@@ -157,7 +159,7 @@ def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgett
     forget_in_state(out, [], "mark")
     assert not list(shared.iterdir()) and not (out / shards.PLACE_FILE).exists()
     with pytest.raises(FaceOpsError, match="its run was ended meanwhile"):
-        shards.ShardPlace(place.url).put("late", b"faces")
+        leave(place, "late", b"faces")
 
 
 def test_a_worker_says_what_it_lacks(tmp_path):
@@ -169,7 +171,7 @@ def test_a_worker_says_what_it_lacks(tmp_path):
         check_worker(job_in("/none", "/no/photos"))
     with pytest.raises(FaceOpsError, match=r"/none does not exist on .*--shared names a place"):
         check_worker(job_in("/none"))
-    shards.ShardPlace(str(tmp_path)).open()
+    (tmp_path / shards._MARK).write_bytes(b"{}")
     missing = replace(SOURCE, folder=tmp_path / "bundle")
     with pytest.raises(FaceOpsError, match="is not a folder"):
         check_worker(replace(job_in(str(tmp_path)), release=missing))
@@ -186,7 +188,7 @@ def test_a_run_after_its_shards_has_the_rows_of_a_run_alone(album, bundle, galle
         contextlib.closing(FaceStore(out / "state.sqlite", method)) as store,
         shards.open_place(str(tmp_path / "shared"), out) as place,
     ):
-        job = replace(job_in(place.url, str(album)), release=source)
+        job = replace(job_in(place, str(album)), release=source)
         run = ShardRun(job, list_photos(album), store, GROUP)
         shard = run.shard(0)
         sent = pickle.loads(pickle.dumps((job, shard)))

@@ -2,8 +2,12 @@
 
 The driver cuts the photos that its store does not know into shards (`ShardRun`). A worker gets a
 shard and says where the release is (`ShardJob`), works in a store in memory, and leaves that store
-as one file in the shared place (`ShardPlace`). The driver takes it in, and decides as in any run.
-The files are biometric data.
+as one file in the shared place. The driver takes it in, and decides as in any run. The files are
+biometric data.
+
+The output folder names its place while that may hold anything, so that the next run and `faceops
+people forget` find and clear it. A mark is there while a run is active: without it, workers that
+outlive a killed run write nothing.
 """
 
 import contextlib
@@ -40,7 +44,6 @@ from faceops.release.release_file import Precision
 SHARD_VERSION = 3  # raise it with every change of the file
 PLACE_FILE = "shards.json"  # in the output folder
 _MARK = "run.json"
-_SUFFIX = ".sqlite"
 
 
 def versions() -> str:
@@ -50,25 +53,18 @@ def versions() -> str:
 
 @dataclass(frozen=True)
 class ReleaseSource:
-    """Where each process finds the release.
+    """Where each process finds the release."""
 
-    Attributes:
-        load: see `cli.model_choice.load_release`.
-        folder: a bundle's, which exists on every machine; or None.
-        model: else `published` or the address of a registered version, fetched by the process.
-    """
-
-    load: Callable[..., Bundle]
-    folder: Path | None
-    model: str
+    load: Callable[..., Bundle]  # see `cli.model_choice.load_release`
+    folder: Path | None  # a bundle's, which exists on every machine; or None
+    model: str  # else `published` or the address of a registered version, fetched by the process
     precision: Precision
     contract_id: str
 
     def bundle_and_finder(self, settings: IdentifySettings) -> tuple[Bundle, FaceFinder]:
         """Return the release, loaded once in each process.
 
-        Raises:
-            FaceOpsError: it is not there, damaged, or another than the driver's.
+        Raises FaceOpsError: it is not there, damaged, or another than the driver's.
         """
         with _LOADING:
             return _load(self, settings.detail, settings.device)
@@ -91,7 +87,7 @@ def _load(source: ReleaseSource, detail: int, device: DeviceChoice) -> tuple[Bun
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What all shards of a run share; `root` is the folder of photos, `place` see `ShardPlace`."""
+    """What all shards of a run share; `root` is the folder of photos, `place` see `open_place`."""
 
     release: ReleaseSource
     settings: IdentifySettings
@@ -111,12 +107,12 @@ class Shard:
         return sum(map(len, self.groups))
 
     def key(self, job: ShardJob) -> str:
-        """Return the name of the shard's file: the digest of all that decides its content."""
+        """Return the name of the shard's file, by the digest of all that decides its content."""
         release, settings = job.release, job.settings
         method = (release.contract_id, settings.detail, str(settings.limits), settings.keep_crops)
         groups = [[tuple(file) for file in group] for group in self.groups]
         content = repr((SHARD_VERSION, job.versions, method, groups))
-        return hashlib.sha256(content.encode()).hexdigest()
+        return f"{hashlib.sha256(content.encode()).hexdigest()}.sqlite"
 
 
 def check_worker(job: ShardJob) -> None:
@@ -136,7 +132,7 @@ def check_worker(job: ShardJob) -> None:
             f"{printable(job.root)} cannot be read {here}; every machine needs the photos under "
             "the same path, and permission to read them."
         )
-    if not ShardPlace(job.place).is_open():
+    if not ObjectStore.at(job.place).exists(_MARK):
         raise FaceOpsError(
             f"{shown(job.place)} does not exist {here}; --shared names a place that every machine "
             "reaches under the same name."
@@ -149,11 +145,10 @@ def extract_to_place(job: ShardJob, shard: Shard) -> str:
 
     A shard that is done is not done again. Photos that cannot be read are not in the file.
 
-    Raises:
-        FaceOpsError: see `check_worker`, and `ShardPlace.put`.
+    Raises FaceOpsError: see `check_worker` and `leave`.
     """
-    place, key = ShardPlace(job.place), shard.key(job)
-    if place.has(key):
+    key = shard.key(job)
+    if ObjectStore.at(job.place).exists(key):
         return "it is done already"
     check_worker(job)
     settings = job.settings
@@ -165,8 +160,19 @@ def extract_to_place(job: ShardJob, shard: Shard) -> str:
         extractor = FaceExtractor(bundle, finder, store, settings, Timer(), file_of)
         paths = ([file.path for file in group] for group in shard.groups)
         opened = extract_all(extractor, chain.from_iterable(map(extractor.groups, paths)))
-        place.put(key, store.content())
+        leave(job.place, key, store.content())
     return f"{opened} of {len(shard)} photos opened, device: {bundle.runs_on}"
+
+
+def leave(place: str, key: str, content: bytes) -> None:
+    """Leave the file of a shard, atomically, while the run is under way.
+
+    Raises FaceOpsError: the run has ended; the place does not answer, or refuses.
+    """
+    store = ObjectStore.at(place)
+    if not store.exists(_MARK):
+        raise FaceOpsError(f"{shown(place)}: its run was ended meanwhile.")
+    store.write(key, content)
 
 
 class ShardRun:
@@ -182,7 +188,7 @@ class ShardRun:
 
     def __init__(self, job: ShardJob, listed: PhotoList, store: FaceStore, size: int) -> None:
         self.job, self._listed, self._store = job, listed, store
-        self._place = ShardPlace(job.place)
+        self._place = ObjectStore.at(job.place)
         new = new_photos(listed, store, job.settings.recheck)
         self.photos = len(new)
         self._shards = _cut(new, size)
@@ -205,11 +211,12 @@ class ShardRun:
         All or nothing, and again without harm. A damaged file is removed.
         """
         key = shard.key(self.job)
-        content = self._place.get(key)
-        if content is None:
+        try:
+            content = self._place.read(key)
+        except FileNotFoundError:
             return False
         is_taken = self._store.take_in(content)
-        self._place.remove(key)
+        self._place.delete(key)
         return is_taken
 
 
@@ -228,73 +235,16 @@ def _cut(new: np.ndarray, size: int) -> list[np.ndarray]:
     return shards
 
 
-class ShardPlace:
-    """The folder of one output folder in the place that all machines share.
-
-    The output folder names it while it may hold anything, so that the next run and `faceops people
-    forget` find and clear it. A mark is there while a run is active: without it, workers that
-    outlive a killed run write nothing.
-
-    Raises:
-        FaceOpsError: the place does not answer, or refuses; from every method.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._store = ObjectStore.at(url)
-
-    def is_open(self) -> bool:
-        """Return whether the run is under way, seen from here."""
-        return self._store.exists(_MARK)
-
-    def open(self) -> None:
-        """Leave the mark of a run."""
-        self._store.write(_MARK, b"{}\n")
-
-    def has(self, key: str) -> bool:
-        """Return whether the shard `key` is done and not taken in."""
-        return self._store.exists(key + _SUFFIX)
-
-    def put(self, key: str, content: bytes) -> None:
-        """Leave the file of a shard, atomically, while the run is under way."""
-        if not self.is_open():
-            raise FaceOpsError(f"{shown(self.url)}: its run was ended meanwhile.")
-        self._store.write(key + _SUFFIX, content)
-
-    def get(self, key: str) -> bytes | None:
-        """Return the file of a shard; None if there is none."""
-        try:
-            return self._store.read(key + _SUFFIX)
-        except FileNotFoundError:
-            return None
-
-    def remove(self, key: str) -> None:
-        """Remove the file of a shard, if there is one."""
-        self._store.delete(key + _SUFFIX)
-
-    def clear(self) -> None:
-        """Remove the mark, then everything else."""
-        if not is_url(self.url) and not Path(self.url).is_dir():
-            raise FaceOpsError(
-                f"{self.url}, where an unfinished run may have left faces, is not here: connect "
-                "the disk or share."
-            )
-        self._store.delete(_MARK)
-        for entry in list(self._store.objects()):
-            self._store.delete(entry.name)
-        if not is_url(self.url):
-            Path(self.url).rmdir()
-
-
 @contextmanager
-def open_place(shared: str, out: Path) -> Iterator[ShardPlace]:
-    """Yield the place of `out` in `shared`, with the mark of a run; the caller holds `out`'s lock.
+def open_place(shared: str, out: Path) -> Iterator[str]:
+    """Yield the place of `out`, a folder or URL in `shared`, with the mark of a run.
 
-    It is that of an unfinished run, if there was one, else a new one. What that run left elsewhere
-    is removed, and all of it at the end.
+    The caller holds the lock of `out`.
 
-    Raises:
-        FaceOpsError: a place is not reachable, or cannot be written.
+    The place is that of an unfinished run, if there was one, else a new one. What that run left
+    elsewhere is removed, and all of it at the end.
+
+    Raises FaceOpsError: a place is not reachable, or cannot be written.
     """
     name = f"{shared.rstrip('/')}/faceops-shards-"
     url = noted_place(out)
@@ -304,17 +254,15 @@ def open_place(shared: str, out: Path) -> Iterator[ShardPlace]:
     if url is None:
         url = name + secrets.token_hex(8)
         write_file(out / PLACE_FILE, json.dumps({"place": url}) + "\n")
-    place = ShardPlace(url)
-    place.open()
-    yield place
+    ObjectStore.at(url).write(_MARK, b"{}\n")
+    yield url
     remove_shards(out)
 
 
 def noted_place(out: Path) -> str | None:
     """Return the place in which an unfinished run into `out` may have left shards.
 
-    Raises:
-        FaceOpsError: the note is damaged.
+    Raises FaceOpsError: the note is damaged.
     """
     try:
         return str(read_json_object(out / PLACE_FILE)["place"])
@@ -330,13 +278,22 @@ def noted_place(out: Path) -> str | None:
 def remove_shards(out: Path) -> None:
     """Remove what an unfinished run into `out` left in the shared place; needs `out`'s lock.
 
-    Raises:
-        FaceOpsError: the place is not reachable, or something stays.
+    Raises FaceOpsError: the place is not reachable, or something stays.
     """
     if (url := noted_place(out)) is None:
         return
     try:
-        ShardPlace(url).clear()
+        if not is_url(url) and not Path(url).is_dir():
+            raise FaceOpsError(
+                f"{url}, where an unfinished run may have left faces, is not here: connect the "
+                "disk or share."
+            )
+        store = ObjectStore.at(url)
+        store.delete(_MARK)
+        for entry in list(store.objects()):
+            store.delete(entry.name)
+        if not is_url(url):
+            Path(url).rmdir()
     except (FaceOpsError, OSError) as error:
         raise FaceOpsError(
             f"{url} cannot be removed: {error} If it is gone for good, remove {out / PLACE_FILE}."
