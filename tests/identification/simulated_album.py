@@ -115,6 +115,6 @@ def no_model(patch: pytest.MonkeyPatch) -> None:
         return found_in(path.read_bytes())
 
     patch.setattr("faceops.identification.engine.extract.find_in_photo", find)
-    patch.setattr("faceops.serving.find_in_bytes", lambda content, *_: found_in(content))
+    patch.setattr("faceops.serving.find_in_photo", lambda *given: found_in(given[3]))
     patch.setattr(Bundle, "embed_with_lengths", embed)
     patch.setattr(Bundle, "verify", lambda _, a, b: VERIFIER.probability(a, b))

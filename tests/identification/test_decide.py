@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from faceops.base.reasons import IDENTIFIED, KINDS, REASONS, DecisionKind, Reason, reason_code
+from faceops.base.reasons import CODES, IDENTIFIED, KINDS, REASONS, DecisionKind, Reason
 from faceops.identification.engine import ranking
 from faceops.identification.engine.decide import FaceDecisions, decide
 from faceops.identification.engine.ranking import Ranked, rank_people
@@ -53,7 +53,7 @@ def decided(
     found: Ranked, refused: list[Reason | None] | None = None, *, limits: NamingLimits
 ) -> FaceDecisions:
     """The decisions about the faces of one photo."""
-    codes = [reason_code(one) for one in refused or [None] * len(found.people)]
+    codes = [CODES[one] for one in refused or [None] * len(found.people)]
     return decide(found, np.zeros(len(codes), int), np.array(codes, np.int8), limits)
 
 
@@ -93,7 +93,7 @@ def decided_one_by_one(
 def test_columns_are_decided_as_row_by_row(seed, normalised):
     random = np.random.default_rng(seed)
     photos = np.sort(random.integers(0, 40, 200))
-    refused = np.where(random.random(200) < 0.2, reason_code(Reason.LOW_QUALITY), -1)
+    refused = np.where(random.random(200) < 0.2, CODES[Reason.LOW_QUALITY], -1)
     count = int((refused < 0).sum())
     found = Ranked.of_nobody(count)
     found.people[:] = [random.permutation(4)[:2] for _ in range(count)]
@@ -166,7 +166,7 @@ LIMITS = NamingLimits(0.5, 1.0)
 
 def test_a_confirmed_face_has_its_person_whatever_its_scores():
     found = ranked([[0.9, 0.1], [0.2, 0.1], [0.9, 0.1]])
-    refused = np.array([-1, -1, reason_code(Reason.LOW_QUALITY), -1], np.int8)
+    refused = np.array([-1, -1, CODES[Reason.LOW_QUALITY], -1], np.int8)
     told = verdicts(4, {0: 1, 1: 5, 2: 7})
     decisions = decide(found, np.arange(4), refused, LIMITS, told)
     assert decisions.person.tolist() == [1, 5, 7, 0]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from faceops.base.reasons import IDENTIFIED, NO_REASON, UNKNOWN, Reason, reason_code
+from faceops.base.reasons import CODES, IDENTIFIED, NO_REASON, UNKNOWN, Reason
 from faceops.faces.quality import QUALITY_VERSION
 from faceops.identification.drift import QUALITY, SIMILARITY, UNNAMED, DriftMeter, compare
 from faceops.identification.engine.decide import FaceDecisions, NamedBlock
@@ -39,7 +39,7 @@ def measured(thresholds: Thresholds, seen: Sequence[Seen], before: set[str]) -> 
         some = seen[start : start + 90]
         photos = block(*(photo(name.encode().hex(), [quality]) for name, quality, _ in some))
         named = np.array([probability is None for *_, probability in some])
-        below = reason_code(Reason.BELOW_THRESHOLD)
+        below = CODES[Reason.BELOW_THRESHOLD]
         decisions = replace(
             FaceDecisions.without_names(len(some)),
             kind=np.where(named, IDENTIFIED, UNKNOWN),

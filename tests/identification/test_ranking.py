@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from faceops.base.reasons import Reason, reason_code
+from faceops.base.reasons import CODES, Reason
 from faceops.gallery.store import Gallery
 from faceops.identification.engine import ranking
 from faceops.identification.engine.decide import decide
@@ -132,7 +132,7 @@ def test_candidates_are_ranked_as_all_people_are_lookalikes_too(crowd, normalisa
     limits = NamingLimits(0.5, 1.0, log_odds=limit, usual_log_odds=limit)
     photos, none = np.arange(len(faces)), np.full(len(faces), -1, np.int8)
     exact, fast = (decide(one, photos, none, limits) for one in (everybody, found))
-    assert (exact.reason == reason_code(Reason.AMBIGUOUS)).sum() >= 20 and exact.named.sum() >= 20
+    assert (exact.reason == CODES[Reason.AMBIGUOUS]).sum() >= 20 and exact.named.sum() >= 20
     np.testing.assert_array_equal(fast.person, exact.person)
     np.testing.assert_array_equal(fast.reason, exact.reason)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.base.reasons import IDENTIFIED, REJECTED, UNKNOWN, Reason, reason_code
+from faceops.base.reasons import CODES, IDENTIFIED, REJECTED, UNKNOWN, Reason
 from faceops.identification.engine.decide import FaceDecisions, NamedBlock
 from faceops.identification.records import records
 from faceops.identification.records.records import (
@@ -112,7 +112,7 @@ def test_the_rows_are_those_of_the_photos_in_order(tmp_path):
     refused = replace(
         FaceDecisions.without_names(2),
         kind=np.array([UNKNOWN, REJECTED], np.int8),
-        reason=np.array([reason_code(Reason.BELOW_THRESHOLD), reason_code(Reason.FORGOTTEN)]),
+        reason=np.array([CODES[Reason.BELOW_THRESHOLD], CODES[Reason.FORGOTTEN]]),
         best=np.array([1, -1]),
         probability=np.array([0.25, np.nan], np.float32),
         distance=np.array([0.1234567, np.nan], np.float32),

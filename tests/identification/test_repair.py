@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.reasons import Reason, reason_code
+from faceops.base.reasons import CODES, Reason
 from faceops.cli import main
 from faceops.identification import repair
 from faceops.identification.engine.decide import FaceDecisions, NamedBlock
@@ -56,7 +56,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     forgotten = block(*(one_face(photo_id, [0.9]) for photo_id, _ in FORGOTTEN))
     assert tuple(forgotten.faces["box"][0]) == FORGOTTEN[0][1]
     decisions = replace(
-        FaceDecisions.without_names(3), reason=np.full(3, reason_code(Reason.FORGOTTEN), np.int8)
+        FaceDecisions.without_names(3), reason=np.full(3, CODES[Reason.FORGOTTEN], np.int8)
     )
     with record_files(run) as write_rows:
         named = NamedBlock(forgotten, ["a", "b", "c"], decisions, [])

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from faceops.base.reasons import IDENTIFIED, NO_REASON, REJECTED, UNKNOWN, Reason, reason_code
+from faceops.base.reasons import CODES, IDENTIFIED, NO_REASON, REJECTED, UNKNOWN, Reason
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.forget.files import ForgottenOutput, forget_in_files
@@ -63,7 +63,7 @@ def named(person: str, probability: float, share: float = 1e-5) -> Face:
 def unnamed(reason: Reason, best: str, probability: float, runner_up: str | None = None) -> Face:
     other = NOBODY if runner_up is None else PEOPLE.index(runner_up)
     place = PEOPLE.index(best)
-    return Face(UNKNOWN, reason_code(reason), place, other, probability, probability - 0.01)
+    return Face(UNKNOWN, CODES[reason], place, other, probability, probability - 0.01)
 
 
 def photos() -> Mapping[str, list[Face]]:
@@ -80,7 +80,7 @@ def photos() -> Mapping[str, list[Face]]:
     found["nobody.jpg"] = [unnamed(Reason.BELOW_THRESHOLD, "Never Seen", 0.001)]
     for number in range(5):
         found[f"stranger {number}.jpg"] = [unnamed(Reason.BELOW_THRESHOLD, ANN, 0.2)]
-    found["poor.jpg"] = [Face(REJECTED, reason_code(Reason.LOW_QUALITY))]
+    found["poor.jpg"] = [Face(REJECTED, CODES[Reason.LOW_QUALITY])]
     found["<script>document.title='owned'<\u2215script>.txt"] = []
     found |= {f"note {number:02d}.txt": [] for number in range(25)}
     return found
@@ -129,9 +129,9 @@ def page(tmp_path_factory: Any) -> Path:
 
 
 def test_captions_say_what_a_person_decided(tmp_path):
-    confirmed = Face(IDENTIFIED, reason_code(Reason.CONFIRMED), 0, stranger_share=1.0)
-    refused = Face(UNKNOWN, reason_code(Reason.REFUSED_BY_PERSON), 1, probability=0.5)
-    ignored = Face(REJECTED, reason_code(Reason.IGNORED))
+    confirmed = Face(IDENTIFIED, CODES[Reason.CONFIRMED], 0, stranger_share=1.0)
+    refused = Face(UNKNOWN, CODES[Reason.REFUSED_BY_PERSON], 1, probability=0.5)
+    ignored = Face(REJECTED, CODES[Reason.IGNORED])
     columns = columns_of([confirmed, refused, ignored])
     block = named_block(tmp_path, ["a.jpg"], np.array([3]), ["Ann", "Bo"], columns)
     said = captions(rows_of(block, 0, 0.01), ["Ann", "Bo"])
@@ -283,7 +283,7 @@ def test_the_search_in_a_large_report_finds_people_on_any_page(tmp_path, browser
     people = [f"Person {number:02d}" for number in range(40)]
     best = np.repeat(np.arange(40), np.arange(3, 43))  # the first is the rarest
     faces = [Face(best=one, probability=0.99, stranger_share=0.005) for one in best]
-    ambiguous = Face(UNKNOWN, reason_code(Reason.AMBIGUOUS), 39, 38, 0.9, 0.89)
+    ambiguous = Face(UNKNOWN, CODES[Reason.AMBIGUOUS], 39, 38, 0.9, 0.89)
     columns = columns_of(faces + [ambiguous] * 60)
     paths = [f"{number}.jpg" for number in range(len(faces) + 60)]
     block = named_block(tmp_path / "album", paths, np.ones(len(paths), int), people, columns)

@@ -1,6 +1,6 @@
 """The input example is a small drawn portrait with a face in it."""
 
-from faceops.faces.find_faces import find_in_bytes
+from faceops.faces.find_faces import find_in_photo
 from faceops.release.served_interface import (
     ANSWERS,
     DEFAULTS,
@@ -16,7 +16,7 @@ from faceops.serving import NAME
 def test_the_example_photo_shows_one_face_and_is_small(bundle):
     photo = example_photo()
     assert len(photo) < 2000
-    found = find_in_bytes(photo, NAME, bundle.face_finder(0))
+    found = find_in_photo(NAME, bundle.face_finder(0), content=photo)
     assert found.photo.size == (SIDE, SIDE)
     (face,) = found.faces
     assert face.detection.score > 0.8

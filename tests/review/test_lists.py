@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceops.base.reasons import IDENTIFIED, NO_REASON, REJECTED, UNKNOWN, Reason, reason_code
+from faceops.base.reasons import CODES, IDENTIFIED, NO_REASON, REJECTED, UNKNOWN, Reason
 from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.store import Gallery
@@ -33,7 +33,7 @@ def album(
     count = len(faces)
     columns = {
         "kind": np.array([face[0] for face in faces], np.int8),
-        "reason": np.array([reason_code(face[1]) for face in faces], np.int8),
+        "reason": np.array([CODES[face[1]] for face in faces], np.int8),
         "best": np.array([face[2] for face in faces], np.int32),
         "probability": np.array([face[3] for face in faces], np.float32),
         "stranger_share": np.array([face[4] for face in faces], np.float32),

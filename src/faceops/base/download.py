@@ -32,8 +32,7 @@ def download(url: str, target: Path, max_bytes: int = 60_000_000_000) -> Path:
     After an interruption, what has arrived is in `target`.part. The next call requests the rest
     if the server still has the same version, by its ETag or date of modification.
 
-    Raises:
-        DownloadError: not http(s), no answer, an error status, too many bytes or too few.
+    Raises DownloadError: not http(s), no answer, an error status, too many bytes or too few.
     """
     if target.is_file():
         return target

@@ -8,7 +8,6 @@ into one kind of error.
 import errno
 import re
 import shlex
-from dataclasses import dataclass
 
 # SQLAlchemy allows / and ? in a password, so what looks like host:port/path@rest is hidden too.
 # With one slash it is a URL as `Path` writes it.
@@ -92,60 +91,43 @@ class ShortageError(FaceOpsError):
     """The machine lacked memory, disk space or the like: the same work may succeed later."""
 
 
-@dataclass(frozen=True)
-class _Lack:
-    """What was lacking: how libraries say so, and what to do."""
-
-    what: str
-    advice: str
-    numbers: frozenset[int]  # of an OSError
-    texts: re.Pattern[str]  # in the message of any other error
-
-
 def error_numbers(*names: str) -> frozenset[int]:
     """Return the values of `errno` with these names; names that the system lacks are ignored."""
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
 
 
-_LACKS = (
-    _Lack(
-        "memory",
-        "close other programs, use fewer threads (identify: --threads 1), or allow more memory",
-        error_numbers("ENOMEM"),
-        re.compile(
+# What was lacking, and what to do: by the number of an OSError, or the message of any other error.
+_LACKS = [
+    (what, advice, error_numbers(*numbers.split()), re.compile(texts, re.IGNORECASE))
+    for what, advice, numbers, texts in (
+        (
+            "memory",
+            "close other programs, use fewer threads (identify: --threads 1), or allow more memory",
+            "ENOMEM",
             r"bad.?alloc|out of memory|(insufficient|not enough) memory|cannot allocate memory"
             r"|alloc\w* (error|fail)|fail\w* to (allocate|map segment)",
-            re.IGNORECASE,
         ),
-    ),
-    _Lack(
-        "threads",
-        "use fewer (identify: --threads 1), or raise the limits (ulimit -u, memory)",
-        error_numbers("EAGAIN"),
-        re.compile("can't start new thread|pthread_create"),
-    ),
-    _Lack(
-        "open files",
-        "raise the limit (ulimit -n), or use fewer threads (identify: --threads 1)",
-        error_numbers("EMFILE", "ENFILE"),
-        re.compile("too many open files", re.IGNORECASE),
-    ),
-    _Lack(
-        "disk space",
-        "free some space",
-        error_numbers("ENOSPC", "EDQUOT"),
-        re.compile("no space left|disk is full", re.IGNORECASE),
-    ),
-    _Lack(
-        "a working disk or share",
-        "check the disk, or the connection to the share",
-        error_numbers(
-            *("EIO", "EREMOTEIO", "ESTALE", "ENODEV", "ENXIO", "ENOTCONN", "ETIMEDOUT"),
-            *("EHOSTDOWN", "EHOSTUNREACH"),
+        (
+            "threads",
+            "use fewer (identify: --threads 1), or raise the limits (ulimit -u, memory)",
+            "EAGAIN",
+            "can't start new thread|pthread_create",
         ),
-        re.compile("input/output error|stale file handle", re.IGNORECASE),
-    ),
-)
+        (
+            "open files",
+            "raise the limit (ulimit -n), or use fewer threads (identify: --threads 1)",
+            "EMFILE ENFILE",
+            "too many open files",
+        ),
+        ("disk space", "free some space", "ENOSPC EDQUOT", "no space left|disk is full"),
+        (
+            "a working disk or share",
+            "check the disk, or the connection to the share",
+            "EIO EREMOTEIO ESTALE ENODEV ENXIO ENOTCONN ETIMEDOUT EHOSTDOWN EHOSTUNREACH",
+            "input/output error|stale file handle",
+        ),
+    )
+]
 
 
 def shortage(error: BaseException) -> ShortageError | None:
@@ -156,11 +138,11 @@ def shortage(error: BaseException) -> ShortageError | None:
         return None
     number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
     text = str(getattr(error, "strerror", None) or error) or type(error).__name__
-    for lack in _LACKS:
-        if number in lack.numbers if number else lack.texts.search(text):
+    for what, advice, numbers, texts in _LACKS:
+        if number in numbers if number else texts.search(text):
             return ShortageError(
-                f"the machine lacks {lack.what} ({text.splitlines()[0][:_SHOWN]}); {lack.advice}, "
-                "and run it again to continue."
+                f"the machine lacks {what} ({text.splitlines()[0][:_SHOWN]}); {advice}, and run it "
+                "again to continue."
             )
     return None
 

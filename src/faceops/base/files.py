@@ -103,8 +103,7 @@ def write_file(path: Path, content: bytes | str, *, sync: bool = False) -> None:
 
     `sync`: see `atomic_path`.
 
-    Raises:
-        FaceOpsError: the folder cannot be written, or the disk is full.
+    Raises FaceOpsError: the folder cannot be written, or the disk is full.
     """
     data = content.encode() if isinstance(content, str) else content
     try:
@@ -284,8 +283,7 @@ def write_csv(
 
     `errors`: how to encode what UTF-8 cannot hold, see `str.encode`.
 
-    Raises:
-        FaceOpsError: it cannot be written.
+    Raises FaceOpsError: it cannot be written.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

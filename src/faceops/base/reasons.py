@@ -54,11 +54,5 @@ class Reason(StrEnum):
 
 REASONS = tuple(Reason)
 NO_REASON = -1
-
-
-def reason_code(reason: Reason | None) -> int:
-    """Return the place of `reason` in `REASONS`, as in columns; `NO_REASON` for None."""
-    return NO_REASON if reason is None else _PLACES[reason]
-
-
-_PLACES = {reason: place for place, reason in enumerate(REASONS)}
+# The place of each in `REASONS`, as in columns.
+CODES: dict[Reason | None, int] = {None: NO_REASON, **{one: at for at, one in enumerate(Reason)}}

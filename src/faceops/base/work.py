@@ -191,7 +191,6 @@ class Timer:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to the part `name`."""
         start = time.perf_counter()
         try:
             yield

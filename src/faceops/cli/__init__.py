@@ -60,7 +60,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
     parser = _Parser(prog="faceops", description=faceops.__doc__)
     parser.add_argument("--version", action="version", version=f"faceops {faceops.__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -70,7 +69,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
     command = "faceops"
     try:
         args = build_parser().parse_args(argv)
@@ -143,8 +141,7 @@ def add_folder(
 def check_folders(args: argparse.Namespace) -> None:
     """Check the folders that a command's arguments name, see `faceops.photos.folders`.
 
-    Raises:
-        UsageError: one of them is wrong.
+    Raises UsageError: one of them is wrong.
     """
     named = []
     for name, kind, use in getattr(args, "folders", ()):
@@ -157,13 +154,11 @@ def check_folders(args: argparse.Namespace) -> None:
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """Add --threads."""
     text = "threads (default: %(default)s)"
     parser.add_argument("--threads", type=positive, default=2, metavar="N", help=text)
 
 
 def add_exclude(parser: argparse.ArgumentParser) -> None:
-    """Add --exclude."""
     text = (
         "skip files and folders that match, as in a .gitignore file; may be given several times. "
     )
@@ -190,8 +185,7 @@ def add_photo_limits(parser: argparse.ArgumentParser) -> None:
 def photo_limits(args: argparse.Namespace) -> PhotoLimits:
     """Return the limits of the arguments that `add_photo_limits` adds.
 
-    Raises:
-        UsageError: one is not a positive number.
+    Raises UsageError: one is not a positive number.
     """
     given = {}
     for name, field in (("max_megapixels", "max_pixels"), ("max_megabytes", "max_bytes")):
@@ -204,7 +198,6 @@ def photo_limits(args: argparse.Namespace) -> PhotoLimits:
 
 
 def add_by(parser: argparse.ArgumentParser) -> None:
-    """Add --by; see `decided_by`."""
     text = "who decides, noted in the journal of decisions (default: this user's name; '' for none)"
     parser.add_argument("--by", metavar="NAME", help=text)
 
@@ -227,11 +220,7 @@ def positive(text: str) -> int:
 
 
 def require_folder(folder: Path, advice: str) -> None:
-    """Check that `folder` exists.
-
-    Raises:
-        UsageError: it does not; `advice` says what to do.
-    """
+    """Check that `folder` exists. Raises UsageError: it does not; `advice` says what to do."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; {advice}.")
 

@@ -21,7 +21,6 @@ _FILE = "suspicions.csv"
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `faceops weights`, `faceops data` and `faceops params` with their actions."""
     actions = cli.add_group(
         subparsers,
         "weights",

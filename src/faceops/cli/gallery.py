@@ -20,7 +20,6 @@ MOST_LOOKALIKES = 10  # told at an enrolment
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `faceops enrol`, and `faceops gallery` with its actions."""
     enrolling = cli.add_command(subparsers, _enrol)
     text = "the folder of known people, unless --from-tags names an album"
     cli.add_folder(enrolling, "people_dir", PHOTOS, metavar="PEOPLE_DIR", nargs="?", help=text)

@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Any
 from faceops import cli
 from faceops.base.reasons import Reason
 from faceops.base.stores import is_url, place, shown
-from faceops.cli.model_choice import (
-    add_bundle_arguments,
-    bundle_folder,
-    choose_precision,
-    load_bundle,
-)
+from faceops.cli import model_choice
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 from faceops.photos.formats import closed_formats
 
@@ -25,7 +20,6 @@ MOST_ERRORS = 10
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `faceops identify` and `faceops name`."""
     parser = cli.add_command(subparsers, _identify)
     text = "a folder, one photo, or a URL such as s3://bucket/2019"
     cli.add_folder(parser, "photos_dir", PHOTOS, metavar="PHOTOS_DIR", type=place, help=text)
@@ -73,7 +67,7 @@ def add_parser(subparsers: Any) -> None:
     text = "runs to keep in DIR/runs, the latest counted; older ones are removed (default: 30)"
     parser.add_argument("--keep-runs", type=int, metavar="N", help=text)
     parser.add_argument("--threads", type=int, metavar="N", help="(default: one a core, at most 8)")
-    add_bundle_arguments(parser)
+    model_choice.add_bundle_arguments(parser)
     naming = cli.add_command(subparsers, _name)
     naming.add_argument("unknown", metavar="UNKNOWN", help="such as unknown-007")
     naming.add_argument("name", metavar="NAME")
@@ -81,7 +75,7 @@ def add_parser(subparsers: Any) -> None:
     cli.add_folder(naming, "--out", RESULTS, Use.WRITE, required=True, help=text)
     text = "also where the faces are unlike those that are enrolled as NAME"
     naming.add_argument("--trust", action="store_true", help=text)
-    add_bundle_arguments(naming)
+    model_choice.add_bundle_arguments(naming)
     cli.add_folder(naming, "--gallery", GALLERY, Use.WRITE, default="gallery")
 
 
@@ -114,10 +108,11 @@ def _reuse_if_unchanged(args: argparse.Namespace, settings: "IdentifySettings") 
     from faceops.identification.latest_run import UnloadedRelease, reuse_if_unchanged
     from faceops.release.release_file import default_budget
 
-    if not storage_of(args.gallery).stamp():
+    gallery = storage_of(args.gallery)
+    if not gallery.stamp():
         return None  # opening the gallery says what is wrong with it
-    release = UnloadedRelease(*bundle_folder(args, storage_of(args.gallery).contract_id()))
-    precision, _ = choose_precision(args.precision, release.folder, args.gallery)
+    release = UnloadedRelease(*model_choice.bundle_folder(args, gallery.contract_id()))
+    precision, _ = model_choice.choose_precision(args.precision, release.folder, args.gallery)
     budget = settings.budget or default_budget(release.folder, precision)
     if budget is None:
         return None
@@ -130,7 +125,7 @@ def _run(args: argparse.Namespace, settings: "IdentifySettings") -> "Summary":
     from faceops.identification.run import identify
 
     gallery = Gallery.open(args.gallery)  # if it is unusable, before the release is loaded
-    bundle = load_bundle(args, gallery)
+    bundle = model_choice.load_bundle(args, gallery)
     gallery.require(bundle.release.contract_id)
     return identify(args.photos_dir, gallery, bundle, args.out, settings)
 
@@ -147,7 +142,7 @@ def _name(args: argparse.Namespace) -> int:
     from faceops.identification.unknown.unknown_people import unknown_number
 
     unknown_number(args.unknown)  # wrong arguments first: loading a release takes a second
-    bundle = load_bundle(args, Gallery.open(args.gallery))
+    bundle = model_choice.load_bundle(args, Gallery.open(args.gallery))
     done = name_unknown(args.unknown, args.name, args.gallery, bundle, args.out, None, args.trust)
     lines = [
         f"{done.unknown} is {done.person}: {done.faces} faces confirmed, {done.enrolled} enrolled; "

@@ -15,19 +15,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from faceops import registry
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import read_json_object
 from faceops.base.work import DEVICE_CHOICES, DeviceChoice
 from faceops.cli import NO_FOLDER, add_folder, escaped, require_folder
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.photos import folders
-from faceops.registry import (
-    PUBLISHED,
-    NoReleaseError,
-    has_store,
-    published_folder,
-    published_statement,
-)
+from faceops.registry import PUBLISHED, NoReleaseError
 from faceops.release import release_file
 
 if TYPE_CHECKING:
@@ -57,12 +52,11 @@ def choose_model(contract_id: str, precision: release_file.PrecisionChoice, root
 
     `root`: the folder of the local MLflow store if no server is set.
 
-    Raises:
-        FaceOpsError: the registry does not answer, and the cache has no champion of it.
+    Raises FaceOpsError: the registry does not answer, and the cache has no champion of it.
     """
-    is_of_published = release_file.is_of(published_statement(), precision, contract_id)
+    is_of_published = release_file.is_of(registry.published_statement(), precision, contract_id)
     published = Choice(PUBLISHED, "the gallery was enrolled under it") if is_of_published else None
-    if not has_store(root):
+    if not registry.has_store(root):
         why = f"there is no registry (MLFLOW_TRACKING_URI is not set, {root} has no mlflow.db)"
         return published or Choice(PUBLISHED, why)
     try:
@@ -121,7 +115,6 @@ def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --device, which finds and embeds faces."""
     text = "finds and embeds faces; cuda needs onnxruntime-gpu in the place of onnxruntime, and "
     text += "auto takes it where it can be used (default: %(default)s)"
     parser.add_argument("--device", choices=DEVICE_CHOICES, default="auto", help=text)
@@ -153,8 +146,7 @@ def choose_precision(
     comparable; a new one gets int8 where the release offers it and it is clearly faster on the CPU,
     and `device` allows no GPU: only then there is a sentence, else "".
 
-    Raises:
-        FaceOpsError: for a new gallery, as `int8_gain`.
+    Raises FaceOpsError: for a new gallery, as `int8_gain`.
     """
     if choice != "auto":
         return choice, ""
@@ -189,7 +181,7 @@ def load_bundle(
     """
     choice = _choose(args, gallery.contract_id if gallery else "")
     if gallery is not None and choice.model == PUBLISHED:  # before its weights are fetched
-        content = published_statement()
+        content = registry.published_statement()
         precision = release_file.precision_for(content, args.precision, gallery.contract_id)
         stated = release_file.stated_contract(content, precision)
         if stated:  # else `load_release` refuses it
@@ -249,7 +241,7 @@ def load_release(
         from faceops.registry.published import load_published
 
         own = storage_of(gallery).contract_id() if gallery else ""
-        chosen = release_file.precision_for(published_statement(), precision, own)
+        chosen = release_file.precision_for(registry.published_statement(), precision, own)
         return load_published(threads, chosen, device)
     else:
         loaded = import_registry(model).load_fetched(
@@ -271,7 +263,7 @@ def bundle_folder(args: argparse.Namespace, contract_id: str) -> tuple[Path, str
         require_folder(args.bundle, NO_FOLDER)
         folder, name, note = args.bundle, str(args.bundle), ""
     elif choice.model == PUBLISHED:
-        return published_folder(), PUBLISHED, ""
+        return registry.published_folder(), PUBLISHED, ""
     else:
         found = import_registry(choice.model).find_release(choice.model)
         folder, name, note = found.folder, found.name, found.note

@@ -33,7 +33,6 @@ NOT_COVERED = (
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `faceops people` with its actions."""
     text = "list, show, rename, merge, split, forget and re-embed people"
     actions = cli.add_group(subparsers, "people", help=text)
     add_bundle_arguments(cli.add_command(actions, _list))
@@ -109,8 +108,7 @@ def _list(args: argparse.Namespace) -> int:
 def _lookalikes(args: argparse.Namespace, gallery: "Gallery") -> tuple[list["Lookalikes"], str]:
     """Return the lookalikes in `gallery`, or why they are not known.
 
-    Raises:
-        UsageError, FaceOpsError: the release that the user named cannot be loaded.
+    Raises UsageError, FaceOpsError: the release that the user named cannot be loaded.
     """
     from faceops.gallery.similarity import find_lookalikes
 

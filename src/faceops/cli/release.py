@@ -12,7 +12,6 @@ from faceops.release import release_file
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `faceops release` with its actions."""
     actions = add_group(
         subparsers,
         "release",

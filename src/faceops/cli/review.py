@@ -29,7 +29,6 @@ NOT_STATED = "(not stated)"
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add `faceops review`, and `faceops decisions` with its actions."""
     parser = cli.add_command(subparsers, _review)
     text = "the results of identify"
     cli.add_folder(parser, "--out", RESULTS, Use.WRITE, required=True, help=text)
@@ -126,8 +125,7 @@ def _review(args: argparse.Namespace) -> int:
 def gallery_of(out: Path) -> "GalleryPlace":
     """Return the gallery that the results in `out` were made with.
 
-    Raises:
-        UsageError: there are no results, or they do not say it.
+    Raises UsageError: there are no results, or they do not say it.
     """
     from faceops.gallery.storage import gallery_place
     from faceops.identification.latest_run import latest_run

@@ -26,8 +26,7 @@ class InputStage(nn.Module):
     The change of size is antialiased bilinear, as two products with a fixed matrix: the same sums
     on every device and in ONNX, whose antialiased Resize differs between runtimes.
 
-    Raises:
-        FaceOpsError: a colour that is not in COLOURS.
+    Raises FaceOpsError: a colour that is not in COLOURS.
     """
 
     luma: torch.Tensor
@@ -44,7 +43,6 @@ class InputStage(nn.Module):
         self.register_buffer("resize", resize_matrix(CROP_SIZE, input_size), persistent=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Convert, resize and scale `pixels`."""
         if self.channels == 1 or self.resizes:
             # bfloat16 has 8 bits of mantissa, which would round the pixels.
             with torch.autocast(pixels.device.type, enabled=False):
@@ -72,7 +70,6 @@ class ClippedHighlights(nn.Module):
     """
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return `pixels`, mixed in the crops whose face is overexposed."""
         highest = pixels[:, :, *FACE].amax(dim=1, keepdim=True)
         share = (highest > CLIPPED).float().mean(dim=(2, 3), keepdim=True)
         mixed = (pixels + pixels.amin(dim=1, keepdim=True)) * 0.5
@@ -138,11 +135,9 @@ class Embedder(nn.Module):
         self.trunk, self.head = trunk, head
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Embed `pixels` (B, 3, 112, 112)."""
         return self.embed_features(self.trunk(pixels))
 
     def embed_features(self, features: torch.Tensor) -> torch.Tensor:
-        """Embed the trunk's features."""
         # Full precision from here, also under autocast: distances and miners need it.
         return F.normalize(self.head(features).float(), dim=1)
 
@@ -184,8 +179,7 @@ def compile_network(network: nn.Module) -> None:
 def choose_device(name: str) -> torch.device:
     """Return the device `name`; "auto" is a CUDA GPU when there is one, else the CPU.
 
-    Raises:
-        FaceOpsError: "cuda" without a GPU; falling back in silence would cost days.
+    Raises FaceOpsError: "cuda" without a GPU; falling back in silence would cost days.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

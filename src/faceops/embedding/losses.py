@@ -30,8 +30,7 @@ class ClassificationHead(nn.Module):
         scale: factor of the cosines, above 0; the inverse of the softmax's temperature.
         margin: 0 .. below `max_margin`.
 
-    Raises:
-        FaceOpsError: the margin is out of range.
+    Raises FaceOpsError: the margin is out of range.
     """
 
     max_margin = math.inf
@@ -50,7 +49,6 @@ class ClassificationHead(nn.Module):
 
     @property
     def people(self) -> int:
-        """The number of classes."""
         return len(self.weight)
 
     @torch.no_grad()
@@ -149,8 +147,7 @@ def build_head(
 
     `scale`, `margin`: see ClassificationHead; softmax ignores the margin.
 
-    Raises:
-        FaceOpsError: no head has that name, or the margin is outside the head's range.
+    Raises FaceOpsError: no head has that name, or the margin is outside the head's range.
     """
     if name not in HEADS:
         raise FaceOpsError(

@@ -54,7 +54,6 @@ class ThumbnailSection:
 
     @property
     def height(self) -> int:
-        """Its height in pixels."""
         return self.top + -(-len(self.thumbnails) // COLUMNS) * (SIDE + _CAPTION + _GAP)
 
 
@@ -75,7 +74,6 @@ def draw_sections(sections: Sequence[ThumbnailSection]) -> Image.Image:
 
 
 def write_sheet(sheet: Image.Image, path: Path) -> None:
-    """Write `sheet` as PNG to `path`."""
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")
 

@@ -88,8 +88,7 @@ class CroppedPhoto:
 def crop_photo(path: Path, finder: FaceFinder, settings: CropSettings) -> CroppedPhoto:
     """Return the face in a photo of one person; a photo that cannot be used gives a reason.
 
-    Raises:
-        PhotoShortageError: the machine lacks memory or the like.
+    Raises PhotoShortageError: the machine lacks memory or the like.
     """
     try:
         if settings.mode == "center":
@@ -176,9 +175,8 @@ def crop_photos(
         out: folder for the results, created if absent.
         workers: number of threads, which share the finder.
 
-    Raises:
-        FaceOpsError: no photo gave a face, or the machine lacks memory or the like: a later run
-            can crop the photo, and a result without it must not be kept.
+    Raises FaceOpsError: no photo gave a face, or the machine lacks memory or the like: a later run
+    can crop the photo, and a result without it must not be kept.
     """
     out.mkdir(parents=True, exist_ok=True)
     photos = manifest.select(["photo_id", "path", "person", "status", "reason"]).to_pylist()

@@ -74,8 +74,7 @@ def with_symbolic_size(model: bytes) -> bytes:
     The graph is fully convolutional up to the reshapes at its heads, and those are by -1; so it
     runs at any multiple of 32. The same bytes come out for the same bytes in.
 
-    Raises:
-        FaceOpsError: `model` is not an ONNX file, or another graph than YuNet's.
+    Raises FaceOpsError: `model` is not an ONNX file, or another graph than YuNet's.
     """
     import onnx  # not needed by detection itself
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]

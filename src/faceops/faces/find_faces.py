@@ -48,17 +48,11 @@ TURNED_LEAD = 0.03  # least lead of that score over the best one without turning
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A face of a photo.
+    """A face of a photo."""
 
-    Attributes:
-        detection: box, refined landmarks, score.
-        quality: measures of the crop.
-        crop: uint8 (112, 112, 3) RGB, aligned.
-    """
-
-    detection: Detection
-    quality: Quality
-    crop: np.ndarray
+    detection: Detection  # box, refined landmarks, score
+    quality: Quality  # measures of the crop
+    crop: np.ndarray  # uint8 (112, 112, 3) RGB, aligned
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +98,7 @@ class FaceFinder:
     def detect_turned(self, pixels: np.ndarray) -> tuple[list[Detection], int]:
         """Return where the faces are after the turn that shows them best, and that turn.
 
-        Args:
-            pixels: uint8 (H, W, 3) RGB, upright as far as the file says.
+        `pixels`: uint8 (H, W, 3) RGB, upright as far as the file says.
 
         Returns:
             the faces, in pixels of `np.rot90(pixels, turns)`, and `turns`, 0 to 3; 0 if the finder
@@ -187,33 +180,15 @@ def find_in_photo(
     path: Path,
     finder: FaceFinder,
     limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
+    content: bytes | None = None,
 ) -> PhotoFaces:
-    """Return the faces of the photo in the file `path`.
+    """Return the faces of the photo in the file `path`, or of the one with the bytes `content`.
 
-    Raises:
-        PhotoError: as `open_photo`.
+    With `content`, `path` is not opened: it is for messages. Raises PhotoError: as `open_photo`.
     """
-    return _find(partial(open_photo, path, limits), finder)
-
-
-def find_in_bytes(
-    content: bytes,
-    name: Path,
-    finder: FaceFinder,
-    limits: PhotoLimits = PhotoLimits(),  # noqa: B008  frozen
-) -> PhotoFaces:
-    """Return the faces of the photo whose file has the bytes `content`: those of `find_in_photo`.
-
-    `name` is for messages; it is not opened.
-
-    Raises:
-        PhotoError: as `decode_photo`.
-    """
-    return _find(partial(decode_photo, content, name, limits), finder)
-
-
-def _find(decode: Callable[..., Photo], finder: FaceFinder) -> PhotoFaces:
-    """Return the faces of the photo that `decode(least_side=...)` returns."""
+    decode: Callable[..., Photo] = partial(open_photo, path, limits)
+    if content is not None:
+        decode = partial(decode_photo, content, path, limits)
     photo = decode(least_side=max(LEAST_SIDE, finder.detail))
     detections, turns = finder.detect_turned(photo.pixels)
     view = np.rot90(photo.pixels, turns)

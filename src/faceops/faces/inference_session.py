@@ -52,8 +52,7 @@ def choose_device(choice: DeviceChoice, model: bytes) -> tuple[Device, str]:
     auto is cuda where a session of `model` really opens there. The note says why an ONNX Runtime
     that was built for CUDA cannot use it.
 
-    Raises:
-        UsageError: `choice` is cuda, and it cannot be used.
+    Raises UsageError: `choice` is cuda, and it cannot be used.
     """
     if choice == "cpu" or (choice == "auto" and not may_use_cuda(choice)):
         return "cpu", ""

@@ -34,13 +34,11 @@ class Region:
     """A region of a photo."""
 
     name: str  # as it is stored, "" for none
-    # In shares of the stored image; None if the photo has been cropped or turned since
-    area: Area | None
+    area: Area | None  # shares of the stored image; None if it was cropped or turned since
     kind: str = "Face"  # MWG's type: "Face", also where none is stated, "Pet", "Focus" and others
 
     @property
     def is_face(self) -> bool:
-        """Whether it shows a person's face."""
         return self.kind == "Face"
 
     @property

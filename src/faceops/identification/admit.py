@@ -48,20 +48,15 @@ _ADVICE = people_folder.ADVICE | {
 
 @dataclass
 class Admission:
-    """What was changed in the gallery.
+    """What was changed in the gallery."""
 
-    Attributes:
-        admitted, withdrawn: faces by person.
-        refused: a sentence about each confirmed face that stays outside; it names nobody.
-        note: why the gallery could not be changed; "" if it could.
-        is_busy: that may be otherwise soon.
-    """
-
+    # admitted, withdrawn: faces by person
     admitted: Counter[str] = field(default_factory=Counter)
     withdrawn: Counter[str] = field(default_factory=Counter)
+    # A sentence about each confirmed face that stays outside; it names nobody
     refused: list[str] = field(default_factory=list)
-    note: str = ""
-    is_busy: bool = False
+    note: str = ""  # why the gallery could not be changed; "" if it could
+    is_busy: bool = False  # that may be otherwise soon
 
 
 class _Candidate(NamedTuple):
@@ -107,8 +102,7 @@ def admit_confirmed(
     not opened again under the gallery's contract. Photos are shown by their path below `root`. A
     gallery that cannot be written stays as it is.
 
-    Raises:
-        DamageError: gallery or journal are damaged.
+    Raises DamageError: gallery or journal are damaged.
     """
     done = Admission()
     decided = DecidedFaces(decisions, gallery)

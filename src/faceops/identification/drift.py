@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from faceops.base.reasons import REJECTED, UNKNOWN, Reason, reason_code
+from faceops.base.reasons import CODES, REJECTED, UNKNOWN, Reason
 from faceops.faces.quality import QUALITY_VERSION
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.engine.verdicts import NOBODY
@@ -33,7 +33,7 @@ _MIN_SHARE = 1e-4  # so that an empty bin has a logarithm
 _CHI2_99 = (6.63, 9.21, 11.34, 13.28, 15.09, 16.81, 18.48, 20.09, 21.67)  # by degrees of freedom
 
 QUALITY, SIMILARITY, UNNAMED = "quality", "similarity of the unnamed", "share unnamed"
-_BY_PEOPLE = [reason_code(reason) for reason in (Reason.CONFIRMED, Reason.REFUSED_BY_PERSON)]
+_BY_PEOPLE = [CODES[reason] for reason in (Reason.CONFIRMED, Reason.REFUSED_BY_PERSON)]
 
 
 @dataclass
@@ -42,18 +42,12 @@ class DriftMeter:
 
     If an earlier run has seen most of the folder, only new photos are compared: a change shows in
     them first.
-
-    Attributes:
-        thresholds: of the release.
-        gallery_faces: size of the gallery that is searched.
-        budget: the share of strangers that this run may name.
-        before: raw sha256 of the photos of the latest run.
     """
 
-    thresholds: Thresholds
-    gallery_faces: int
-    budget: float
-    before: Container[bytes] = frozenset()
+    thresholds: Thresholds  # of the release
+    gallery_faces: int  # size of the gallery that is searched
+    budget: float  # the share of strangers that this run may name
+    before: Container[bytes] = frozenset()  # raw sha256 of the photos of the latest run
 
     def __post_init__(self) -> None:
         self._expected, odds = _stranger_bins(self.thresholds, self.gallery_faces, self.budget)
@@ -78,7 +72,7 @@ class DriftMeter:
         known = np.array([bytes.fromhex(one or "") in self.before for one in photos.photo_ids])
         compared = (decisions.kind != REJECTED) & (photos.faces["detector_score"] > 0)  # not drawn
         by_model = compared & ~np.isin(decisions.reason, _BY_PEOPLE)
-        is_similar = decisions.reason == reason_code(Reason.BELOW_THRESHOLD)
+        is_similar = decisions.reason == CODES[Reason.BELOW_THRESHOLD]
         is_similar &= decisions.best != NOBODY
         is_largest = _largest_of_photo(photos, compared)
         for counts, is_counted in zip(self._counts, (known, ~known), strict=True):
@@ -137,7 +131,7 @@ def compare(what: str, expected: Sequence[float], counts: np.ndarray) -> Drift |
         seen=[round(share, 4) for share in seen],
         psi=round(index, 4),
         level=level,
-        advice=_ADVICE[what](expected, seen) if level != "none" else "",
+        advice=_advice(what, expected, seen) if level != "none" else "",
     )
 
 
@@ -177,20 +171,24 @@ def _are_poorer(expected: Sequence[float], seen: Sequence[float]) -> bool:
     return bool(np.dot(np.arange(len(seen)), np.subtract(seen, expected)) < 0)
 
 
-def _quality_advice(expected: Sequence[float], seen: Sequence[float]) -> str:
-    if _are_poorer(expected, seen):
+def _advice(what: str, expected: Sequence[float], seen: Sequence[float]) -> str:
+    if what == QUALITY:
+        if _are_poorer(expected, seen):
+            return (
+                "the faces are poorer (blurred, dark, small, turned) than those that the release "
+                "was calibrated on, so fewer may be recognised: look for a new scanner or camera "
+                "setting, or calibrate a release on such photos"
+            )
         return (
-            "the faces are poorer (blurred, dark, small, turned) than those that the release was "
-            "calibrated on, so fewer may be recognised: look for a new scanner or camera setting, "
-            "or calibrate a release on such photos"
+            "the faces are better than those that the release was calibrated on; calibrate a "
+            "release on such photos"
         )
-    return (
-        "the faces are better than those that the release was calibrated on; calibrate a release "
-        "on such photos"
-    )
-
-
-def _similarity_advice(expected: Sequence[float], seen: Sequence[float]) -> str:
+    if what == UNNAMED:
+        told = "of the new photos' faces {:.0%} {}, of the earlier ones' {:.0%}: {}"
+        if seen[1] > expected[1]:
+            why = "new people to enrol (see the unknown people), or poorer photos"
+            return told.format(seen[1], "stay unnamed", expected[1], why)
+        return told.format(seen[0], "are named", expected[0], "check some of the new names")
     if seen[-1] + sum(seen[len(seen) // 2 :]) > expected[-1] + sum(expected[len(seen) // 2 :]):
         return (
             "more unnamed faces are close to an enrolled person than expected of strangers: enrol "
@@ -200,18 +198,3 @@ def _similarity_advice(expected: Sequence[float], seen: Sequence[float]) -> str:
         "unnamed faces are less like the enrolled people than the calibration's strangers: other "
         "kinds of people or photos; check the release on some labelled ones (faceops evaluate)"
     )
-
-
-def _unnamed_advice(expected: Sequence[float], seen: Sequence[float]) -> str:
-    if seen[1] > expected[1]:
-        return (
-            f"of the new photos' faces {seen[1]:.0%} stay unnamed, of the earlier ones' "
-            f"{expected[1]:.0%}: new people to enrol (see the unknown people), or poorer photos"
-        )
-    return (
-        f"of the new photos' faces {seen[0]:.0%} are named, of the earlier ones' "
-        f"{expected[0]:.0%}: check some of the new names"
-    )
-
-
-_ADVICE = {QUALITY: _quality_advice, SIMILARITY: _similarity_advice, UNNAMED: _unnamed_advice}

@@ -21,20 +21,14 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of a run.
+    """One metric of a run."""
 
-    Attributes:
-        name: after `PREFIX`, and in MLflow.
-        help: what it counts, as a sentence.
-        of: returns its value from the content of summary.json: a number, None where there is none,
-            or a number for each value of `label`. Default: the field `name`.
-        label: the name of the label, or "".
-    """
-
-    name: str
-    help: str
+    name: str  # after `PREFIX`, and in MLflow
+    help: str  # what it counts, as a sentence
+    # Returns its value from the content of summary.json: a number, None where there is none, or a
+    # number for each value of `label`. Default: the field `name`.
     of: Callable[[dict[str, Any]], float | dict[str, float] | None] | None = None
-    label: str = ""
+    label: str = ""  # the name of the label, or ""
 
     def values(self, summary: dict[str, Any]) -> dict[str, float]:
         """Return the values by the label's value; the key is "" without a label."""
@@ -127,8 +121,7 @@ METRICS = (*ABOUT, *COUNTS)
 def metrics_text(summary: dict[str, Any]) -> str:
     """Return the metrics of a run as OpenMetrics text.
 
-    Args:
-        summary: content of summary.json. No name of a person gets into the text.
+    `summary`: content of summary.json. No name of a person gets into the text.
     """
     folder, lines = {"photos_folder": summary["photos_folder"]}, list[str]()
     for metric in METRICS:
@@ -144,7 +137,6 @@ def metrics_text(summary: dict[str, Any]) -> str:
 
 
 def write_metrics(summary: Summary, out: Path) -> None:
-    """Write `out`/metrics.prom atomically."""
     write_file(out / METRICS_FILE, metrics_text(summary.as_dict()))
 
 

@@ -37,7 +37,7 @@ from faceops.identification.state.photo_block import EmbeddingFile, PhotoBlock, 
 from faceops.identification.state.schema import Presence, method_of
 from faceops.identification.summary import AlbumEstimate, Summary, write_summary
 from faceops.identification.unknown import unknown_people
-from faceops.photos.walk import SidecarPlaces
+from faceops.photos.sidecar_places import SidecarPlaces
 from faceops.release.bundle import Bundle
 from faceops.verification.thresholds import Thresholds
 
@@ -149,7 +149,7 @@ def identify(
             report, files = Report(root, budget), latest_run.FolderDigest(settings.xmp, listed)
             before = records.photo_ids_in(out / output_folder.FACES_FILE)
             drift = DriftMeter(thresholds, summary.gallery_faces, budget, before)
-            drawings, places = None, SidecarPlaces()
+            drawings, places = None, SidecarPlaces() if settings.xmp else None
             if settings.annotate:
                 from faceops.identification.records.drawings import Drawings
 
@@ -160,17 +160,18 @@ def identify(
                 for block in track(named, "name", len(paths), after_s=2, size=len):
                     if drawings is not None:
                         drawings.draw(block, summary)
-                    if settings.xmp:
+                    if places is not None:
                         write_sidecars(block, places, summary)
                     with timer.part("write"):
                         write_rows(origin, block)
                         for counter in (summary, report, drift, files):
                             counter.add(block)
             unread = [block.paths[one] for block in blocks for one in block.without_file.tolist()]
-            if settings.xmp and whole:
+            if places is not None and whole:
                 withdraw_unused(whole, map(Path, paths), places, summary)
             del blocks  # grouping unknown faces needs the memory
-            summary.files_sha256, summary.drift = files.hexdigest(places.changes), drift.result()
+            changes = 0 if places is None else places.changes
+            summary.files_sha256, summary.drift = files.hexdigest(changes), drift.result()
             with timer.part("group"):
                 people = unknown_people.find_unknown_people(
                     folder / output_folder.FACES_FILE, embeddings.all(), bundle, state, decisions
@@ -317,7 +318,6 @@ class _FailureLimit:
         self.readable = 0
 
     def check(self, photos: PhotoBlock) -> None:
-        """Count some photos."""
         self._seen += len(photos)
         self.readable += int(photos.sizes.any(axis=1).sum())
         self._failures += photos.failures.values()

@@ -21,42 +21,29 @@ _COUNTED = ("reasons", "people", "skipped")  # the counters of a `Summary`
 
 @dataclass(frozen=True)
 class Drift:
-    """One comparison of the faces with what is expected.
+    """One comparison of the faces with what is expected."""
 
-    Attributes:
-        what: what was compared, e.g. "quality".
-        faces: number of faces seen.
-        expected, seen: shares in the bins, in order; each sums to 1.
-        psi: population stability index.
-        level: "none", "moderate" or "major".
-        advice: what changed and what to do; empty if nothing did.
-    """
-
-    what: str
-    faces: int
+    what: str  # what was compared, e.g. "quality".
+    faces: int  # number of faces seen
+    # expected, seen: shares in the bins, in order; each sums to 1
     expected: list[float]
     seen: list[float]
-    psi: float
-    level: str
-    advice: str
+    psi: float  # population stability index
+    level: str  # "none", "moderate" or "major"
+    advice: str  # what changed and what to do; empty if nothing did
 
 
 @dataclass(frozen=True)
 class AlbumEstimate:
-    """What a run knows about the strangers in its album; see `verification.album`.
+    """What a run knows about the strangers in its album; see `verification.album`."""
 
-    Attributes:
-        people, faces: people that could be told apart, and faces of the album.
-        low, high: 95 % interval of the share of strangers named in it; None if it is too small to
-            say.
-        population: the calibration set whose threshold is used then, else "".
-    """
-
+    # people, faces: people that could be told apart, and faces of the album
     people: int
     faces: int
+    # low, high: 95 % interval of the share of strangers named in it; None if it is too small to say
     low: float | None
     high: float | None
-    population: str
+    population: str  # the calibration set whose threshold is used then, else ""
 
 
 @dataclass(frozen=True)
@@ -70,55 +57,13 @@ class TaggedOtherwise:
 
 @dataclass
 class Summary:
-    """The content of summary.json; counts are of faces unless the name says otherwise.
-
-    Attributes:
-        release: version address or folder; `precision` is that of its embedder, and `release_note`
-            says when the registry did not answer, or that CUDA cannot be used.
-        device: what found and embedded the faces of the photos that this run opened, see
-            `Bundle.runs_on`; "" in summaries of earlier versions. A flow's shards are in its log.
-        threshold_measured: whether it was measured on the album; without an album, False if the
-            budget in a gallery of this size exceeds the pairs that the release was measured on.
-        album: None if the release knows no normalised scores, or no face was compared.
-        gallery: its folder; "" in summaries of earlier versions.
-        inputs_sha256: of all that decides the rows but the photos, see `inputs_digest`.
-        decisions: number of decisions of people that the rows obey, the first ones in the gallery's
-            journal, and `decisions_digest` their sha256, see `gallery.decisions.digest_of`.
-        files_sha256: of the files, and with `xmp` of the sidecars.
-        checked: when the folder was last compared with both; `unchanged` if nothing was to do.
-        known_to_gallery: False if the gallery is read-only: forgetting a person then takes --out.
-        known_people: enrolled, or with a name that only a decision gave.
-        admitted: faces that a person confirmed and that entered the gallery; `withdrawn` left it,
-            as they are not confirmed any more. `not_admitted`: a sentence about each that is only
-            named, said once. `gallery_note`: why the gallery could not be written.
-        photos_opened: photos decoded in this run; `photos_reused` came from an earlier run, and of
-            these, `photos_reembedded` had their faces embedded again from stored crops.
-        photos_turned: photos whose faces do not stand upright and were found after a turn.
-        unknown_people: people without a name seen in two photos or more, with
-            `unknown_people_faces` faces.
-        reasons: rows by reason: faces, and photos without faces.
-        people: faces by the name given.
-        vanished: files that the latest run saw and that are missing now; `moved` counts those whose
-            photo exists under another path. Data of missing files are kept until `drop_at`.
-        skipped: files and folders that rules of exclusion skip, by rule; `excluded` counts photos
-            that the latest run saw and that are skipped now. They are dropped as missing ones are.
-        unlisted: folders that could not be listed.
-        letters_not_drawn: with `annotate`, a letter of each script that no installed font has.
-        sidecars_withdrawn: sidecars from which entries of FaceOps were removed since their photo is
-            gone or excluded, or cannot be opened any more.
-        failures: sentences about photos that could not be read for a reason outside their bytes.
-            What an earlier run found in them is kept, and the next run tries again.
-        sidecar_errors: sentences about sidecars that were left as they are.
-        tagged_otherwise: with `xmp`, faces whose region of another program has another name; they
-            get no region here.
-        seconds: wall clock until the report; `timings` are seconds summed over threads of the parts
-            look (open photos, find faces), embed, admit (to the gallery), name, write (rows) and
-            group (unknown people).
-    """
+    """The content of summary.json; counts are of faces unless the name says otherwise."""
 
     run_id: str
     photos_folder: str
     started: str
+    # Version address or folder; `precision` is that of its embedder, and `release_note` says when
+    # the registry did not answer, or that CUDA cannot be used
     release: str
     contract_id: str
     budget: float
@@ -127,63 +72,86 @@ class Summary:
     annotate: bool
     xmp: bool
     threshold: float | None = None
+    # Whether it was measured on the album; without an album, False if the budget in a gallery of
+    # this size exceeds the pairs that the release was measured on
     threshold_measured: bool = False
     gallery_people: int = 0
     gallery_faces: int = 0
-    known_people: int = 0
+    known_people: int = 0  # enrolled, or with a name that only a decision gave
     keep_crops: bool = False
     keep_runs: int = KEEP_RUNS
     limits: PhotoLimits = PhotoLimits()  # noqa: RUF009  frozen
     exclude: list[str] = field(default_factory=list)
-    album: AlbumEstimate | None = None
-    gallery: str = ""
+    album: AlbumEstimate | None = None  # None without normalised scores, or compared faces
+    gallery: str = ""  # its folder; "" in summaries of earlier versions
     release_note: str = ""
     precision: Precision = "float32"
+    # What found and embedded the faces of the photos that this run opened, see `Bundle.runs_on`; ""
+    # in summaries of earlier versions. A flow's shards are in its log.
     device: str = ""
-    inputs_sha256: str = ""
+    inputs_sha256: str = ""  # of all that decides the rows but the photos, see `inputs_digest`
+    # Number of decisions of people that the rows obey, the first ones in the gallery's journal, and
+    # `decisions_digest` their sha256, see `gallery.decisions.digest_of`
     decisions: int = 0
     decisions_digest: str = ""
-    files_sha256: str = ""
-    checked: str = ""
+    files_sha256: str = ""  # of the files, and with `xmp` of the sidecars
+    checked: str = ""  # when the folder was last compared; `unchanged` if nothing was to do
     unchanged: bool = False
-    known_to_gallery: bool = True
+    known_to_gallery: bool = True  # False if that is read-only: forgetting then takes --out
+    # Faces that a person confirmed and that entered the gallery; `withdrawn` left it, as they are
+    # not confirmed any more. `not_admitted`: a sentence about each that is only named, said once.
+    # `gallery_note`: why the gallery could not be written.
     admitted: int = 0
     withdrawn: int = 0
     not_admitted: list[str] = field(default_factory=list)
     gallery_note: str = ""
     photos: int = 0
+    # Photos decoded in this run; `photos_reused` came from an earlier run, and of these,
+    # `photos_reembedded` had their faces embedded again from stored crops
     photos_opened: int = 0
     photos_reused: int = 0
     photos_reembedded: int = 0
-    photos_turned: int = 0
+    photos_turned: int = 0  # photos whose faces do not stand upright and were found after a turn
     faces: int = 0
     identified: int = 0
     unknown: int = 0
     rejected: int = 0
     rejected_photos: int = 0
-    unknown_people: int = 0
+    unknown_people: int = 0  # seen in two photos or more, with `unknown_people_faces` faces
     unknown_people_faces: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    people: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)  # of faces, and photos without faces
+    people: Counter[str] = field(default_factory=Counter)  # faces by the name given
     drift: list[Drift] = field(default_factory=list)
+    # Files that the latest run saw and that are missing now; `moved` counts those whose photo
+    # exists under another path. Data of missing files are kept until `drop_at`.
     vanished: int = 0
     moved: int = 0
+    # Files and folders that rules of exclusion skip, by rule; `excluded` counts photos that the
+    # latest run saw and that are skipped now. They are dropped as missing ones are.
     skipped: Counter[str] = field(default_factory=Counter)
     excluded: int = 0
-    unlisted: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)  # folders that could not be listed
     drop_at: str = ""
+    # With `annotate`, a letter of each script that no installed font has
     letters_not_drawn: dict[str, str] = field(default_factory=dict)
+    # Sentences about photos that could not be read for a reason outside their bytes. What an
+    # earlier run found in them is kept, and the next run tries again.
     failures: list[str] = field(default_factory=list)
     sidecars_written: int = 0
+    # Sidecars from which entries of FaceOps were removed since their photo is gone or excluded, or
+    # cannot be opened any more
     sidecars_withdrawn: int = 0
-    sidecar_errors: list[str] = field(default_factory=list)
+    sidecar_errors: list[str] = field(default_factory=list)  # a sentence for each
+    # With `xmp`, faces whose region of another program has another name; they get no region here
     tagged_otherwise: list[TaggedOtherwise] = field(default_factory=list)
+    # Wall clock until the report; `timings` are seconds summed over threads of the parts look (open
+    # photos, find faces), embed, admit (to the gallery), name, write (rows) and group (unknown
+    # people)
     seconds: float = 0.0
     photos_per_second: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
 
     def add(self, named: "NamedBlock") -> None:
-        """Count some photos."""
         photos, decisions = named.photos, named.decisions
         self.photos += len(photos)
         self.photos_opened += int(photos.opened.sum())
@@ -210,7 +178,6 @@ class Summary:
 
 
 def write_summary(summary: Summary, folder: Path) -> None:
-    """Write `folder`/summary.json atomically."""
     text = json.dumps(summary.as_dict(), indent=1, ensure_ascii=False) + "\n"
     write_file(folder / SUMMARY_FILE, text)
 
@@ -226,8 +193,7 @@ def with_current_names(content: dict[str, Any]) -> dict[str, Any]:
 def read_summary(folder: Path) -> Summary:
     """Return what `write_summary` wrote.
 
-    Raises:
-        OSError, ValueError, KeyError, TypeError: there is none, or another version's.
+    Raises OSError, ValueError, KeyError, TypeError: there is none, or another version's.
     """
     content = with_current_names(read_json_object(folder / SUMMARY_FILE))
     counts = {name: Counter(content.get(name, {})) for name in _COUNTED}

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from faceops.base.errors import UsageError, printable
-from faceops.base.reasons import IDENTIFIED, UNKNOWN, Reason, reason_code
+from faceops.base.reasons import CODES, IDENTIFIED, UNKNOWN, Reason
 from faceops.base.work import Timer
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE, Decisions
@@ -110,8 +110,8 @@ def _decreasing_density(values: np.ndarray, cumulated: np.ndarray) -> tuple[np.n
     return xs[1:], np.diff(ys) / np.diff(xs)
 
 
-_UNKNOWN = [reason_code(reason) for reason in UNKNOWN_REASONS]
-_CONFIRMED = reason_code(Reason.CONFIRMED)
+_UNKNOWN = [CODES[reason] for reason in UNKNOWN_REASONS]
+_CONFIRMED = CODES[Reason.CONFIRMED]
 
 
 @dataclass(frozen=True, eq=False)

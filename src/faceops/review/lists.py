@@ -14,7 +14,7 @@ from datetime import datetime
 import numpy as np
 
 from faceops.base.errors import counted
-from faceops.base.reasons import IDENTIFIED, UNKNOWN, Reason, reason_code
+from faceops.base.reasons import CODES, IDENTIFIED, UNKNOWN, Reason
 from faceops.gallery.decisions import Decisions
 from faceops.identification.engine.verdicts import NOBODY
 from faceops.identification.unknown.groups import MEAN_SHARE, lowest_cosine
@@ -31,7 +31,7 @@ WITHIN_S = 60.0  # seconds between two photos of one moment
 MOST = 120  # faces of a pile, the likeliest, whose photos are opened
 NEAREST = 8  # photos of the person, before and after a photo, with which it is compared
 _PILE_PICTURES, _GROUP_PICTURES = 4, 6
-_AMBIGUOUS = reason_code(Reason.AMBIGUOUS)
+_AMBIGUOUS = CODES[Reason.AMBIGUOUS]
 
 Taken = Callable[[int], datetime | None]  # when a photo of an album was taken, by its place
 

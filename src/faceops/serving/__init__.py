@@ -11,7 +11,7 @@ from typing import Any
 
 from faceops.base.errors import FaceOpsError, ShortageError, UsageError
 from faceops.base.reasons import Reason
-from faceops.faces.find_faces import find_in_bytes
+from faceops.faces.find_faces import find_in_photo
 from faceops.gallery.storage import GalleryPlace
 from faceops.gallery.store import Gallery
 from faceops.identification.engine.decide import FaceDecisions, NamedBlock, NamingRule, name_faces
@@ -30,25 +30,15 @@ _WHITESPACE = b" \t\r\n"  # tools break base64 into lines
 
 @dataclass(frozen=True)
 class RequestParams:
-    """The parameters of a request.
+    """The parameters of a request."""
 
-    Attributes:
-        answer: one of `ANSWERS`.
-        budget: false positive identification rate; None: the release's default.
-        detail: see `FaceFinder`.
-    """
-
-    answer: str
-    budget: float | None
-    detail: int
+    answer: str  # one of `ANSWERS`
+    budget: float | None  # false positive identification rate; None: the release's default
+    detail: int  # see `FaceFinder`
 
     @classmethod
     def of(cls, params: Mapping[str, Any] | None) -> "RequestParams":
-        """Return `params`, completed with `DEFAULTS`.
-
-        Raises:
-            UsageError: a value is wrong.
-        """
+        """Return `params`, completed with `DEFAULTS`. Raises UsageError: a value is wrong."""
         given = {**interface.DEFAULTS, **(params or {})}
         answer, budget, detail = given["answer"], given["budget"], given["detail"]
         if answer not in interface.ANSWERS:
@@ -98,8 +88,7 @@ class PhotoService:
 
     `gallery`: the enrolled people; without it nobody can be named.
 
-    Raises:
-        FaceOpsError: the release was trained on crops that were not aligned by landmarks.
+    Raises FaceOpsError: the release was trained on crops that were not aligned by landmarks.
     """
 
     def __init__(
@@ -188,7 +177,7 @@ class PhotoService:
             if isinstance(content, PhotoError):
                 raise content
             finder = self._finder.at_detail(params.detail)
-            found = find_in_bytes(content, NAME, finder, self._limits)
+            found = find_in_photo(NAME, finder, self._limits, content)
         except PhotoError as error:
             if isinstance(error, ShortageError):
                 raise

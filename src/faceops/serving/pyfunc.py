@@ -61,9 +61,8 @@ class PhotoModel:
                 exists, and the types of parameters.
             params: `answer`, `budget` and `detail`; see `RequestParams`.
 
-        Raises:
-            RequestError: the request is wrong, the gallery cannot be used, or memory or
-                the like is short.
+        Raises RequestError: the request is wrong, the gallery cannot be used, or memory or the like
+        is short.
         """
         try:
             return self._service.answer(list(model_input[IMAGE]), RequestParams.of(params))

@@ -120,8 +120,7 @@ def check_train_params(train: Train, path: Path) -> None:
 
     Builds the backbone without memory for its weights (torch's meta device), and a small head.
 
-    Raises:
-        UsageError: names the file `path`, the key, its value and the valid ones.
+    Raises UsageError: names the file `path`, the key, its value and the valid ones.
     """
     miners = (*MINERS, "global")  # which mines over the training set, the others within a batch
     for name in train.miners:
@@ -196,8 +195,7 @@ def trained_epochs(folder: Path) -> int:
 def load_model(folder: Path) -> Embedder:
     """Return the embedder that `save_model` wrote to `folder`, on the CPU, in evaluation mode.
 
-    Raises:
-        FaceOpsError: a file is missing or damaged, or the two do not belong together.
+    Raises FaceOpsError: a file is missing or damaged, or the two do not belong together.
     """
     again = "run the train stage again"
     try:
@@ -231,8 +229,7 @@ def start_model(settings: Train, sface: Path | None) -> Embedder:
 
     With `settings.start` it is the trained model in that folder.
 
-    Raises:
-        FaceOpsError: there is none, or it is of another architecture than the settings say.
+    Raises FaceOpsError: there is none, or it is of another architecture than the settings say.
     """
     if settings.start:
         model = load_model(Path(settings.start))

@@ -18,7 +18,6 @@ class Branches(nn.Module):
         self.branches = nn.ModuleList(branches)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Let every branch map `features`."""
         return torch.cat([branch(features) for branch in self.branches], dim=1)
 
 
@@ -30,7 +29,6 @@ class L2Pool(nn.Module):
     """float (B, C, H, W) -> (B, C, H, W): the root of the sum of squares of 3 x 3 pixels."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Pool `features`, padded with zeros."""
         means = F.avg_pool2d(features * features, kernel_size=3, stride=1, padding=1)
         return torch.sqrt(9 * means + _EPSILON)
 
@@ -112,8 +110,7 @@ def build_inception_resnet_v1(embedding_size: int, input_size: int, colour: str)
     normalisation makes the embedding (512-d where it was published). The stem and the reductions
     do not pad: the map is 3 x 3 at 160 pixels, 2 x 2 at 112, 1 x 1 at 80.
 
-    Raises:
-        FaceOpsError: `input_size` is below 75.
+    Raises FaceOpsError: `input_size` is below 75.
     """
     if input_size < SMALLEST_INPUT:
         raise FaceOpsError(
@@ -163,7 +160,6 @@ class ResidualBlock(nn.Module):
         self.rectified = rectified
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map (B, C, H, W) to the same shape."""
         mapped = features + self.scale * self.projection(self.branches(features))
         return torch.relu(mapped) if self.rectified else mapped
 

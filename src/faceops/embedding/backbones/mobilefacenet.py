@@ -165,8 +165,7 @@ def sface_centre() -> np.ndarray:
 def load_sface(path: Path) -> Embedder:
     """Return SFace with the weights of the ONNX file `path`, in evaluation mode.
 
-    Raises:
-        FaceOpsError: the file is not SFace.
+    Raises FaceOpsError: the file is not SFace.
     """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]

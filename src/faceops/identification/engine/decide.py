@@ -9,24 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from faceops.base import reasons
 from faceops.base.files import valid_unicode
-from faceops.base.reasons import (
-    IDENTIFIED,
-    NO_REASON,
-    REASONS,
-    REJECTED,
-    UNKNOWN,
-    Reason,
-    reason_code,
-)
+from faceops.base.reasons import CODES, IDENTIFIED, NO_REASON, Reason
 from faceops.base.work import Timer
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.ranking import (
-    AlbumSearch,
-    Ranked,
-    rank_people,
-    refusals,
-)
+from faceops.identification.engine.ranking import AlbumSearch, Ranked, rank_people, refusals
 from faceops.identification.engine.verdicts import NOBODY, UNNAMED, DecidedFaces, Verdicts
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.verification.album import AlbumThreshold
@@ -36,30 +24,24 @@ from faceops.verification.verifier import Verify
 
 @dataclass(frozen=True, eq=False)
 class FaceDecisions:
-    """The decisions about F faces, as columns.
+    """The decisions about F faces, as columns."""
 
-    Attributes:
-        kind: int8 (F,), places in `KINDS`.
-        reason: int8 (F,), places in `REASONS`; `NO_REASON` for a face that is identified by its
-            score.
-        best, runner_up: int32 (F,), the two most probable people, as places in
-            `NamedBlock.people`; `NOBODY` if the face was not compared, or nobody else is enrolled.
-            A face is only given the name of `best` if it is identified.
-        probability, runner_up_probability: float32 (F,), 0 to 1 by the verifier, of the person's
-            most probable gallery face, or of the mean of the person's faces if scores are
-            normalised in an album; NaN for nobody.
-        distance: float32 (F,), Euclidean, 0 to 2, to the same face or mean; NaN for nobody.
-        stranger_share: float32 (F,), estimated share of the album's strangers that score as high as
-            the best; NaN if scores are not normalised.
-    """
-
-    kind: np.ndarray
+    kind: np.ndarray  # int8 (F,), places in `KINDS`
+    # int8 (F,), places in `REASONS`; `NO_REASON` for a face that is identified by its score
     reason: np.ndarray
+    # best, runner_up: int32 (F,), the two most probable people, as places in `NamedBlock.people`;
+    # `NOBODY` if the face was not compared, or nobody else is enrolled. A face is only given the
+    # name of `best` if it is identified.
     best: np.ndarray
     runner_up: np.ndarray
+    # probability, runner_up_probability: float32 (F,), 0 to 1 by the verifier, of the person's most
+    # probable gallery face, or of the mean of the person's faces if scores are normalised in an
+    # album; NaN for nobody
     probability: np.ndarray
     runner_up_probability: np.ndarray
-    distance: np.ndarray
+    distance: np.ndarray  # float32 (F,), Euclidean, 0 to 2, to that face or mean; NaN for nobody
+    # float32 (F,), estimated share of the album's strangers that score as high as the best; NaN if
+    # scores are not normalised
     stranger_share: np.ndarray
 
     @property
@@ -83,24 +65,19 @@ class FaceDecisions:
     def without_names(cls, faces: int) -> "FaceDecisions":
         """Return decisions for faces that are not compared with anybody."""
         nothing, nobody = np.full(faces, np.nan, np.float32), np.full(faces, NOBODY, np.int32)
-        kind, reason = np.full(faces, UNKNOWN, np.int8), np.full(faces, NO_REASON, np.int8)
+        kind, reason = np.full(faces, reasons.UNKNOWN, np.int8), np.full(faces, NO_REASON, np.int8)
         return cls(kind, reason, nobody, nobody, nothing, nothing, nothing, nothing)
 
 
 @dataclass(frozen=True, eq=False)
 class NamedBlock:
-    """Photos with a decision for each face.
-
-    Attributes:
-        photo_paths: below the photos' folder, as text.
-        people: the sorted names of the gallery, then those that only people have given.
-        shown: the names under which these people are shown, if others; two may be the same.
-    """
+    """Photos with a decision for each face."""
 
     photos: PhotoBlock
-    photo_paths: Sequence[str]
+    photo_paths: Sequence[str]  # below the photos' folder, as text
     decisions: FaceDecisions
-    people: Sequence[str]
+    people: Sequence[str]  # the sorted names of the gallery, then those that only people have given
+    # The names under which these people are shown, if others; two may be the same
     shown: Sequence[str] = ()
 
     def __len__(self) -> int:
@@ -112,20 +89,15 @@ class NamedBlock:
         return [None if one < 0 else people[one] for one in self.decisions.person.tolist()]
 
     def reasons(self) -> list[Reason | None]:
-        """Return the reason of each decision."""
-        return [None if one < 0 else REASONS[one] for one in self.decisions.reason.tolist()]
+        return [None if one < 0 else reasons.REASONS[one] for one in self.decisions.reason.tolist()]
 
 
 @dataclass(frozen=True)
 class NamingRule:
-    """The conditions under which a face is named.
+    """The conditions under which a face is named."""
 
-    Attributes:
-        limits: on the scores.
-        search: ranks the enrolled people by normalised scores; None for a release without them.
-    """
-
-    limits: NamingLimits
+    limits: NamingLimits  # on the scores
+    # Ranks the enrolled people by normalised scores; None for a release without them
     search: AlbumSearch | None = None
 
     @property
@@ -137,8 +109,7 @@ class NamingRule:
     def for_gallery(cls, thresholds: Thresholds, gallery: Gallery, budget: float) -> "NamingRule":
         """Return the rule that names at most the share `budget` of strangers, by the calibration.
 
-        Raises:
-            UsageError: the release was not calibrated for such a budget.
+        Raises UsageError: the release was not calibrated for such a budget.
         """
         faces = len(gallery.faces)
         threshold = thresholds.for_search(budget, faces) if faces else 1.0
@@ -192,7 +163,7 @@ def name_faces(
     """
     verdicts = verdicts or Verdicts.none(len(photos.faces))
     refused = refusals(photos)
-    refused[verdicts.ignored] = reason_code(Reason.IGNORED)
+    refused[verdicts.ignored] = CODES[Reason.IGNORED]
     compared = refused < 0
     queries = photos.embeddings[compared]
     # Of compared faces and enrolled people, as rows of `queries` and places in the gallery.
@@ -242,13 +213,13 @@ def decide(
     _, firsts = np.unique(name_in_photo[rows], return_index=True)
     named = np.zeros(len(faces), bool)
     named[rows[firsts]] = True
-    kind, reason = np.full(len(refused), REJECTED, np.int8), refused.astype(np.int8)
-    kind[faces] = np.where(named, IDENTIFIED, UNKNOWN)
-    unnamed = np.where(reached, reason_code(Reason.AMBIGUOUS), reason_code(Reason.BELOW_THRESHOLD))
-    unnamed[best < 0] = reason_code(Reason.GALLERY_EMPTY)
+    kind, reason = np.full(len(refused), reasons.REJECTED, np.int8), refused.astype(np.int8)
+    kind[faces] = np.where(named, IDENTIFIED, reasons.UNKNOWN)
+    unnamed = np.where(reached, CODES[Reason.AMBIGUOUS], CODES[Reason.BELOW_THRESHOLD])
+    unnamed[best < 0] = CODES[Reason.GALLERY_EMPTY]
     has_refused = np.isin(faces, verdicts.refused[0])
     by_people = has_refused & ~reached | grouped & reached
-    unnamed[by_people] = reason_code(Reason.REFUSED_BY_PERSON)
+    unnamed[by_people] = CODES[Reason.REFUSED_BY_PERSON]
     reason[faces] = np.where(named, NO_REASON, unnamed)
     columns = {
         "best": best,
@@ -271,7 +242,7 @@ def _with_confirmed(found: FaceDecisions, confirmed: np.ndarray) -> FaceDecision
     second = np.where(was.runner_up == person, was.runner_up_probability, np.nan)
     columns = {
         "kind": np.full(len(rows), IDENTIFIED),
-        "reason": np.full(len(rows), reason_code(Reason.CONFIRMED)),
+        "reason": np.full(len(rows), CODES[Reason.CONFIRMED]),
         "best": person,
         "runner_up": np.where(is_best, was.runner_up, was.best),
         "probability": np.where(is_best, was.probability, second),

@@ -16,7 +16,7 @@ from faceops.base.files import sha256_file
 from faceops.base.reasons import Reason
 from faceops.base.stores import is_url
 from faceops.base.work import Timer, ordered_map
-from faceops.faces.find_faces import FaceFinder, find_in_bytes, find_in_photo
+from faceops.faces.find_faces import FaceFinder, find_in_photo
 from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, source_file
 from faceops.identification.records.output_folder import STATE_FILE
 from faceops.identification.state.face_store import NO_PHOTO, FaceStore, StoredPhoto
@@ -31,16 +31,11 @@ KNOWN_AT_ONCE = 128 * GROUP  # photos that are looked up in the store together
 
 
 class PhotoGroup(NamedTuple):
-    """Photos to extract together.
-
-    Attributes:
-        files: as they are now; None for what is not a regular file.
-        known: the photo_id of each file that is unchanged, else None.
-    """
+    """Photos to extract together."""
 
     paths: Sequence[str]
-    files: Sequence[SourceFile | None]
-    known: Sequence[str | None]
+    files: Sequence[SourceFile | None]  # as they are now; None for what is not a regular file
+    known: Sequence[str | None]  # the photo_id of each file that is unchanged, else None
 
 
 @dataclass(frozen=True)
@@ -152,10 +147,7 @@ class FaceExtractor:
         try:
             if is_url(path) and file is not None:  # not downloaded to see its size
                 open_photo.check_length(Path(path), file.size, limits.max_bytes)
-            if content is None:
-                found = find_in_photo(Path(path), self.finder, limits)
-            else:
-                found = find_in_bytes(content, Path(path), self.finder, limits)
+            found = find_in_photo(Path(path), self.finder, limits, content)
         except open_photo.PhotoError as error:
             if isinstance(error, ShortageError):
                 raise

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from faceops.base.nearest import Index, nearest
-from faceops.base.reasons import NO_REASON, Reason, reason_code
+from faceops.base.reasons import CODES, NO_REASON, Reason
 from faceops.gallery.store import Gallery
 from faceops.identification.state.photo_block import PhotoBlock
 from faceops.verification.album import (
@@ -52,9 +52,9 @@ def refusals(photos: PhotoBlock) -> np.ndarray:
     """
     faces = photos.faces
     refused = np.full(len(faces), NO_REASON, np.int8)
-    refused[faces["quality"] < MIN_QUALITY] = reason_code(Reason.LOW_QUALITY)
-    refused[faces["box"][:, 2:].min(axis=1) < MIN_SIZE] = reason_code(Reason.FACE_TOO_SMALL)
-    refused[faces["forgotten"]] = reason_code(Reason.FORGOTTEN)
+    refused[faces["quality"] < MIN_QUALITY] = CODES[Reason.LOW_QUALITY]
+    refused[faces["box"][:, 2:].min(axis=1) < MIN_SIZE] = CODES[Reason.FACE_TOO_SMALL]
+    refused[faces["forgotten"]] = CODES[Reason.FORGOTTEN]
     return refused
 
 
@@ -82,28 +82,22 @@ def usable_faces(blocks: Iterable[PhotoBlock]) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Ranked(NamedTuple):
-    """The best person of each of Q faces, and the next one in the second column.
+    """The best person of each of Q faces, and the next one in the second column."""
 
-    Attributes:
-        people: int64 (Q, 2), places in the sorted names; -1 for nobody.
-        scores: float32 (Q, 2), by which they are ranked: log odds if normalised, else
-            probabilities; -inf for nobody.
-        probabilities: float32 (Q, 2), of `scores`; NaN for nobody.
-        distances: float32 (Q, 2), Euclidean, to the person's most probable face or, if normalised,
-            to the mean of the person's embeddings; NaN for nobody.
-        stranger_share: float64 (Q,), estimated share of the album's strangers that score as high
-            as the best; NaN if not normalised.
-    """
-
-    people: np.ndarray
+    people: np.ndarray  # int64 (Q, 2), places in the sorted names; -1 for nobody
+    # float32 (Q, 2), by which they are ranked: log odds if normalised, else probabilities; -inf for
+    # nobody
     scores: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray  # float32 (Q, 2), of `scores`; NaN for nobody
+    # float32 (Q, 2), Euclidean, to the person's most probable face or, if normalised, to the mean
+    # of the person's embeddings; NaN for nobody
     distances: np.ndarray
+    # float64 (Q,), estimated share of the album's strangers that score as high as the best; NaN if
+    # not normalised
     stranger_share: np.ndarray
 
     @classmethod
     def of_nobody(cls, faces: int) -> "Ranked":
-        """Return nobody for each of so many faces."""
         shape = (faces, 2)
         unknown, lowest = np.full(shape, np.nan, np.float32), np.full(shape, -np.inf, np.float32)
         return cls(np.full(shape, -1), lowest, unknown, unknown.copy(), np.full(faces, np.nan))
@@ -166,9 +160,7 @@ class AlbumSearch:
 
         Equally probable people are sorted by name.
 
-        Args:
-            excluded: int64 (2, R), rows of `embeddings`, ascending, and people whom they do not
-                show.
+        `excluded`: int64 (2, R), rows of `embeddings`, ascending, and people whom they do not show.
         """
         ranked = Ranked.of_nobody(len(embeddings))
         rest = np.arange(len(embeddings))

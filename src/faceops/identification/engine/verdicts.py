@@ -34,18 +34,13 @@ BY = "faceops"  # who notes that two photos are the same
 
 @dataclass(frozen=True, eq=False)
 class Verdicts:
-    """What people decided about F faces.
+    """What people decided about F faces."""
 
-    Attributes:
-        confirmed: int32 (F,), the person whom the face shows, as a place in `DecidedFaces.people`;
-            `UNNAMED` for a person without a name, `NOBODY` if nobody said.
-        ignored: bool (F,), nobody is to be asked about the face.
-        refused: int64 (2, R), faces, ascending, and people whom they do not show.
-    """
-
+    # int32 (F,), the person whom the face shows, as a place in `DecidedFaces.people`; `UNNAMED` for
+    # a person without a name, `NOBODY` if nobody said
     confirmed: np.ndarray
-    ignored: np.ndarray
-    refused: np.ndarray
+    ignored: np.ndarray  # bool (F,), nobody is to be asked about the face
+    refused: np.ndarray  # int64 (2, R), faces, ascending, and people whom they do not show
 
     @classmethod
     def none(cls, faces: int) -> "Verdicts":
@@ -166,8 +161,7 @@ class RewrittenPhotos:
     def note(self, photos: PhotoBlock) -> None:
         """Look at photos of the run, whose faces are in the store.
 
-        Raises:
-            DamageError: the journal is damaged.
+        Raises DamageError: the journal is damaged.
         """
         if not self._decisions:
             return

@@ -32,31 +32,24 @@ _SHOWS = (Action.CONFIRM, Action.DRAW)
 
 @dataclass
 class ForgetResult:
-    """What was removed, and what a search for it still found (`proof.found`, empty if nothing).
-
-    Attributes:
-        mark: names this forgetting, see `readmit`.
-        decisions: entries that were removed from the journal of decisions.
-        also_shown: other people who were shown under a name of the person, and are not any more.
-        unreachable: folders that could not be searched and may still hold the person, and copies of
-            results in stores that could not be replaced.
-        copied: objects of such copies that were replaced or deleted.
-    """
+    """What was removed, and what a search for it still found (`proof.found`, empty if nothing)."""
 
     person: str
     gallery_faces: int
     outputs: list[ForgottenOutput]
     sidecars: files.ForgottenSidecars
     proof: TraceSearch
-    mark: str
-    decisions: int = 0
+    mark: str  # names this forgetting, see `readmit`
+    decisions: int = 0  # entries that were removed from the journal of decisions
+    # Other people who were shown under a name of the person, and are not any more
     also_shown: list[str] = field(default_factory=list)
+    # Folders that could not be searched and may still hold the person, and copies of results in
+    # stores that could not be replaced
     unreachable: list[str] = field(default_factory=list)
-    copied: int = 0
+    copied: int = 0  # objects of such copies that were replaced or deleted
 
     @property
     def touched(self) -> bool:
-        """Whether the person was found anywhere."""
         removed = self.gallery_faces or self.decisions or self.sidecars.entries or self.copied
         return bool(removed or self.outputs)
 
@@ -249,23 +242,16 @@ def readmit(gallery_dir: GalleryPlace, mark: str, more: tuple[Path, ...] = ()) -
 
 @dataclass(frozen=True)
 class JournalPerson:
-    """A person in the gallery and in its journal.
+    """A person in the gallery and in its journal."""
 
-    Attributes:
-        ids: of the person in the journal, and of those who were merged into them.
-        keys: of all names that are, or were, the person's and nobody else's.
-        shown: keys of the names under which they were shown, which others may have too.
-        also_shown: names of other people who are shown under a name of this one.
-    """
-
-    ids: frozenset[str]
-    keys: frozenset[str]
-    shown: frozenset[str]
+    ids: frozenset[str]  # of the person in the journal, and of those who were merged into them
+    keys: frozenset[str]  # of all names that are, or were, the person's and nobody else's
+    shown: frozenset[str]  # keys of the names under which they were shown, which others may have
+    # Names of other people who are shown under a name of this one
     also_shown: list[str] = field(default_factory=list)
 
     @classmethod
     def find(cls, gallery: Gallery, decisions: Decisions, name: str) -> "JournalPerson":
-        """Return who is, or was, called `name`."""
         own = keys_of_person(gallery.aliases, name)
         people = decisions.people()
         enrolled = {*gallery.keys.values()}

@@ -40,21 +40,16 @@ _FACTORS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # odd
 
 @dataclass
 class TraceSearch:
-    """How much was searched, for how many secrets, and the places where something was found.
-
-    Attributes:
-        found: what should be gone; a file that could not be searched counts, since its content is
-            not known.
-        elsewhere: the name in texts that FaceOps does not change: paths, entries of others.
-        unlisted: folders that may not be listed.
-    """
+    """How much was searched, for how many secrets, and the places where something was found."""
 
     files: int = 0
     megabytes: float = 0.0
     secrets: int = 0
+    # What should be gone; a file that could not be searched counts, since its content is not known
     found: list[str] = field(default_factory=list)
+    # The name in texts that FaceOps does not change: paths, entries of others
     elsewhere: list[str] = field(default_factory=list)
-    unlisted: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)  # folders that may not be listed
 
     def add(self, other: "TraceSearch") -> None:
         """Add the files that were searched, and what was found."""

@@ -38,13 +38,9 @@ _JPEG_END = b"\xff\xd9"
 
 
 class ShownFace(NamedTuple):
-    """A face as it is drawn: its box in pixels of the upright photo, and its label.
+    """A face as it is drawn: its box in pixels of the upright photo, and its label."""
 
-    Attributes:
-        box: None for a forgotten face, which is not drawn.
-    """
-
-    box: Box | None
+    box: Box | None  # None for a forgotten face, which is not drawn
     kind: DecisionKind
     label: str
     is_named: bool
@@ -105,7 +101,6 @@ class Drawings:
 
 
 def shown_faces(named: NamedBlock) -> list[ShownFace]:
-    """Return the faces of some photos as they are drawn."""
     photos, decisions = named.photos, named.decisions
     columns = (
         photos.faces["box"].tolist(),
@@ -139,8 +134,7 @@ def drawn_path(photo_path: str) -> Path:
     It is photo.jpg.jpg in the photo's own folder. If that name is too long, or might be a folder's,
     it is a short name at the top with a part of the path's sha256.
 
-    Args:
-        photo_path: as the records have it.
+    `photo_path`: as the records have it.
     """
     usual = Path(photo_path + _SUFFIX)
     if (

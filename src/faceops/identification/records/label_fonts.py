@@ -146,8 +146,7 @@ def load_font(
 ) -> ImageFont.FreeTypeFont:
     """Return the font at `size` pixels.
 
-    Raises:
-        OSError: it cannot be loaded, or has pictures of one size only, as colour emoji have.
+    Raises OSError: it cannot be loaded, or has pictures of one size only, as colour emoji have.
     """
     if not font.path:
         own = ImageFont.load_default(size)

@@ -118,7 +118,6 @@ def _remove(path: Path) -> bool:
 
 
 def is_report_page(path: Path) -> bool:
-    """Whether `path` is a page of a report, by its place."""
     return path.name == REPORT_FILE or (path.parent.name == REPORT_PAGES and path.suffix == ".html")
 
 
@@ -141,9 +140,8 @@ def remove_old_runs(out: Path, keep: int, run_id: str) -> None:
 def write_manifest(folder: Path, about: dict[str, str], drawings: Path | None = None) -> None:
     """Write `folder`/manifest.json: `about`, then size and sha256 of every other file below it.
 
-    Args:
-        drawings: annotated copies of a run with a manifest. For copies that are hard links to
-            these, the sha256 is taken from there: all of them are gigabytes to read.
+    `drawings`: annotated copies of a run with a manifest. For copies that are hard links to these,
+    the sha256 is taken from there: all of them are gigabytes to read.
     """
     known = listed_drawings(drawings.parent) if drawings else {}
     entries = {}

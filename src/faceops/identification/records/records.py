@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from faceops.base.arrow import number_array, text_array
 from faceops.base.files import atomic_path, csv_cell
-from faceops.base.reasons import KINDS, REASONS, REJECTED, reason_code
+from faceops.base.reasons import CODES, KINDS, REASONS, REJECTED
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.records.output_folder import RECORD_FILES
 
@@ -47,7 +47,6 @@ class Text:
         self.plain = self._array(self._values)
 
     def json(self) -> pa.Array:
-        """Return each text as JSON."""
         if None in self._values or _ESCAPED_IN_JSON(self._content):
             return self._array(["null" if one is None else _JSON(one) for one in self._values])
         return _joined(['"', self.plain, '"'])
@@ -103,123 +102,96 @@ class Rows:
         """Return a text that all rows share."""
         return Text([text], np.zeros(len(self.photo), np.int64))
 
-    def person(self, places: np.ndarray) -> Text:
-        """Return names of people of the gallery, places (F,), -1 for nobody."""
+    def decided(self, name: str) -> np.ndarray:
+        """Return a column of `FaceDecisions` of each row."""
+        return self.of_faces(getattr(self.block.decisions, name))
+
+    def photo_id(self) -> Text:
+        has_id = self.block.photos.has_id[self.photo]
+        return Text(self.block.photos.photo_ids, np.where(has_id, self.photo, -1))
+
+    def photo_path(self) -> Text:
+        return Text(self.block.photo_paths, self.photo)
+
+    def face_index(self) -> np.ndarray:
+        return self.of_faces(self.block.photos.face_index, -1)
+
+    def decision(self) -> Text:
+        return Text(KINDS, self.of_faces(self.block.decisions.kind, REJECTED))
+
+    def person(self) -> Text:
+        return self._name(self.block.decisions.person)
+
+    def runner_up(self) -> Text:
+        return self._name(self.block.decisions.runner_up)
+
+    def _name(self, places: np.ndarray) -> Text:
         return Text(self.block.people, self.of_faces(places, -1))
+
+    def distance(self) -> np.ndarray:
+        return self.of_faces(np.round(self.block.decisions.distance.astype(float), 5))
 
     def reason(self) -> Text:
         """Return why a face is not named, or why a photo has none."""
         reasons = self.of_faces(self.block.decisions.reason, -1)
         empty = ~self.has_face
         photos = self.photo[empty].tolist()
-        reasons[empty] = [reason_code(self.block.photos.reasons[photo]) for photo in photos]
+        reasons[empty] = [CODES[self.block.photos.reasons[photo]] for photo in photos]
         return Text(REASONS, reasons)
+
+    def turned(self) -> np.ndarray:
+        return self.block.photos.turned[self.photo]
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the records.
-
-    Attributes:
-        type: in Parquet.
-        doc: one line for the documentation.
-        value: of each row: a `Text`, or numbers (R,), NaN (whole numbers: -1) where there is none.
-        foreign: whether it holds text from outside (names of files and people), which CSV has to
-            escape.
-    """
+    """One column of the records."""
 
     name: str
-    type: pa.DataType
-    doc: str
+    type: pa.DataType  # in Parquet
+    doc: str  # one line for the documentation
+    # Of each row: a `Text`, or numbers (R,), NaN (whole numbers: -1) where there is none
     value: Callable[[Rows], Text | np.ndarray]
-    foreign: bool = False
+    foreign: bool = False  # whether it has names of files and people, which CSV has to escape
 
 
-def _of_decisions(name: str) -> Callable[[Rows], np.ndarray]:
-    return lambda rows: rows.of_faces(getattr(rows.block.decisions, name))
-
-
-_TEXT, _FLOAT, _FLOAT32 = pa.string(), pa.float64(), pa.float32()
+_TEXT, _INT, _FLOAT, _FLOAT32 = pa.string(), pa.int32(), pa.float64(), pa.float32()
 COLUMNS = (
     Column("run_id", _TEXT, "the run", lambda rows: rows.same(rows.run.run_id)),
-    Column(
-        "photo_id",
-        _TEXT,
-        "sha256 of the photo's bytes",
-        lambda rows: Text(
-            rows.block.photos.photo_ids,
-            np.where(rows.block.photos.has_id[rows.photo], rows.photo, -1),
-        ),
-    ),
-    Column(
-        "photo_path",
-        _TEXT,
-        "path below the folder",
-        lambda rows: Text(rows.block.photo_paths, rows.photo),
-        foreign=True,
-    ),
-    Column(
-        "face_index",
-        pa.int32(),
-        "0 and up in the photo",
-        lambda rows: rows.of_faces(rows.block.photos.face_index, -1),
-    ),
+    Column("photo_id", _TEXT, "sha256 of the photo's bytes", Rows.photo_id),
+    Column("photo_path", _TEXT, "path below the folder", Rows.photo_path, foreign=True),
+    Column("face_index", _INT, "0 and up in the photo", Rows.face_index),
     Column("x", _FLOAT, "left, upright pixels", lambda rows: rows.box(0)),
     Column("y", _FLOAT, "top, upright pixels", lambda rows: rows.box(1)),
     Column("width", _FLOAT, "upright pixels", lambda rows: rows.box(2)),
     Column("height", _FLOAT, "upright pixels", lambda rows: rows.box(3)),
     Column("detector_score", _FLOAT, "0 to 1", lambda rows: rows.face("detector_score")),
     Column("quality", _FLOAT, "0 to 1", lambda rows: rows.face("quality")),
+    Column("decision", _TEXT, "see `DecisionKind`", Rows.decision),
+    Column("person", _TEXT, "the name, if identified", Rows.person, foreign=True),
+    Column("probability", _FLOAT32, "of the best candidate", lambda r: r.decided("probability")),
+    Column("distance", _FLOAT, "Euclidean, 0 to 2", Rows.distance),
+    Column("runner_up", _TEXT, "the next candidate", Rows.runner_up, foreign=True),
     Column(
-        "decision",
-        _TEXT,
-        "see `DecisionKind`",
-        lambda rows: Text(KINDS, rows.of_faces(rows.block.decisions.kind, REJECTED)),
-    ),
-    Column(
-        "person",
-        _TEXT,
-        "the name, if identified",
-        lambda rows: rows.person(rows.block.decisions.person),
-        foreign=True,
-    ),
-    Column("probability", _FLOAT32, "of the best candidate", _of_decisions("probability")),
-    Column(
-        "distance",
-        _FLOAT,
-        "Euclidean, 0 to 2",
-        lambda rows: rows.of_faces(np.round(rows.block.decisions.distance.astype(float), 5)),
-    ),
-    Column(
-        "runner_up",
-        _TEXT,
-        "the next candidate",
-        lambda rows: rows.person(rows.block.decisions.runner_up),
-        foreign=True,
-    ),
-    Column(
-        "runner_up_probability", _FLOAT32, "of the next one", _of_decisions("runner_up_probability")
+        "runner_up_probability",
+        _FLOAT32,
+        "of the next one",
+        lambda rows: rows.decided("runner_up_probability"),
     ),
     Column("reason", _TEXT, "if not identified", Rows.reason),
     Column("release", _TEXT, "the model", lambda rows: rows.same(rows.run.release), foreign=True),
     Column("contract_id", _TEXT, "of the release", lambda rows: rows.same(rows.run.contract_id)),
-    Column(
-        "turned",
-        pa.int32(),
-        "clockwise, for upright faces",
-        lambda rows: rows.block.photos.turned[rows.photo],
-    ),
+    Column("turned", _INT, "clockwise, for upright faces", Rows.turned),
     Column(
         "stranger_share",
         _FLOAT32,
         "estimated share of the album's strangers that score as high",
-        _of_decisions("stranger_share"),
+        lambda rows: rows.decided("stranger_share"),
     ),
 )
 
 
 def schema() -> pa.Schema:
-    """Return the schema of the Parquet file."""
     return pa.schema([(column.name, column.type) for column in COLUMNS])
 
 
@@ -334,9 +306,8 @@ def change_rows(folder: Path, change: Callable[[Record], bool]) -> int:
 
     Each file that exists is replaced atomically, if a row changes.
 
-    Args:
-        change: changes a row or not, and returns whether it did. The values of a row are texts in
-            CSV, "" for none; it may set None in any file.
+    `change`: changes a row or not, and returns whether it did. The values of a row are texts in
+    CSV, "" for none; it may set None in any file.
     """
     changed = 0
     rewrites = (_change_csv, _change_parquet, _change_json_lines)

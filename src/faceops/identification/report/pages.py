@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from faceops.base.reasons import IDENTIFIED, KINDS, NO_REASON, REASONS, UNKNOWN, Reason, reason_code
+from faceops.base.reasons import CODES, IDENTIFIED, KINDS, NO_REASON, REASONS, UNKNOWN, Reason
 from faceops.base.stores import uri_of
 from faceops.identification.engine.decide import NamedBlock
 from faceops.identification.records.output_folder import REPORT_PAGES
@@ -23,8 +23,8 @@ from faceops.identification.state.face_store import FaceStore
 
 MIN_GUESS = 0.05  # below it, the nearest person is not a useful guess
 FILE = len(KINDS)  # the kind of a photo without faces
-AMBIGUOUS, CONFIRMED = reason_code(Reason.AMBIGUOUS), reason_code(Reason.CONFIRMED)
-IGNORED, REFUSED = reason_code(Reason.IGNORED), reason_code(Reason.REFUSED_BY_PERSON)
+AMBIGUOUS, CONFIRMED = CODES[Reason.AMBIGUOUS], CODES[Reason.CONFIRMED]
+IGNORED, REFUSED = CODES[Reason.IGNORED], CODES[Reason.REFUSED_BY_PERSON]
 _ID_BYTES = 32  # of a sha256
 PAGE_ROWS = 500
 
@@ -44,29 +44,19 @@ def fair_shares(wanted: Sequence[int], total: int) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """Faces of one kind under G headings, listed on pages of their own.
+    """Faces of one kind under G headings, listed on pages of their own."""
 
-    Attributes:
-        key: in names of files and in links, such as "people".
-        rows: `ROW` (N,), in the order of the pages; `picture` may be changed.
-        starts: int64 (G + 1,), heading g has the rows starts[g] to starts[g + 1].
-        names, notes: (G,), texts of the headings; a nameless one has "".
-        on_front: the headings that the first page shows, ascending.
-        in_front: how many faces of each it shows.
-        pictures: how many faces have a picture at most, beside those in front.
-        captioned: whether a caption stands below each picture.
-    """
-
-    key: str
+    key: str  # in names of files and in links, such as "people"
     title: str
-    rows: np.ndarray
-    starts: np.ndarray
+    rows: np.ndarray  # `ROW` (N,), in the order of the pages; `picture` may be changed
+    starts: np.ndarray  # int64 (G + 1,), heading g has the rows starts[g] to starts[g + 1]
+    # names, notes: (G,), texts of the headings; a nameless one has ""
     names: Sequence[str]
     notes: Sequence[str]
-    on_front: Sequence[int]
-    in_front: int
-    pictures: int
-    captioned: bool = True
+    on_front: Sequence[int]  # the headings that the first page shows, ascending
+    in_front: int  # how many faces of each it shows
+    pictures: int  # how many faces have a picture at most, beside those in front
+    captioned: bool = True  # whether a caption stands below each picture
 
     @cached_property
     def cuts(self) -> list[int]:
@@ -83,7 +73,6 @@ class Section:
         return self.cuts[page - 1], stop
 
     def groups_of(self, page: int) -> range:
-        """Return the headings of a page."""
         start, stop = self.bounds(page)
         first = int(np.searchsorted(self.starts, start, "right")) - 1
         return range(first, int(np.searchsorted(self.starts, stop, "left")))
@@ -133,8 +122,7 @@ class Section:
 def page_cuts(starts: Sequence[int], size: int) -> list[int]:
     """Return the first row of each page; headings with at most `size` rows lie on one page.
 
-    Args:
-        starts: (G + 1,), the first row of each heading, and the number of rows.
+    `starts`: (G + 1,), the first row of each heading, and the number of rows.
     """
     cuts = [0]
     for start, stop in itertools.pairwise(starts):
@@ -162,7 +150,6 @@ class PhotoColumn:
         return len(self._ends) - 1
 
     def add(self, named: NamedBlock) -> None:
-        """Add the photos of a block."""
         photos = named.photos
         for path, file, photo_id in zip(
             named.photo_paths, photos.paths, photos.photo_ids, strict=True
@@ -175,7 +162,6 @@ class PhotoColumn:
             self._ids += bytes.fromhex(photo_id) if photo_id else bytes(_ID_BYTES)
 
     def paths(self, photos: np.ndarray) -> list[str]:
-        """Return the paths of these photos."""
         ends = np.frombuffer(self._ends, np.int64)
         both = zip(ends[photos].tolist(), ends[photos + 1].tolist(), strict=True)
         return [self._text[start:end].decode() for start, end in both]
@@ -192,11 +178,7 @@ class PhotoColumn:
 
 
 class Pages:
-    """Writes the faces of a run as HTML.
-
-    Args:
-        people: the sorted names of the gallery.
-    """
+    """Writes the faces of a run as HTML. `people`: the sorted names of the gallery."""
 
     def __init__(self, photos: PhotoColumn, people: Sequence[str]) -> None:
         self._photos = photos

@@ -17,7 +17,7 @@ from PIL import Image
 from faceops.base import stores
 from faceops.base.errors import counted
 from faceops.base.files import valid_unicode
-from faceops.base.reasons import IDENTIFIED, REASONS, REJECTED, UNKNOWN, Reason, reason_code
+from faceops.base.reasons import CODES, IDENTIFIED, REASONS, REJECTED, UNKNOWN, Reason
 from faceops.gallery.storage import GalleryPlace, storage_of
 from faceops.gallery.store import portraits
 from faceops.identification.engine.decide import NamedBlock
@@ -63,18 +63,10 @@ _EARLIER_START = '<script type="application/json" id="faces">'  # an object with
 # `picture`: by `Pages`, -1 for none.
 ROW = np.dtype(
     [
-        ("photo", "<i4"),
-        ("face_index", "<i4"),
-        ("kind", "i1"),
-        ("reason", "i1"),
-        ("check", "?"),
-        ("taken", "?"),
-        ("best", "<i4"),
-        ("runner_up", "<i4"),
-        ("probability", "<f4"),
-        ("runner_up_probability", "<f4"),
-        ("quality", "<f4"),
-        ("picture", "<i4"),
+        *(("photo", "<i4"), ("face_index", "<i4"), ("kind", "i1"), ("reason", "i1")),
+        *(("check", "?"), ("taken", "?"), ("best", "<i4"), ("runner_up", "<i4")),
+        *(("probability", "<f4"), ("runner_up_probability", "<f4")),
+        *(("quality", "<f4"), ("picture", "<i4")),
     ]
 )
 
@@ -100,7 +92,7 @@ def rows_of(named: NamedBlock, first_photo: int, near: float) -> np.ndarray:
     empty = np.flatnonzero(np.diff(photos.starts) == 0)
     files = np.zeros(len(empty), ROW)
     files["photo"], files["kind"] = first_photo + empty, pages.FILE
-    files["reason"] = [reason_code(photos.reasons[place]) for place in empty.tolist()]
+    files["reason"] = [CODES[photos.reasons[place]] for place in empty.tolist()]
     for name in ("best", "runner_up"):
         files[name] = NOBODY
     files["face_index"] = files["picture"] = -1
@@ -110,8 +102,7 @@ def rows_of(named: NamedBlock, first_photo: int, near: float) -> np.ndarray:
 class Report:
     """The pages of a run over photos below `root`: `add` all blocks, then the rest, then `write`.
 
-    Args:
-        budget: the share of strangers that the run may name.
+    `budget`: the share of strangers that the run may name.
     """
 
     def __init__(self, root: Path, budget: float) -> None:

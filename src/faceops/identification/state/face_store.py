@@ -59,8 +59,7 @@ class FaceStore:
         limits: on photos to open; photos that were too large for other limits are opened again.
         content: what another store holds, to start with, see `content`; for `IN_MEMORY`.
 
-    Raises:
-        FaceOpsError: see `state_errors`; from every method too.
+    Raises FaceOpsError: see `state_errors`; from every method too.
     """
 
     def __init__(
@@ -84,7 +83,6 @@ class FaceStore:
                 self._db.execute("VACUUM")
 
     def close(self) -> None:
-        """Close the file."""
         self._db.close()
 
     def find_unchanged(self, files: Sequence[SourceFile | None]) -> list[tuple[str, bool] | None]:
@@ -348,8 +346,7 @@ class FaceStore:
     def _save_photo(self, photo: FoundPhoto, pictures: Pictures | None) -> None:
         """Store the faces, unless `pictures` is None (they are stored), and their embeddings.
 
-        Args:
-            pictures: thumbnail and crop by face; a stored crop stays if the new one is None.
+        `pictures`: thumbnail and crop by face; a stored crop stays if the new one is None.
         """
         key = (photo.photo_id, self._method.finder)
         row = self._db.execute(

@@ -38,27 +38,18 @@ _NO_FILE = (-1,) * (len(SourceFile._fields) - 1)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FoundPhoto:
-    """One photo: its faces, or the reason why it has none.
+    """One photo: its faces, or the reason why it has none."""
 
-    Attributes:
-        photo_id: sha256 of the bytes; None if they could not be read.
-        size: width and height of the upright photo, pixels; (0, 0) if it could not be opened.
-        orientation: stated by the file, 1 to 8, already applied.
-        turned: degrees clockwise by which its faces were turned upright, see `PhotoFaces`.
-        faces: `FACE` (F,).
-        embeddings: float32 (F, D), L2-normalised, zeros for a forgotten face; D is 0 until the
-            faces are embedded.
-        lengths: float32 (F,), see `Embedded`; (0,) if they were not measured. `faces` do not
-            depend on them: their quality is that of the photo.
-    """
-
-    photo_id: str | None
+    photo_id: str | None  # sha256 of the bytes; None if they could not be read
     reason: Reason | None
-    size: tuple[int, int] = (0, 0)
-    orientation: int = 1
-    turned: int = 0
-    faces: np.ndarray = field(default_factory=lambda: NO_FACES)
+    size: tuple[int, int] = (0, 0)  # of the upright photo, pixels; (0, 0) if it could not be opened
+    orientation: int = 1  # stated by the file, 1 to 8, already applied
+    turned: int = 0  # degrees clockwise by which its faces were turned upright, see `PhotoFaces`
+    faces: np.ndarray = field(default_factory=lambda: NO_FACES)  # `FACE` (F,)
+    # float32 (F, D), L2-normalised, zeros for a forgotten face; D is 0 until the faces are embedded
     embeddings: np.ndarray = field(default_factory=lambda: NOT_EMBEDDED)
+    # float32 (F,), see `Embedded`; (0,) if they were not measured. `faces` do not depend on them:
+    # their quality is that of the photo.
     lengths: np.ndarray = field(default_factory=lambda: NOT_MEASURED)
 
     def faces_at(self, places: Sequence[Box]) -> set[int]:
@@ -84,14 +75,8 @@ class FoundPhoto:
     @classmethod
     def of(cls, found: PhotoFaces, embeddings: np.ndarray | None = None) -> "FoundPhoto":
         """Return the photo with the faces of `found`; `embeddings` float32 (F, D) if there are."""
-        faces = np.array(
-            [
-                (face.detection.box, face.detection.score, face.quality.overall, False)
-                for face in found.faces
-            ],
-            FACE,
-        )
-        photo = found.photo
+        rows = [(f.detection.box, f.detection.score, f.quality.overall, False) for f in found.faces]
+        faces, photo = np.array(rows, FACE), found.photo
         return cls(
             photo.photo_id,
             None if len(faces) else Reason.NO_FACE,
@@ -137,55 +122,40 @@ def decode_crop(content: bytes) -> np.ndarray | None:
 
 @dataclass(frozen=True, eq=False)
 class Extraction:
-    """The faces of one photo file, from the store or from the photo.
-
-    Attributes:
-        file: None if it was not a readable file, or has to be tried again by later runs.
-        failure: why it could not be read this time, although another run may; "" if it was read.
-            `photo` is then what an earlier run found, if that is known.
-        opened: the photo was decoded now.
-        reembedded: its faces are embedded now, from stored crops.
-        crops: uint8 (112, 112, 3) RGB by index in `photo.faces`, of faces to embed now.
-    """
+    """The faces of one photo file, from the store or from the photo."""
 
     path: str
-    file: SourceFile | None
+    file: SourceFile | None  # None if it could not be read, or later runs have to try again
     photo: FoundPhoto
-    opened: bool = False
-    reembedded: bool = False
+    opened: bool = False  # the photo was decoded now
+    reembedded: bool = False  # its faces are embedded now, from stored crops
+    # uint8 (112, 112, 3) RGB by index in `photo.faces`, of faces to embed now
     crops: Mapping[int, np.ndarray] = field(default_factory=dict)
+    # Why it could not be read this time, although another run may; "" if it was read. `photo` is
+    # then what an earlier run found, if that is known.
     failure: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoBlock:
-    """P photos and their F faces; the faces of one photo are adjacent and in order.
+    """P photos and their F faces; the faces of one photo are adjacent and in order."""
 
-    Attributes:
-        paths: of the files.
-        stamps: int64 (P, 4), the values of `SourceFile` after the path; -1 where there is no file.
-        photo_ids, reasons, sizes, orientations, turned: those of `FoundPhoto`; the last three are
-            int32 (P, 2), (P,) and (P,).
-        opened, reembedded: bool (P,), as in `Extraction`.
-        failures: by photo, as in `Extraction`; only those that are not "".
-        starts: int64 (P + 1,), the faces of photo p are rows starts[p] to starts[p + 1].
-        faces: `FACE` (F,), with their quality after embedding.
-        embeddings: float32 (F, D), L2-normalised, zeros for a forgotten face.
-    """
-
-    paths: Sequence[str]
-    stamps: np.ndarray
+    paths: Sequence[str]  # of the files
+    stamps: np.ndarray  # int64 (P, 4), the values of `SourceFile` after the path; -1 without a file
+    # photo_ids, reasons, sizes, orientations, turned: those of `FoundPhoto`; the last three are
+    # int32 (P, 2), (P,) and (P,)
     photo_ids: list[str | None]
     reasons: list[Reason | None]
     sizes: np.ndarray
     orientations: np.ndarray
     turned: np.ndarray
+    # opened, reembedded: bool (P,), as in `Extraction`
     opened: np.ndarray
     reembedded: np.ndarray
-    failures: Mapping[int, str]
-    starts: np.ndarray
-    faces: np.ndarray
-    embeddings: np.ndarray
+    failures: Mapping[int, str]  # by photo, as in `Extraction`; only those that are not ""
+    starts: np.ndarray  # int64 (P + 1,), the faces of photo p are rows starts[p] to starts[p + 1]
+    faces: np.ndarray  # `FACE` (F,), with their quality after embedding
+    embeddings: np.ndarray  # float32 (F, D), L2-normalised, zeros for a forgotten face
 
     @classmethod
     def of(
@@ -259,7 +229,6 @@ class PhotoBlock:
         return None if stamp == _NO_FILE else SourceFile(self.paths[photo], *stamp)
 
     def rows_of(self, photo: int) -> slice:
-        """Return the rows of the faces of a photo."""
         return slice(int(self.starts[photo]), int(self.starts[photo + 1]))
 
     def take(self, photos: np.ndarray) -> "PhotoBlock":

@@ -38,15 +38,10 @@ IN_LIST = "IN (SELECT value FROM json_each(?))"  # SQL: of a JSON list of any le
 
 
 class Method(NamedTuple):
-    """How faces are found and embedded.
+    """How faces are found and embedded."""
 
-    Attributes:
-        finder: digest of all that finds and cuts faces: crops id, threshold, detail, its version.
-        contract: contract id of the release that embeds them, and whether it tells their lengths.
-    """
-
-    finder: str
-    contract: str
+    finder: str  # digest of all that finds and cuts faces: crops id, threshold, detail, its version
+    contract: str  # contract id of the release that embeds them, and whether it tells their lengths
 
 
 # Limits were a part of the digest, and always these: states keep what they hold.
@@ -227,8 +222,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 def open_state(path: Path) -> Iterator[sqlite3.Connection]:
     """Open the state `path` for one transaction on its tables.
 
-    Raises:
-        FaceOpsError: see `state_errors`.
+    Raises FaceOpsError: see `state_errors`.
     """
     with state_errors(path), contextlib.closing(connect(path)) as db, transaction(db):
         prepare_tables(db)
@@ -273,21 +267,13 @@ def remove_mark(db: sqlite3.Connection, mark: str) -> int:
 
 @dataclass(frozen=True)
 class Presence:
-    """What happened to the files of the latest run.
+    """What happened to the files of the latest run."""
 
-    Attributes:
-        vanished: number of missing files.
-        moved: number of missing files whose photo exists under another path.
-        excluded: number of files that are skipped now by a rule.
-        unlisted: folders that could not be listed; files below them count as present.
-        drop_at: when data of the next missing file are dropped; None if no file is missing.
-    """
-
-    vanished: int
-    moved: int
-    excluded: int
-    unlisted: list[str]
-    drop_at: datetime | None
+    vanished: int  # number of missing files
+    moved: int  # number of missing files whose photo exists under another path
+    excluded: int  # number of files that are skipped now by a rule
+    unlisted: list[str]  # folders that could not be listed; files below them count as present
+    drop_at: datetime | None  # when data of the next missing file are dropped; None if none is
 
 
 def note_presence(
@@ -381,8 +367,7 @@ _PRIMARY_CODE = 0xFF  # the other bits of an extended result code give the varia
 def state_errors(path: Path) -> Iterator[None]:
     """Replace SQLite's errors about the state `path` by a sentence that says what to do.
 
-    Raises:
-        FaceOpsError: it is damaged, locked, or cannot be read or written.
+    Raises FaceOpsError: it is damaged, locked, or cannot be read or written.
     """
     try:
         yield

@@ -28,16 +28,12 @@ _BLOCK = 1 << 14  # faces or pairs at a time: 8 MB of embeddings
 
 
 class Constraints(NamedTuple):
-    """What people decided about N faces.
+    """What people decided about N faces."""
 
-    Attributes:
-        group: int64 (N,), 0 and up; faces of one group are one person, those of two groups are two;
-            -1 for a face that nobody put into one.
-        apart: int64 (2, K), faces and groups to which they do not belong.
-    """
-
+    # int64 (N,), 0 and up; faces of one group are one person, those of two groups are two; -1 for a
+    # face that nobody put into one
     group: np.ndarray
-    apart: np.ndarray
+    apart: np.ndarray  # int64 (2, K), faces and groups to which they do not belong
 
 
 def constraints_of(
@@ -253,8 +249,7 @@ class _Groups:
     def keep_apart(self, first: np.ndarray, constraints: Constraints) -> None:
         """Let groups that people keep apart share a photo that does not exist, below 0.
 
-        Args:
-            first: as of the constructor.
+        `first`: as of the constructor.
         """
         decided = np.flatnonzero(constraints.group >= 0)
         group_of = dict(

@@ -28,19 +28,13 @@ from faceops.release.bundle import Bundle
 
 @dataclass
 class Naming:
-    """What naming did.
-
-    Attributes:
-        faces: of the unknown person, which have the name now.
-        enrolled: of the person's faces, how many entered the gallery.
-        summary: of the run that followed.
-    """
+    """What naming did."""
 
     unknown: str
     person: str
-    faces: int
-    enrolled: int
-    summary: Summary
+    faces: int  # of the unknown person, which have the name now
+    enrolled: int  # of the person's faces, how many entered the gallery
+    summary: Summary  # of the run that followed
 
 
 def name_unknown(
@@ -58,8 +52,7 @@ def name_unknown(
     names the faces and takes the good ones into the gallery. Called again after an interruption, it
     continues.
 
-    Args:
-        trust: also where the faces are unlike those that are enrolled for `name`.
+    `trust`: also where the faces are unlike those that are enrolled for `name`.
 
     Raises:
         UsageError: `unknown` or `name` is not a valid name; there is no gallery.

@@ -57,7 +57,6 @@ def unknown_name(number: int) -> str:
 
 
 def is_unknown_name(name: str) -> bool:
-    """Return whether it is a name such as unknown-007."""
     return _NAMED.fullmatch(name.strip()) is not None
 
 
@@ -87,21 +86,14 @@ class UnknownPerson:
 
 @dataclass(frozen=True, eq=False)
 class UnknownPeople:
-    """The unknown faces of a run.
+    """The unknown faces of a run."""
 
-    Attributes:
-        faces: a row each, with columns of the records.
-        people: those seen in two photos or more, the most frequent first.
-        alone: int64, the rows of faces that belong to none of `people`.
-    """
-
-    faces: pa.Table
-    people: list[UnknownPerson]
-    alone: np.ndarray
+    faces: pa.Table  # a row each, with columns of the records
+    people: list[UnknownPerson]  # those seen in two photos or more, the most frequent first
+    alone: np.ndarray  # int64, the rows of faces that belong to none of `people`
 
     @property
     def grouped_faces(self) -> int:
-        """How many faces belong to one of `people`."""
         return sum(len(person.rows) for person in self.people)
 
 
@@ -358,8 +350,7 @@ def open_groups(state: Path, faces: Iterable[FaceKey]) -> Iterator[StoredGroups]
 
     It is read at once, and written at once by `StoredGroups.store`.
 
-    Raises:
-        FaceOpsError: see `state_errors`.
+    Raises FaceOpsError: see `state_errors`.
     """
     with schema.state_errors(state), contextlib.closing(schema.connect(state)) as db:
         yield StoredGroups(db, faces)
