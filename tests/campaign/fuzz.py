@@ -88,7 +88,7 @@ def photos(work: Path) -> tuple[list[bytes], Check]:
             with contextlib.suppress(ImportError, KeyError, OSError, ValueError, TypeError):
                 each.register()
                 buffer = io.BytesIO()
-                picture.save(buffer, each.pillow_name, **options)
+                picture.save(buffer, each.name, **options)
                 files.append(buffer.getvalue())
 
     def check(content: bytes) -> None:

@@ -58,8 +58,8 @@ TEMPLATE: np.ndarray = np.array(
 _LARGEST_REDUCTION = 64
 
 
-def align(pixels: np.ndarray, landmarks: np.ndarray, size: int = CROP_SIZE) -> np.ndarray:
-    """Return the face as uint8 (size, size, 3) RGB; black outside the photo.
+def align(pixels: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Return the face as uint8 (112, 112, 3) RGB; black outside the photo.
 
     A similarity transform by least squares maps the landmarks to the template; sampling is
     bilinear. A face larger than the crop is first averaged over blocks of n x n pixels, n being
@@ -68,38 +68,30 @@ def align(pixels: np.ndarray, landmarks: np.ndarray, size: int = CROP_SIZE) -> n
     Args:
         pixels: uint8 (H, W, 3) RGB, upright.
         landmarks: float (5, 2), pixels of the photo, centre of the first pixel at 0.
-        size: side of the crop in pixels.
     """
-    target = TEMPLATE.astype(np.float64) * (size / CROP_SIZE)
-    forward = similarity_transform(landmarks, target)
+    forward = similarity_transform(landmarks, TEMPLATE)
     linear = np.linalg.inv(forward[:, :2])
     # Pillow counts from the corner of the first pixel, the landmarks from its centre.
     shift = 0.5 - linear @ (forward[:, 2] + 0.5)
     inverse = np.column_stack([linear, shift])
     scale = math.sqrt(abs(np.linalg.det(linear)))  # photo pixels a crop pixel
-    left, top, right, bottom = _covered(inverse, size, pixels.shape, margin=2 + math.ceil(scale))
+    left, top, right, bottom = _covered(inverse, pixels.shape, margin=2 + math.ceil(scale))
     if left >= right or top >= bottom:
-        return np.zeros((size, size, 3), dtype=np.uint8)
+        return np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8)
     image = part_of(pixels, (left, top, right, bottom))
     inverse[:, 2] -= (left, top)
     reduction = min(int(scale), _LARGEST_REDUCTION, image.width, image.height)
     if reduction >= 2:
         image = image.reduce(reduction)
         inverse /= reduction
-    crop = image.transform(
-        (size, size),
-        Image.Transform.AFFINE,
-        tuple(inverse.ravel().tolist()),
-        resample=Image.Resampling.BILINEAR,
-    )
+    matrix, size = tuple(inverse.ravel().tolist()), (CROP_SIZE, CROP_SIZE)
+    crop = image.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     return np.asarray(crop)
 
 
-def _covered(
-    inverse: np.ndarray, size: int, shape: tuple[int, ...], margin: int
-) -> tuple[int, int, int, int]:
+def _covered(inverse: np.ndarray, shape: tuple[int, ...], margin: int) -> tuple[int, int, int, int]:
     """Return left, top, right, bottom of the part of the photo that the crop shows."""
-    corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], dtype=np.float64)
+    corners = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1]]) * [CROP_SIZE, CROP_SIZE, 1.0]
     places = corners @ inverse.T
     low = np.clip(np.floor(places.min(axis=0)) - margin, 0, [shape[1], shape[0]])
     high = np.clip(np.ceil(places.max(axis=0)) + margin, 0, [shape[1], shape[0]])

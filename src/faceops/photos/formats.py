@@ -29,18 +29,17 @@ class PhotoLimits:
 class PhotoFormat:
     """A format of photo files."""
 
-    name: str  # for users, in the manifest and in validate.formats
+    name: str  # for users, in the manifest and in validate.formats, and that of Pillow's plug-in
     # Of its files, in lower case; imports of labelled photos take files with one
     suffixes: tuple[str, ...]
-    # Matches the first bytes of a file, which decide the format, not its name
-    signature: re.Pattern[bytes]
-    pillow_name: str  # the plug-in of Pillow that opens it
+    # A regular expression for the first bytes of a file, which decide the format, not its name
+    signature: bytes
     package: str = ""  # of a plug-in that does not come with Pillow; "" for Pillow's own
     # Adds that plug-in to Pillow; ImportError where the package is not installed
     register: Callable[[], None] = lambda: None
     extra: str = ""  # of faceops, which installs the package
     # As `signature`, for files with one of `suffixes` whose bytes alone do not tell the format
-    with_suffix: re.Pattern[bytes] | None = None
+    with_suffix: bytes = b""
     # Returns width and height from a file's bytes, for a plug-in that decodes a file to open it
     size: Callable[[bytes], tuple[int, int]] | None = None
     # Whether the decoder itself turns the pixels upright, and its size is upright
@@ -53,14 +52,13 @@ def _register_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
-_JXL = re.compile(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n")
+_JXL = rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"
 _OWN_RAW = (
     rb"II\*\0.{4}CR\x02|.{4}ftypcrx |FUJIFILMCCD-RAW|IIR[OS]|MMOR|IIU\0|II\x1a\0\0\0HEAPCCDR|FOVb"
     rb"|\0MRM"
 )
-_TIFF = rb"II\*\0|MM\0\*"
-_RAW = re.compile(b"(?s)" + _OWN_RAW + b"|" + _TIFF)
-_NO_BYTES = re.compile(rb"(?!)")
+_RAW = _OWN_RAW + rb"|II\*\0|MM\0\*"  # those that are TIFF too
+_NO_BYTES = rb"(?!)"
 _RAW_TURNS = {1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}  # LibRaw's flip to EXIF's orientation
 
 
@@ -139,7 +137,7 @@ def _register_raw() -> None:
             except rawpy.LibRawError as error:
                 raise _plain(error) from None
 
-    Image.register_open("RAW", RawFile, lambda prefix: bool(_RAW.match(prefix)))
+    Image.register_open("RAW", RawFile, lambda prefix: _begins(prefix, _RAW))
 
 
 def _plain(error: Exception) -> Exception:
@@ -170,7 +168,7 @@ def _register_jxl() -> None:
                 self.info.pop("exif", None)
 
     JpegXLImagePlugin.DECODE_THREADS = 0  # photos are spread over threads
-    Image.register_open("JXL", JxlFile, lambda prefix: bool(_JXL.match(prefix)))
+    Image.register_open("JXL", JxlFile, lambda prefix: _begins(prefix, _JXL))
 
 
 def _jxl_size(content: bytes) -> tuple[int, int]:
@@ -219,9 +217,9 @@ def _codestream(content: bytes) -> int:
 # JPEG is MPO as well, whose first picture is opened.
 # Formats that start other programs (EPS) or are documents (PDF) are left out.
 FORMATS = [
-    PhotoFormat("JPEG", (".jpg", ".jpeg", ".jfif"), re.compile(rb"\xff\xd8\xff"), "JPEG"),
-    PhotoFormat("PNG", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
-    PhotoFormat("WEBP", (".webp",), re.compile(rb"(?s)RIFF.{4}WEBP"), "WEBP"),
+    PhotoFormat("JPEG", (".jpg", ".jpeg", ".jfif"), rb"\xff\xd8\xff"),
+    PhotoFormat("PNG", (".png",), rb"\x89PNG\r\n\x1a\n"),
+    PhotoFormat("WEBP", (".webp",), rb"RIFF.{4}WEBP"),
     # The raw formats that are TIFF show nothing but a thumbnail as one.
     PhotoFormat(
         "RAW",
@@ -230,66 +228,33 @@ FORMATS = [
             *(".iiq", ".erf", ".mos", ".mef", ".dcr", ".kdc", ".rwl", ".gpr", ".cr2", ".cr3"),
             *(".crw", ".raf", ".orf", ".rw2", ".x3f", ".mrw"),
         ),
-        re.compile(b"(?s)" + _OWN_RAW),
-        "RAW",
-        package="rawpy",
-        register=_register_raw,
-        extra="raw",
+        *(_OWN_RAW, "rawpy", _register_raw, "raw"),
         with_suffix=_RAW,
     ),
-    PhotoFormat(
-        "TIFF",
-        (".tif", ".tiff"),
-        re.compile(rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0"),
-        "TIFF",
-        decoder_turns=True,
-    ),
-    PhotoFormat(
-        "BMP", (".bmp",), re.compile(rb"(?s)BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), "BMP"
-    ),
-    PhotoFormat("GIF", (".gif",), re.compile(rb"GIF8[79]a"), "GIF"),
+    PhotoFormat("TIFF", (".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0", decoder_turns=True),
+    PhotoFormat("BMP", (".bmp",), rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
+    PhotoFormat("GIF", (".gif",), rb"GIF8[79]a"),
     # AVIF and HEIC share a container: its brands distinguish them.
-    PhotoFormat(
-        "AVIF", (".avif",), re.compile(rb"(?s).{4}ftyp(?:avi[fs]|m[is]f1.{0,32}avif)"), "AVIF"
-    ),
+    PhotoFormat("AVIF", (".avif",), rb".{4}ftyp(?:avi[fs]|m[is]f1.{0,32}avif)"),
     PhotoFormat(
         "HEIF",
         (".heic", ".heif"),
-        re.compile(rb"(?s).{4}ftyp(?!.{0,36}avif)(?:hei[cxms]|hev[cx]|m[is]f1)"),
-        "HEIF",
-        package="pillow_heif",
-        register=_register_heif,
-        extra="heic",
+        rb".{4}ftyp(?!.{0,36}avif)(?:hei[cxms]|hev[cx]|m[is]f1)",
+        *("pillow_heif", _register_heif, "heic"),
         decoder_turns=True,
     ),
     PhotoFormat(
         "JPEG2000",
         (".jp2", ".j2k", ".jpf", ".jpx", ".j2c"),
-        re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
-        "JPEG2000",
+        rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
     ),
-    PhotoFormat(
-        "JXL",
-        (".jxl",),
-        _JXL,
-        "JXL",
-        package="pillow_jxl",
-        register=_register_jxl,
-        extra="jxl",
-        size=_jxl_size,
-    ),
-    PhotoFormat(
-        "PPM",
-        (".ppm", ".pgm", ".pbm", ".pnm"),
-        re.compile(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*\d"),
-        "PPM",
-    ),
+    PhotoFormat("JXL", (".jxl",), _JXL, "pillow_jxl", _register_jxl, "jxl", size=_jxl_size),
+    PhotoFormat("PPM", (".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6]\s+(?:#[^\n]*\n\s*)*\d"),
     PhotoFormat(
         "TGA",
         (".tga",),
         _NO_BYTES,
-        "TGA",
-        with_suffix=re.compile(rb"(?s).[\0\1][\1-\3\x09-\x0b].{13}[\x08\x0f\x10\x18\x20]"),
+        with_suffix=rb".[\0\1][\1-\3\x09-\x0b].{13}[\x08\x0f\x10\x18\x20]",
     ),
 ]
 
@@ -316,7 +281,7 @@ def unread_format(content: bytes) -> tuple[str, bool]:
     """Return the name of a format that is not read, and whether it is of videos; "" if unknown."""
     for formats in (_OTHER_PICTURES, _VIDEOS):
         for name, pattern in formats.items():
-            if re.match(b"(?s)" + pattern, content[:1024]):
+            if _begins(content[:1024], pattern):
                 return name, formats is _VIDEOS
     return "", False
 
@@ -328,9 +293,13 @@ def format_of(content: bytes, suffix: str = "") -> PhotoFormat | None:
     """
     suffix = suffix.lower()
     for each in FORMATS:
-        if each.with_suffix and suffix in each.suffixes and each.with_suffix.match(content):
+        if each.with_suffix and suffix in each.suffixes and _begins(content, each.with_suffix):
             return each
-    return next((each for each in FORMATS if each.signature.match(content)), None)
+    return next((each for each in FORMATS if _begins(content, each.signature)), None)
+
+
+def _begins(content: bytes, pattern: bytes) -> bool:
+    return re.match(pattern, content, re.DOTALL) is not None
 
 
 def decoder_id() -> str:

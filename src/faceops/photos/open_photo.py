@@ -232,7 +232,7 @@ def decode_photo(
         stated = photo_format.size(content) if photo_format.size else (limits.min_side,) * 2
         _check_size(path, stated, stated, limits)
         with one_at_a_time(math.prod(stated) > FULL_PIXELS):
-            opened = Image.open(io.BytesIO(content), formats=(photo_format.pillow_name,))
+            opened = Image.open(io.BytesIO(content), formats=(photo_format.name,))
         stored = opened.size
         is_draft = pixels.choose_scale(opened, least_side, min(limits.max_pixels, FULL_PIXELS))
         opened_size = opened.size

@@ -70,7 +70,7 @@ def read_header(
 
 
 def _read(file: open_photo.OpenFile, photo_format: PhotoFormat) -> PhotoHeader:
-    with Image.open(file, formats=(photo_format.pillow_name,)) as image:
+    with Image.open(file, formats=(photo_format.name,)) as image:
         orientation, taken = orientation_of(image), _taken(image)
         width, height = image.size
         if orientation in SIDEWAYS and not photo_format.decoder_turns:
