@@ -138,8 +138,8 @@ def gallery_of(out: Path) -> "GalleryPlace":
 
 def _has_screen() -> bool:
     """Return whether a browser can open a window; on a bare terminal one would take that over."""
-    on_desktop = sys.platform in ("darwin", "win32")
-    return on_desktop or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    named = map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))
+    return sys.platform == "darwin" or any(named)
 
 
 def _publish(args: argparse.Namespace, album: "Album") -> int:

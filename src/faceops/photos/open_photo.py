@@ -120,14 +120,13 @@ def open_file(path: Path, max_bytes: int, *, whole: bool = True) -> Iterator[Ope
 
     Of an object in a store at most `max_bytes` + 1 are read, at once, or without `whole` in blocks.
     """
-    # Without O_NONBLOCK, opening a named pipe would wait for a writer.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         if is_url(path):
             yield _open_object(path, max_bytes, whole)
             return
         _require_regular_file(path, path.stat())
-        with os.fdopen(os.open(path, flags), "rb") as file:
+        # Without O_NONBLOCK, opening a named pipe would wait for a writer.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())  # again: the name may have another file by now
             _require_regular_file(path, status)
             check_length(path, status.st_size, max_bytes)
