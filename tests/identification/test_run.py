@@ -68,7 +68,7 @@ def test_the_default_is_a_thread_for_each_usable_cpu(run, monkeypatch):
         used.append(workers)
         return map(work, items)  # type: ignore[call-overload]
 
-    monkeypatch.setattr("faceops.identification.run.ordered_map", serial)
+    monkeypatch.setattr("faceops.identification.engine.extract.ordered_map", serial)
     for cpus in (2, 64):
         monkeypatch.setattr("faceops.base.work.usable_cpus", lambda cpus=cpus: cpus)
         run.anew(photos=run.album / "orientation_6.jpg")

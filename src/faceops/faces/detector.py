@@ -280,6 +280,14 @@ def non_maximum_suppression(
     return np.array(kept, dtype=np.int64)
 
 
+def distinct(found: list[Detection], max_inside: float) -> list[Detection]:
+    """Return one detection of each face, best score first; see `non_maximum_suppression`."""
+    if not found:
+        return []
+    boxes, scores = (np.array([getattr(one, name) for one in found]) for name in ("box", "score"))
+    return [found[at] for at in non_maximum_suppression(boxes, scores, MAX_OVERLAP, max_inside)]
+
+
 _REFINED_SIDE = 48  # the net's input, pixels
 _REFINED_SHARE = 0.95  # side of the square that the net sees, of the box's longer side
 

@@ -21,15 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from faceops.faces.align import align
-from faceops.faces.detector import (
-    MAX_OVERLAP,
-    Box,
-    Detection,
-    Detector,
-    LandmarkRefiner,
-    non_maximum_suppression,
-    scaled_down,
-)
+from faceops.faces.detector import Box, Detection, Detector, LandmarkRefiner, distinct, scaled_down
 from faceops.faces.quality import Quality, measure, yaw
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import Photo, decode_photo, open_photo
@@ -249,7 +241,7 @@ def search_in_detail(
             ]
     back = pixels.shape[1] / width, pixels.shape[0] / height
     best = max(places, key=lambda place: place.score, default=None)
-    return [each.moved(back) for each in _distinct(found)], best and best.moved(back)
+    return [each.moved(back) for each in distinct(found, MAX_INSIDE)], best and best.moved(back)
 
 
 def tiles_along(length: int, size: int) -> list[tuple[int, int]]:
@@ -266,15 +258,6 @@ def tiles_along(length: int, size: int) -> list[tuple[int, int]]:
 def _starts(length: int, part: int, count: int) -> list[int]:
     """Return where `count` parts start that are spread evenly over `length`."""
     return [round(number * (length - part) / max(count - 1, 1)) for number in range(count)]
-
-
-def _distinct(found: list[Detection]) -> list[Detection]:
-    """Return one detection of each face, best score first."""
-    if not found:
-        return []
-    boxes = np.array([detection.box for detection in found])
-    scores = np.array([detection.score for detection in found])
-    return [found[i] for i in non_maximum_suppression(boxes, scores, MAX_OVERLAP, MAX_INSIDE)]
 
 
 def _is_cut(
@@ -315,4 +298,4 @@ def detect_in_segments(
             for each in search(segment)
             if not _is_cut(each.box, segment, is_inner_edge, edge)
         ]
-    return _distinct(found)
+    return distinct(found, MAX_INSIDE)

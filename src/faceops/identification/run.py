@@ -5,7 +5,7 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ import faceops
 from faceops.base.errors import FaceOpsError, UsageError, allowed_failures, shortage
 from faceops.base.files import folder_lock, valid_unicode, write_error
 from faceops.base.stores import is_url, shown
-from faceops.base.work import Timer, default_threads, ordered_map, track
+from faceops.base.work import Timer, default_threads, track
 from faceops.gallery.decisions import Decisions, digest_of
 from faceops.gallery.outputs import remember_output
 from faceops.gallery.store import Gallery
@@ -118,7 +118,7 @@ def identify(
             finder = bundle.face_finder(settings.detail)
             extractor = FaceExtractor(bundle, finder, store, settings, timer, listed.file)
             limit = _FailureLimit(len(paths), settings.max_failed_share, out)
-            found = extract_photos(paths, extractor, threads, limit.check)
+            found = map(limit.checked, extractor.photos(paths, threads))
             rewritten = RewrittenPhotos(decisions, store, gallery.storage.journal())
             blocks = keep_photos(found, rewritten, decided, embeddings)
             if are_all_gone and not limit.readable:
@@ -195,23 +195,6 @@ def identify(
         write_metrics(summary, out)
         output_folder.remove_old_runs(out, settings.keep_runs, summary.run_id)
     return summary
-
-
-def extract_photos(
-    paths: Sequence[str],
-    extractor: FaceExtractor,
-    threads: int,
-    check: Callable[[PhotoBlock], None],
-) -> Iterator[PhotoBlock]:
-    """Yield the faces of the photos `paths` in order.
-
-    Groups of photos are processed by `threads` threads, and each is passed to `check`.
-    """
-    groups = extractor.groups(paths)
-    work = ordered_map(extractor.extract, groups, threads, extractor.extract_singly)
-    for block in track(work, "identify", len(paths), size=len):
-        check(block)
-        yield block
 
 
 def keep_photos(
@@ -317,7 +300,8 @@ class _FailureLimit:
         self._failures: list[str] = []
         self.readable = 0
 
-    def check(self, photos: PhotoBlock) -> None:
+    def checked(self, photos: PhotoBlock) -> PhotoBlock:
+        """Return some photos, counted."""
         self._seen += len(photos)
         self.readable += int(photos.sizes.any(axis=1).sum())
         self._failures += photos.failures.values()
@@ -328,6 +312,7 @@ class _FailureLimit:
                 "as they are. Remove the cause and run it again: it continues. Or accept such "
                 "photos with --max-failed-share 1."
             )
+        return photos
 
 
 def _with_unlisted(paths: list[str], missing: list[str]) -> list[str]:

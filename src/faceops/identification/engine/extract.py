@@ -15,7 +15,7 @@ from faceops.base.errors import ShortageError, shortage
 from faceops.base.files import sha256_file
 from faceops.base.reasons import Reason
 from faceops.base.stores import is_url
-from faceops.base.work import Timer, ordered_map
+from faceops.base.work import Timer, ordered_map, track
 from faceops.faces.find_faces import FaceFinder, find_in_photo
 from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, source_file
 from faceops.identification.records.output_folder import STATE_FILE
@@ -73,6 +73,11 @@ class FaceExtractor:
                 if not is_known or last == len(some):
                     yield PhotoGroup(some[joined:last], files[joined:last], known[joined:last])
                     joined = last
+
+    def photos(self, paths: Sequence[str], threads: int) -> Iterator[PhotoBlock]:
+        """Yield the faces of the photos `paths` in order, found by `threads` threads."""
+        work = ordered_map(self.extract, self.groups(paths), threads, self.extract_singly)
+        return track(work, "identify", len(paths), size=len)
 
     def extract(self, group: PhotoGroup) -> PhotoBlock:
         """Return the faces of a group; what is new is stored, all or nothing.

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import folder_lock, valid_unicode
@@ -24,7 +25,7 @@ from faceops.identification.forget import files
 from faceops.identification.forget.files import ForgottenOutput, IsPerson, NamedFace
 from faceops.identification.forget.traces import TraceSearch, mentions, search_traces
 from faceops.identification.records.output_folder import STATE_FILE, refuse_copies, update_copy
-from faceops.identification.state.schema import new_mark, open_state, remove_mark
+from faceops.identification.state.schema import open_state, remove_mark
 
 _NAMES = (Action.NAME, Action.SHOW)
 _SHOWS = (Action.CONFIRM, Action.DRAW)
@@ -102,7 +103,7 @@ def forget_person(
         known = output_folders(gallery_dir)
         folders = list(dict.fromkeys([*known.folders, *(path.resolve() for path in more)]))
         present = [folder for folder in folders if has_content(folder)]
-        mark = new_mark()
+        mark = token_hex(4)
         theirs = {NamedFace(face.photo_id, face.photo, face.box) for face in faces}
         theirs.update(found.confirmed(people.decisions))
         clean = partial(_clean_outputs, locks, is_person, theirs, mark)

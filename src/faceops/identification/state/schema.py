@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import json
 import os
-import secrets
 import sqlite3
 import sys
 from collections import defaultdict
@@ -232,11 +231,6 @@ def open_state(path: Path) -> Iterator[sqlite3.Connection]:
 # The place of a forgotten face, a box in a photo's bytes, is kept when the photo is gone and when
 # another method finds the faces again. It does not say whose face it was: each forgetting has a
 # random mark, by which its places can be given back.
-
-
-def new_mark() -> str:
-    """Return the mark of one forgetting."""
-    return secrets.token_hex(4)
 
 
 def add_place(db: sqlite3.Connection, photo_id: str, box: Box, mark: str) -> None:
