@@ -24,11 +24,10 @@ def tiny(
 def test_a_new_photo_in_the_album_and_a_changed_parameter_rerun_only_their_stages(tiny):
     album, params = tiny.root / "data/album", tiny.root / "params.yaml"
     shutil.copy(next(album.glob("scene_*.jpg")), album / "new.jpg")
-    text = params.read_text()
-    assert text.count("pairs: 700") == 1  # of evaluate
-    params.write_text(text.replace("pairs: 700", "pairs: 500"))
-    done = tiny.run("dvc", "repro")
-    assert re.findall(r"Running stage '(\w+)'", done.stdout) == ["validate", "evaluate"]
+    said = tiny.run("dvc", "repro", "verify").stdout  # all but the last three stages, if need be
+    assert re.findall(r"Running stage '(\w+)'", said) == ["validate"]
+    params.write_text(params.read_text().replace("pairs: 700", "pairs: 500"))  # of evaluate
+    assert list(json.loads(tiny.run("dvc", "status", "--json").stdout)) == ["evaluate"]
 
 
 def test_metrics_plots_and_the_cost_of_each_stage_are_recorded(tiny):
