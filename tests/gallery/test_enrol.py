@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from faceops.gallery.people_folder import (
     list_people,
     read_people,
 )
-from faceops.gallery.similarity import PlainComparison, choose_faces, dissimilar_photos
+from faceops.gallery.similarity import Comparison, all_pairs, choose_faces, dissimilar_photos
 from faceops.gallery.store import Gallery, open_or_create
 from faceops.photos.formats import PhotoLimits
 from faceops.release.bundle import Bundle
@@ -450,6 +451,7 @@ def test_of_several_faces_the_one_that_matches_the_persons_others_is_chosen(phot
 )
 def test_faces_unlike_others_of_the_person_that_match_are_found(photos, known, strange):
     reference = np.stack(known) if known else NOBODY
-    compare = PlainComparison(verify, lambda _: 0.5)
+    scores = partial(all_pairs, verify=verify)
+    compare = Comparison(0.5, np.inf, lambda _: 0.5, scores, lambda rows: rows)
     found = dissimilar_photos(list(map(np.stack, photos)), reference, NOBODY, compare)
     assert found == strange

@@ -59,8 +59,7 @@ def write_manifest(table: pa.Table, path: Path) -> None:
 def read_manifest(path: Path) -> pa.Table:
     """Return the manifest in the file `path`.
 
-    Raises:
-        FaceOpsError: no such file, no Parquet, or columns that are not the manifest's.
+    Raises FaceOpsError: no such file, no Parquet, or columns that are not the manifest's.
     """
     try:
         table = pq.read_table(path)
@@ -87,8 +86,7 @@ def is_photo_id(text: str) -> bool:
 def read_quarantine(path: Path) -> dict[str, str]:
     """Return photo_id -> the person's reason; empty if the file does not exist.
 
-    Raises:
-        FaceOpsError: not such a CSV, or a photo_id that is not a sha256.
+    Raises FaceOpsError: not such a CSV, or a photo_id that is not a sha256.
     """
     # The person may have added columns.
     rows, columns = _read_csv(path, "cannot be read ({}); correct or remove it.", "utf-8-sig")
@@ -186,8 +184,7 @@ def read_list(file: Path) -> dict[str, str]:
 def read_sources(data: Path) -> dict[str, dict[str, Any]]:
     """Return name of a source -> places, terms and counts; {} for a folder without sources.json.
 
-    Raises:
-        FaceOpsError: the file is not the JSON that FaceOps wrote.
+    Raises FaceOpsError: the file is not the JSON that FaceOps wrote.
     """
     path = data / _SOURCES_FILE
     try:
@@ -241,7 +238,6 @@ class ReviewedFace:
 
     @property
     def person(self) -> str:
-        """The person's folder."""
         return self.path.split("/")[1]
 
     @property
@@ -253,8 +249,7 @@ class ReviewedFace:
 def read_reviewed(file: Path) -> list[ReviewedFace]:
     """Return the faces in a file as `REVIEWED_FILE`, in its order; none without the file.
 
-    Raises:
-        FaceOpsError: it is not such a file.
+    Raises FaceOpsError: it is not such a file.
     """
     kinds = {PERSON: PERSON, STRANGER: STRANGER}
     try:
@@ -292,8 +287,7 @@ def write_hard_negatives(file: Path, pairs: Mapping[tuple[str, str], int]) -> No
 def read_hard_negatives(file: Path) -> list[tuple[str, str]]:
     """Return the pairs of people in the file; none without the file.
 
-    Raises:
-        FaceOpsError: it is not such a file.
+    Raises FaceOpsError: it is not such a file.
     """
     rows, _ = _read_csv(file, _WRONG)
     try:

@@ -24,8 +24,6 @@ _MAX_EXAMPLES = 20
 
 @dataclass(frozen=True)
 class ColumnExpectation:
-    """One expectation on one column."""
-
     name: str  # in reports and in validate.hard; several expectations may share it
     kind: str  # the class in `great_expectations.expectations`, without "ExpectColumnValuesTo"
     column: str
@@ -39,8 +37,6 @@ def expect(name: str, kind: str, column: str, **options: Any) -> ColumnExpectati
 
 @dataclass(frozen=True)
 class CheckedTable:
-    """A table with the expectations on it."""
-
     name: str  # of the table, in the Data Docs
     frame: "pd.DataFrame"  # of one row: the value of a failing expectation is reported
     key: str  # the column that names a row in results
@@ -49,8 +45,6 @@ class CheckedTable:
 
 @dataclass(frozen=True)
 class ExpectationResult:
-    """The result of all expectations of one name."""
-
     name: str
     hard: bool  # whether a failure stops the pipeline
     success: bool  # whether no row failed
@@ -164,8 +158,7 @@ def stop_on_hard_failures(results: Sequence[ExpectationResult], report: str) -> 
 
     `report`: the files with the details, for the message.
 
-    Raises:
-        FaceOpsError: a hard expectation failed.
+    Raises FaceOpsError: a hard expectation failed.
     """
     failed = [result for result in results if not result.success]
     if hard := [result for result in failed if result.hard]:

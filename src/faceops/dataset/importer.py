@@ -240,9 +240,8 @@ def unpack(archive: Path, target: Path) -> Path:
 
     An existing `target` is kept as it is.
 
-    Raises:
-        FaceOpsError: not an archive, broken, too large, or an entry that is a link, a
-            device or outside the folder.
+    Raises FaceOpsError: not an archive, broken, too large, or an entry that is a link, a device or
+    outside the folder.
     """
     if target.is_dir():
         return target

@@ -131,8 +131,7 @@ def read_people_list(path: Path) -> list[str]:
     A line is a name, or a name, a tab and a count, as in LFW's lists; lines of numbers only (the
     counts at the head of LFW's lists and folds), empty ones and comments (`#`) are skipped.
 
-    Raises:
-        UsageError: no such file, not text, or no name in it.
+    Raises UsageError: no such file, not text, or no name in it.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

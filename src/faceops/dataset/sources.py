@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourcePhoto:
-    """A photo in a source."""
-
     person: str  # the name as the source spells it
     origin: str  # path or name of the photo within the source, unique in it
     file_name: str  # the name of the imported file
@@ -93,8 +91,7 @@ def _photos_of_folders(root: Path, people: Iterable[tuple[str, Path]]) -> list[S
 def list_tree(root: Path) -> list[SourcePhoto]:
     """Return the photos of `root`/<person>/**: each folder in `root` is a person.
 
-    Raises:
-        FaceOpsError: photos beside the folders of the people.
+    Raises FaceOpsError: photos beside the folders of the people.
     """
     if loose := _photos_in(root):
         raise FaceOpsError(
@@ -168,8 +165,7 @@ _KAGGLE_FACES_FILE = re.compile(r"(?P<person>.*[^\W\d_].*?)[_ ]+\(?\d+\)?")
 def list_kaggle_faces(root: Path) -> list[SourcePhoto]:
     """Return the photos <Name>_<number> below `root`, in any folder.
 
-    Raises:
-        FaceOpsError: a photo with another name.
+    Raises FaceOpsError: a photo with another name.
     """
     # The set has every photo twice, in two folders of the same content.
     photos: dict[tuple[str, int], SourcePhoto] = {}
@@ -196,8 +192,7 @@ def list_celeba(root: Path) -> list[SourcePhoto]:
 
     Photos that the file lists and the folder lacks are ignored: part of the set may be present.
 
-    Raises:
-        FaceOpsError: a wrong line in the identity file, or a photo that it does not list.
+    Raises FaceOpsError: a wrong line in the identity file, or a photo that it does not list.
     """
     lists = sorted(root.rglob(_CELEBA_IDENTITIES)) or sorted(root.parent.glob(_CELEBA_IDENTITIES))
     if not lists:
@@ -234,8 +229,7 @@ def _read_celeba_identities(path: Path) -> dict[str, str]:
 def list_mnist(root: Path) -> list[SourcePhoto]:
     """Return each digit as a grey PNG of 28 x 28 pixels of the "person" digit_<digit>.
 
-    Raises:
-        FaceOpsError: a file that is missing or broken, or counts that differ.
+    Raises FaceOpsError: a file that is missing or broken, or counts that differ.
     """
     from faceops.dataset.synthetic.people import png
 
@@ -270,8 +264,7 @@ def _find_idx(root: Path, name: str) -> Path | None:
 def read_idx(path: Path, ndim: int) -> "np.ndarray":
     """Return the uint8 array of `ndim` dimensions in the IDX file `path`, gzipped or not.
 
-    Raises:
-        FaceOpsError: broken, another magic number, or a length that differs from the header.
+    Raises FaceOpsError: broken, another magic number, or a length that differs from the header.
     """
     import numpy as np
 

@@ -34,8 +34,6 @@ _MIN_PHOTOS_FOR_PROCESSES = 64  # starting processes costs more than they save b
 
 @dataclass(frozen=True)
 class HashedPhoto:
-    """A labelled photo and its hashes."""
-
     path: str  # POSIX, relative to the data folder
     person: str  # the name of its folder below photos/
     photo_id: str  # sha256 of the bytes; "" if they could not be read

@@ -62,8 +62,7 @@ def evaluate_embeddings(
     compare models. Without `thresholds` only the latter are given. Photos without a face are
     left out.
 
-    Raises:
-        FaceOpsError: too few test people or photos.
+    Raises FaceOpsError: too few test people or photos.
     """
     if len(faces) == 0:
         raise FaceOpsError("there are no test photos to evaluate on; raise split.test.")

@@ -287,8 +287,7 @@ def draw_fpir_by_budget(fpir_rows: Sequence[dict[str, Any]]) -> Figure | None:
 def read_history(path: Path) -> list[dict[str, str]]:
     """Read the history of the train stage, a row an epoch, the start first.
 
-    Raises:
-        FaceOpsError: it is not such a table.
+    Raises FaceOpsError: it is not such a table.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:

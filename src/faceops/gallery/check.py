@@ -38,17 +38,11 @@ _PAGE = 4096  # bytes of a page of decisions.sqlite
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        what: what it is, and where.
-        lost, kept: what is lost by it, and what is not.
-        is_damage: False if the next change of the folder corrects it, or a repair has reported it.
-    """
-
-    what: str
+    what: str  # what it is, and where
+    # lost, kept: what is lost by it, and what is not
     lost: str
     kept: str
+    # False if the next change of the folder corrects it, or a repair has reported it
     is_damage: bool = True
 
     def __str__(self) -> str:

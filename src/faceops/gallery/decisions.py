@@ -25,27 +25,16 @@ def scaled_box(box: Box, size: tuple[int, int], to: tuple[int, int]) -> Box:
 
 @dataclass
 class Place:
-    """The valid decisions about a face of a photo.
+    """The valid decisions about a face of a photo."""
 
-    Attributes:
-        box: as of the first decision about the face.
-        size: of the upright photo, pixels.
-        person: id of the person whom it shows, see `Decisions.current`; "" if not decided.
-        refused: ids of people whom it does not show.
-        ignored: an `Ignored`, or "".
-        trusted: the face is the person's although it is unlike the person's other faces.
-        entry: id of the entry that set `person` or `ignored`.
-        made: the valid entries about the face, by time.
-    """
-
-    box: Box
-    size: tuple[int, int]
-    person: str = ""
-    refused: set[str] = field(default_factory=set)
-    ignored: str = ""
-    trusted: bool = False
-    entry: str = ""
-    made: list[Entry] = field(default_factory=list)
+    box: Box  # as of the first decision about the face
+    size: tuple[int, int]  # of the upright photo, pixels
+    person: str = ""  # id of the person whom it shows, see `Decisions.current`; "" if not decided
+    refused: set[str] = field(default_factory=set)  # ids of people whom it does not show
+    ignored: str = ""  # an `Ignored`, or ""
+    trusted: bool = False  # the face is the person's although it is unlike the person's other faces
+    entry: str = ""  # id of the entry that set `person` or `ignored`
+    made: list[Entry] = field(default_factory=list)  # the valid entries about the face, by time
 
     def apply(self, entry: Entry, box: Box) -> None:
         """Apply a further entry; `box` is its box in this photo."""
@@ -65,7 +54,6 @@ class Place:
 
     @property
     def is_open(self) -> bool:
-        """Whether no decision is valid any more."""
         return not (self.person or self.refused or self.ignored)
 
 

@@ -40,32 +40,23 @@ class MovedFace:
 
 @dataclass
 class EnrolReport:
-    """What an enrolment did.
-
-    Attributes:
-        enrolled, unchanged: photos.
-        photos_opened: photos, except those whose faces an interrupted enrolment had stored.
-        surplus: photos that were not opened, because their person has enough faces.
-        pruned: faces.
-        flags: photos that were not enrolled.
-        people: faces of each person in the whole gallery.
-        spellings: other spellings that were found, by the name that is shown.
-        aliases: by the name of a folder, the person who once had that name and gets its photos.
-        skipped: number of files and folders that each rule of exclusion skips.
-        lookalikes: enrolled people who look alike, of whom at least one has new faces.
-    """
-
+    # enrolled, unchanged: photos
     enrolled: int = 0
     unchanged: int = 0
-    surplus: int = 0
-    pruned: int = 0
-    photos_opened: int = 0
-    flags: list[SkippedPhoto] = field(default_factory=list)
+    surplus: int = 0  # photos that were not opened, because their person has enough faces
+    pruned: int = 0  # faces
+    photos_opened: int = 0  # photos, except those whose faces an interrupted enrolment had stored
+    flags: list[SkippedPhoto] = field(default_factory=list)  # photos that were not enrolled
     moved: list[MovedFace] = field(default_factory=list)
+    # Faces of each person in the whole gallery
     people: dict[str, int] = field(default_factory=dict)
+    # Other spellings that were found, by the name that is shown
     spellings: dict[str, list[str]] = field(default_factory=dict)
+    # By the name of a folder, the person who once had that name and gets its photos
     aliases: dict[str, str] = field(default_factory=dict)
+    # Number of files and folders that each rule of exclusion skips
     skipped: dict[str, int] = field(default_factory=dict)
+    # Enrolled people who look alike, of whom at least one has new faces
     lookalikes: list[similarity.Lookalikes] = field(default_factory=list)
     contract_id: str = ""
     release: str = ""
@@ -207,7 +198,6 @@ class _Enrolment:
         self._others = similarity.OtherPeople(faces.take(~is_loaded).vectors, self._compare)
 
     def gallery(self) -> Gallery:
-        """Return the gallery as it is now."""
         now, known = {id(face) for face in self._all_faces()}, set(map(id, self._loaded))
         is_gone = np.zeros(len(self._base.faces), bool)
         is_gone[self._rows] = [id(face) not in now for face in self._loaded]
@@ -216,7 +206,6 @@ class _Enrolment:
         return rest.with_faces(added) if added else rest
 
     def prune(self) -> None:
-        """Remove the faces whose photos are gone."""
         self._load(self._base, self._base.people)
         gone = [face for face in self._all_faces() if self._folder.lacks(face)]
         for face in gone:

@@ -30,28 +30,17 @@ CONFIRMED = "confirmed"
 
 @dataclass(frozen=True, eq=False)
 class GalleryFace:
-    """One enrolled face.
-
-    Attributes:
-        person: the name as it is shown.
-        photo_id: sha256 of the photo's bytes, hex.
-        photo: the photo's path below the enrolled folder, with /.
-        box: x, y, width, height in pixels of the upright photo.
-        detector_score, quality: 0 to 1.
-        embedding: float32 (D,), L2-normalised.
-        crop_id: of the aligned face, see `store_png`; "" in galleries of format 1.
-        origin: "enrolled" from a folder of people, or from an album, where `photo` lies then:
-            "confirmed" by a person, "tagged" by another program, "named" by earlier versions.
-    """
-
-    person: str
-    photo_id: str
-    photo: str
-    box: tuple[float, float, float, float]
+    person: str  # the name as it is shown
+    photo_id: str  # sha256 of the photo's bytes, hex
+    photo: str  # the photo's path below the enrolled folder, with /
+    box: tuple[float, float, float, float]  # x, y, width, height in pixels of the upright photo
+    # detector_score, quality: 0 to 1
     detector_score: float
     quality: float
-    embedding: np.ndarray
-    crop_id: str = ""
+    embedding: np.ndarray  # float32 (D,), L2-normalised
+    crop_id: str = ""  # of the aligned face, see `store_png`; "" in galleries of format 1
+    # "enrolled" from a folder of people, or from an album, where `photo` lies then: "confirmed" by
+    # a person, "tagged" by another program, "named" by earlier versions
     origin: str = ENROLLED
 
 
@@ -153,17 +142,12 @@ class Embeddings:
 
 @dataclass(frozen=True, eq=False)
 class FaceTable(Sequence[GalleryFace]):
-    """M faces as columns, sorted by `face_order`; a sequence of `GalleryFace`. Immutable.
+    """M faces as columns, sorted by `face_order`; a sequence of `GalleryFace`. Immutable."""
 
-    Attributes:
-        columns: all of `SCHEMA` but the embeddings.
-        vectors: the embeddings, which may not be read yet.
-        stored: int64 (M,), where the storage holds the face as it is here: the segment of a folder,
-            the row of a database; `UNSAVED` if it does not.
-    """
-
-    columns: pa.Table
-    vectors: Embeddings
+    columns: pa.Table  # all of `SCHEMA` but the embeddings
+    vectors: Embeddings  # the embeddings, which may not be read yet
+    # int64 (M,), where the storage holds the face as it is here: the segment of a folder, the row
+    # of a database; `UNSAVED` if it does not
     stored: np.ndarray
 
     @classmethod
@@ -185,7 +169,6 @@ class FaceTable(Sequence[GalleryFace]):
 
     @classmethod
     def joined(cls, tables: Sequence["FaceTable"], size: int) -> "FaceTable":
-        """Return the faces of all tables."""
         tables = tables or [cls.of((), size)]
         columns = pa.concat_tables([table.columns for table in tables]).combine_chunks()
         vectors = Embeddings.joined([table.vectors for table in tables])
@@ -204,7 +187,6 @@ class FaceTable(Sequence[GalleryFace]):
     @overload
     def __getitem__(self, place: slice) -> tuple[GalleryFace, ...]: ...
     def __getitem__(self, place: int | slice) -> GalleryFace | tuple[GalleryFace, ...]:
-        """Return a face, or the faces of a slice."""
         if isinstance(place, slice):
             return tuple(self.take(np.arange(len(self))[place]))
         return next(iter(self.take(np.arange(len(self))[[place]])))
@@ -216,7 +198,6 @@ class FaceTable(Sequence[GalleryFace]):
                 yield GalleryFace(**{**row, "box": tuple(row["box"])}, embedding=embedding)
 
     def texts(self, name: str) -> list[str]:
-        """Return a column of texts."""
         return self.columns[name].to_pylist()
 
     @cached_property
@@ -242,7 +223,6 @@ class FaceTable(Sequence[GalleryFace]):
         return FaceTable(take_rows(self.columns, rows), self.vectors.take(rows), self.stored[rows])
 
     def with_faces(self, added: "FaceTable") -> "FaceTable":
-        """Return the faces of both."""
         return FaceTable.joined([self, added], self.vectors.size)
 
     def with_persons(self, rows: np.ndarray, persons: Sequence[str]) -> "FaceTable":

@@ -21,23 +21,14 @@ _IGNORED = {"stranger": "strangers", "not_a_face": "no faces", "never_ask": "not
 
 @dataclass(frozen=True)
 class Made:
-    """Decisions that were made, and are undone, together.
+    """Decisions that were made, and are undone, together."""
 
-    Attributes:
-        batch: names them for `undo`.
-        time: UTC, ISO 8601.
-        by: who decided, "" if not stated.
-        sentence: what was decided.
-        faces: number of faces concerned.
-        undone: whether no entry of the batch is valid any more.
-    """
-
-    batch: str
-    time: str
-    by: str
-    sentence: str
-    faces: int
-    undone: bool
+    batch: str  # names them for `undo`
+    time: str  # UTC, ISO 8601
+    by: str  # who decided, "" if not stated
+    sentence: str  # what was decided
+    faces: int  # number of faces concerned
+    undone: bool  # whether no entry of the batch is valid any more
 
 
 def history(decisions: Decisions, start: int = 0, count: int = 50) -> list[Made]:
@@ -57,7 +48,6 @@ def batches_of(decisions: Decisions) -> dict[str, list[Entry]]:
 
 
 def made(decisions: Decisions, batch: str, entries: Sequence[Entry]) -> Made:
-    """Return what a batch decided."""
     faces = len({(entry.photo_id, entry.box) for entry in entries if entry.box is not None})
     undone = not any(decisions.holds(entry.id) for entry in entries)
     sentence = _sentence(decisions, entries)
@@ -196,42 +186,30 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Conflict:
-    """A face about which two sides decided differently; the latest decision is valid.
-
-    Attributes:
-        box: x, y, width, height in pixels of the upright photo.
-        verdicts: of each side, by time.
-    """
+    """A face about which two sides decided differently; the latest decision is valid."""
 
     photo_id: str
-    box: Box
-    verdicts: list[Verdict]
+    box: Box  # x, y, width, height in pixels of the upright photo
+    verdicts: list[Verdict]  # of each side, by time
 
     @property
     def holds(self) -> Verdict:
-        """The verdict that holds."""
         return self.verdicts[-1]
 
 
 @dataclass
 class Imported:
-    """What an import added.
-
-    Attributes:
-        new, known: numbers of entries.
-        changes: a sentence for each person of the gallery who has another name now.
-        refused: a sentence for each person who would have a name that somebody else has.
-    """
-
+    # new, known: numbers of entries
     new: int
     known: int
     conflicts: list[Conflict] = field(default_factory=list)
+    # A sentence for each person of the gallery who has another name now
     changes: list[str] = field(default_factory=list)
+    # A sentence for each person who would have a name that somebody else has
     refused: list[str] = field(default_factory=list)
 
 
 def as_lines(entries: Iterable[Entry]) -> str:
-    """Return entries as JSON lines."""
     return "".join(f"{entry.as_json()}\n" for entry in entries)
 
 

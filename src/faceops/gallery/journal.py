@@ -54,40 +54,30 @@ TRUSTED = "trusted"  # `detail` of a confirmed face that may be unlike the perso
 
 
 def new_id() -> str:
-    """Return an id for an entry."""
     return secrets.token_hex(16)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One decision.
-
-    Attributes:
-        action: a value of `Action`.
-        photo_id, box: the place: sha256 of the photo, and x, y, width, height in pixels of the
-            upright photo; "" and None if it is about people only. `SAME` has no box.
-        size: width and height of the upright photo, pixels; (0, 0) without a photo.
-        person: id of the person, "" for none; without a name in any entry, of a group of faces
-            that are one unknown person.
-        moved: of `MERGE`, the places of the enrolled faces that changed their person.
-        by: who decided, "" if not stated.
-        batch: shared by the entries that were made, and are undone, together; "" for a name that
-            is only noted so that the person's id is known.
-        time: UTC, ISO 8601 with microseconds; strictly increasing within a journal.
-        id: random, 32 hexadecimal digits.
-    """
-
-    action: str
+    action: str  # a value of `Action`
+    # photo_id, box: the place: sha256 of the photo, and x, y, width, height in pixels of the
+    # upright photo; "" and None if it is about people only. `SAME` has no box
     photo_id: str = ""
     box: Box | None = None
+    # Width and height of the upright photo, pixels; (0, 0) without a photo
     size: tuple[int, int] = (0, 0)
+    # Id of the person, "" for none; without a name in any entry, of a group of faces that are one
+    # unknown person
     person: str = ""
     detail: str = ""
+    # Of `MERGE`, the places of the enrolled faces that changed their person
     moved: tuple[tuple[str, Box], ...] = ()
-    by: str = ""
+    by: str = ""  # who decided, "" if not stated
+    # Shared by the entries that were made, and are undone, together; "" for a name that is only
+    # noted so that the person's id is known
     batch: str = ""
-    time: str = ""
-    id: str = field(default_factory=new_id)
+    time: str = ""  # UTC, ISO 8601 with microseconds; strictly increasing within a journal
+    id: str = field(default_factory=new_id)  # random, 32 hexadecimal digits
 
     def as_json(self) -> str:
         """Return the entry as one line of JSON, without what is empty."""
@@ -100,8 +90,7 @@ class Entry:
     def from_json(cls, line: str) -> "Entry":
         """Return the entry of a line.
 
-        Raises:
-            ValueError: it is not one; the message says what is wrong with it.
+        Raises ValueError: it is not one; the message says what is wrong with it.
         """
         try:
             content = json.loads(line)
@@ -211,8 +200,7 @@ class Journal:
     def append(self, entries: Iterable[Entry]) -> list[Entry]:
         """Add entries of now, all or none; return them with their time.
 
-        Raises:
-            DamageError, FaceOpsError: as `entries`; the file cannot be written.
+        Raises DamageError, FaceOpsError: as `entries`; the file cannot be written.
         """
         with self._open(writes=True) as db:
             (latest,) = db.execute("SELECT max(time) FROM entries").fetchone()

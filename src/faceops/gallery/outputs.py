@@ -91,8 +91,7 @@ def declare_gone(gallery: GalleryPlace, folder: Path) -> None:
 def output_folders(gallery: GalleryPlace) -> OutputFolders:
     """Return the folders that names from `gallery` were written to.
 
-    Raises:
-        FaceOpsError: the list is damaged.
+    Raises FaceOpsError: the list is damaged.
     """
     storage = storage_of(gallery)
     noted: dict[str, dict[Path, None]] = {kind: {} for kind in KINDS}

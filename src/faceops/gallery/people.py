@@ -27,17 +27,14 @@ from faceops.gallery.store import Gallery, locked_gallery
 
 @dataclass
 class Followed:
-    """A gallery to which decisions were applied.
-
-    Attributes:
-        done: a sentence for each person whose faces have another name now.
-        refused: a sentence for each person whose new name somebody else has.
-        merges: entries for faces that the other entries of their merge do not list.
-    """
+    """A gallery to which decisions were applied."""
 
     gallery: Gallery
+    # A sentence for each person whose faces have another name now
     done: list[str] = field(default_factory=list)
+    # A sentence for each person whose new name somebody else has
     refused: list[str] = field(default_factory=list)
+    # Entries for faces that the other entries of their merge do not list
     merges: list[Entry] = field(default_factory=list)
 
 
@@ -165,9 +162,8 @@ class People:
     def decide(self, entries: Sequence[Entry]) -> list[str]:
         """Add entries to the journal, and apply them; return what changed in the gallery.
 
-        Raises:
-            FaceOpsError: a person would get a name that somebody else has, and nothing was changed;
-                a file cannot be written.
+        Raises FaceOpsError: a person would get a name that somebody else has, and nothing was
+        changed; a file cannot be written.
         """
         after = Decisions([*self.decisions.entries.values(), *entries])
         followed = follow(self.gallery, after, entries)

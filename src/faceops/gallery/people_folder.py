@@ -92,8 +92,7 @@ class PersonPhoto:
     def find(self, finder: FaceFinder, limits: PhotoLimits) -> "OpenedPhoto":
         """Open the photo; return its faces that are good enough to enrol, see `of_person`.
 
-        Raises:
-            PhotoError: it cannot be used.
+        Raises PhotoError: it cannot be used.
         """
         found = find_in_photo(self.path, finder, limits)
         return self.of_person(OpenedPhoto(self.photo, found.photo.photo_id, tuple(found.faces)))
@@ -117,25 +116,18 @@ class PersonPhoto:
 
 @dataclass
 class PeopleFolder:
-    """The people of a folder, each under the name that is shown, and their photos.
+    """The people of a folder, each under the name that is shown, and their photos."""
 
-    Attributes:
-        photos: each person's photos once, people by name, photos in the order of enrolment.
-        names: by each spelling in the folder or the gallery, the name that is shown.
-        aliases: by the name of a folder, the person who once had that name.
-        skipped: files that cannot be used, and further copies of a person's photo.
-        unread: paths that could not be read, or are excluded, so that their photos are unknown.
-        origin: of the faces that are enrolled, see `GalleryFace`.
-        most_faces: of a person in the gallery; further photos are not opened.
-    """
-
+    # Each person's photos once, people by name, photos in the order of enrolment
     photos: dict[str, list[PersonPhoto]]
-    names: dict[str, str]
-    aliases: dict[str, str]
+    names: dict[str, str]  # by each spelling in the folder or the gallery, the name that is shown
+    aliases: dict[str, str]  # by the name of a folder, the person who once had that name
+    # Files that cannot be used, and further copies of a person's photo
     skipped: list[SkippedPhoto] = field(default_factory=list)
+    # Paths that could not be read, or are excluded, so that their photos are unknown
     unread: set[str] = field(default_factory=set)
-    origin: str = ENROLLED
-    most_faces: float = math.inf
+    origin: str = ENROLLED  # of the faces that are enrolled, see `GalleryFace`
+    most_faces: float = math.inf  # of a person in the gallery; further photos are not opened
 
     @classmethod
     def of(
@@ -167,7 +159,6 @@ class PeopleFolder:
         return cls(photos, names, aliases, origin=origin, most_faces=most_faces)
 
     def skip(self, photo: str, person: str, reason: Reason, note: str) -> None:
-        """Note that `photo` is not enrolled."""
         self.skipped.append(SkippedPhoto(photo, person, reason, note))
 
     def other_spellings(self) -> dict[str, list[str]]:
@@ -305,8 +296,7 @@ def open_photos(
     A photo for which memory or the like is short is tried again alone. If it fails again, it has
     no faces and the reason `unreadable`.
 
-    Raises:
-        ShortageError: more photos fail than a tenth, see `allowed_failures`.
+    Raises ShortageError: more photos fail than a tenth, see `allowed_failures`.
     """
     finder = bundle.face_finder()
     unfinished = UnfinishedWork(

@@ -11,7 +11,6 @@ see other lookalikes.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
@@ -36,74 +35,41 @@ COMPARED = 256  # of a large gallery: faces of other people, the nearest by cosi
 STRANGERS, LEAD = 0.007, 4.0
 
 
-class Comparison(Protocol):
-    """Scores of pairs of faces, and the limits for them.
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of pairs of faces, and the limits for them."""
 
-    Attributes:
-        dissimilar: two faces with a lower score are taken for two people.
-        lead: by this much a score for another person must exceed that for the own person.
-    """
-
-    dissimilar: float
-    lead: float
-
-    def describe(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return the input of `scores`, float32 (N, E), for embeddings, float32 (N, D)."""
-
-    def scores(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the scores, float32 (N, M), of described faces `a` and `b`."""
-
-    def match(self, count: int) -> float:
-        """Return the least score with which a face matches one of `count` faces."""
-
-
-@dataclass
-class PlainComparison:
-    """Compares probabilities, for releases without score normalisation."""
-
-    verify: Verify
-    threshold_for: Callable[[int], float]
-    dissimilar: float = DISSIMILAR
-    lead: float = np.inf
-
-    def describe(self, embeddings: np.ndarray) -> np.ndarray:
-        return embeddings
-
-    def scores(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return all_pairs(a, b, self.verify)
-
-    def match(self, count: int) -> float:
-        return max(self.dissimilar, self.threshold_for(count))
-
-
-class NormalisedComparison:
-    """Compares log odds that are normalised with synthetic people only.
-
-    They do not depend on who is enrolled, so an interrupted enrolment refuses the same photos.
-    """
-
-    def __init__(self, cohort: Cohort, budget: float, margin: float) -> None:
-        self._cohort, self._budget = cohort, budget
-        self.dissimilar = cohort.normalisation.worst(STRANGERS)[1]
-        self.lead = LEAD * margin
-
-    def describe(self, embeddings: np.ndarray) -> np.ndarray:
-        return self._cohort.describe(embeddings)
-
-    def scores(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return self._cohort.verifier.logit_matrix(a, b)
-
-    def match(self, count: int) -> float:
-        return self._cohort.normalisation.worst(1 - (1 - self._budget) ** (1 / count))[1]
+    dissimilar: float  # two faces with a lower score are taken for two people
+    lead: float  # by this much a score for another person must exceed that for the own person
+    match: Callable[[int], float]  # the least score with which a face matches one of so many faces
+    scores: Callable[[np.ndarray, np.ndarray], np.ndarray]  # float32 (N, M), of described faces
+    # The input of `scores`, float32 (N, E), for embeddings, float32 (N, D)
+    describe: Callable[[np.ndarray], np.ndarray]
 
 
 def comparison(thresholds: Thresholds, verify: Verify) -> Comparison:
-    """Return the comparison by normalised scores if the release has them, else by `verify`."""
+    """Return the comparison by normalised scores if the release has them, else by `verify`.
+
+    Scores are normalised with synthetic people only. They do not depend on who is enrolled, so an
+    interrupted enrolment refuses the same photos.
+    """
     known, budget = thresholds.normalisation, thresholds.default_budget
     if known is None:
-        return PlainComparison(verify, partial(thresholds.for_search, budget))
+        return Comparison(
+            DISSIMILAR,
+            np.inf,
+            lambda count: max(DISSIMILAR, thresholds.for_search(budget, count)),
+            partial(all_pairs, verify=verify),
+            lambda embeddings: embeddings,
+        )
     cohort = Cohort(known, np.zeros((0, len(known.weight)), np.float32))
-    return NormalisedComparison(cohort, budget, thresholds.runner_up_margin)
+    return Comparison(
+        known.worst(STRANGERS)[1],
+        LEAD * thresholds.runner_up_margin,
+        lambda count: known.worst(1 - (1 - budget) ** (1 / count))[1],
+        cohort.verifier.logit_matrix,
+        cohort.describe,
+    )
 
 
 def choose_faces(
@@ -349,20 +315,15 @@ def _log_odds_at(rate: float, cohort: Cohort, faces: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class EnrolledFace:
-    """One face of a person, as `faceops people show` prints it.
-
-    Attributes:
-        mean_similarity: mean cosine to the person's other faces, -1 to 1; None for an only face.
-        other: the other person with the most similar face; "" if there is none.
-        other_similarity: cosine to that face; None if there is none.
-    """
+    """One face of a person, as `faceops people show` prints it."""
 
     photo: str
     photo_id: str
     quality: float
+    # Mean cosine to the person's other faces, -1 to 1; None for an only face
     mean_similarity: float | None
-    other: str
-    other_similarity: float | None
+    other: str  # the other person with the most similar face; "" if there is none
+    other_similarity: float | None  # cosine to that face; None if there is none
 
     @property
     def is_suspicious(self) -> bool:

@@ -383,8 +383,7 @@ GalleryPlace = Path | GalleryStorage
 def gallery_place(text: str) -> GalleryPlace:
     """Return the place that --gallery names: a folder, or an address of PostgreSQL.
 
-    Raises:
-        UsageError: it looks like an address, and is none of a gallery.
+    Raises UsageError: it looks like an address, and is none of a gallery.
     """
     if "://" not in text:
         return Path(text)
@@ -395,5 +394,4 @@ def gallery_place(text: str) -> GalleryPlace:
 
 
 def storage_of(place: GalleryPlace) -> GalleryStorage:
-    """Return the storage at a place."""
     return place if isinstance(place, GalleryStorage) else FolderStorage(place)

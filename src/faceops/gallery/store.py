@@ -34,26 +34,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """The enrolled faces, sorted by person, photo and box; immutable: `save` writes a new state.
-
-    Attributes:
-        contract_id: see `faceops.release.contract.contract_id`.
-        embedding_size: values of an embedding.
-        crops_id: see `faceops.release.contract.crops_id`; "" in galleries that do not state it.
-        faces: given as a table, or as faces in any order.
-        aliases: the current name of a person by the key (`person_key`) of an earlier name.
-        stamp: see `GalleryStorage.stamp`; "" for a gallery that differs from what is saved.
-        format_version: an earlier one can be read, but not saved.
-    """
+    """The enrolled faces, sorted by person, photo and box; immutable: `save` writes a new state."""
 
     place: GalleryPlace
-    contract_id: str
-    embedding_size: int
+    contract_id: str  # see `faceops.release.contract.contract_id`
+    embedding_size: int  # values of an embedding
+    # Given as a table, or as faces in any order
     faces: FaceTable = ()  # type: ignore[assignment]  # any faces become columns
+    # The current name of a person by the key (`person_key`) of an earlier name
     aliases: Mapping[str, str] = field(default_factory=dict)
+    # See `faceops.release.contract.crops_id`; "" in galleries that do not state it
     crops_id: str = ""
-    stamp: str = ""
-    format_version: int = FORMAT_VERSION
+    stamp: str = ""  # see `GalleryStorage.stamp`; "" for a gallery that differs from what is saved
+    format_version: int = FORMAT_VERSION  # an earlier one can be read, but not saved
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "faces", FaceTable.of(self.faces, self.embedding_size))
@@ -80,7 +73,6 @@ class Gallery:
 
     @classmethod
     def of(cls, place: GalleryPlace, stated: Mapping[str, Any], faces: FaceTable) -> "Gallery":
-        """Return the gallery of a statement and faces."""
         return cls(
             place,
             stated["contract_id"],
@@ -93,7 +85,6 @@ class Gallery:
 
     @property
     def storage(self) -> GalleryStorage:
-        """Where it is kept."""
         return storage_of(self.place)
 
     def require(self, contract_id: str) -> None:
@@ -109,7 +100,6 @@ class Gallery:
 
     @cached_property
     def persons(self) -> list[str]:
-        """The person of each face."""
         return self.faces.texts("person")
 
     @property
@@ -133,7 +123,6 @@ class Gallery:
         return self.faces.embeddings
 
     def count_of(self, person: str) -> int:
-        """Return the number of faces of a person."""
         return int(self.faces.where("person", [person]).sum())
 
     def as_saved(self) -> "Gallery":
@@ -217,8 +206,7 @@ def locked_gallery(place: GalleryPlace, contract_id: str | None = None) -> Itera
 
     One of an earlier format is migrated first, with one sentence on stderr.
 
-    Raises:
-        UsageError, FaceOpsError: as `Gallery.open`; the gallery is in use or cannot be written.
+    Raises UsageError, FaceOpsError: as `Gallery.open`; the gallery is in use or cannot be written.
     """
     storage = storage_of(place)
     storage.statement()  # before the lock, which would create the folder
@@ -234,8 +222,7 @@ def open_or_create(
 
     A gallery that does not state how its crops were made gets `crops_id`.
 
-    Raises:
-        FaceOpsError: as `locked_gallery`; or the place holds something else than a gallery.
+    Raises FaceOpsError: as `locked_gallery`; or the place holds something else than a gallery.
     """
     storage = storage_of(place)
     if storage.exists():

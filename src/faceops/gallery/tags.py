@@ -39,17 +39,11 @@ _PHOTO_SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffix
 
 @dataclass(frozen=True)
 class Tag:
-    """A name that a program gave to a face.
+    """A name that a program gave to a face."""
 
-    Attributes:
-        name: as it is shown.
-        box: x, y, width, height in pixels of the upright photo.
-        place: where it is written: "photo" or "sidecar".
-    """
-
-    name: str
-    box: Box
-    place: str
+    name: str  # as it is shown
+    box: Box  # x, y, width, height in pixels of the upright photo
+    place: str  # where it is written: "photo" or "sidecar"
 
 
 @dataclass(frozen=True)
@@ -66,8 +60,7 @@ class TaggedPhoto(people_folder.PersonPhoto):
     def find(self, finder: FaceFinder, limits: PhotoLimits) -> people_folder.OpenedPhoto:
         """Open the photo; return every face that a tag may mean, whatever its quality.
 
-        Raises:
-            PhotoError: it cannot be used.
+        Raises PhotoError: it cannot be used.
         """
         found = find_in_photo(self.path, finder, limits)
         faces = [

@@ -57,7 +57,6 @@ class Comparison:
 
     @cached_property
     def tables(self) -> list[FaceTable]:
-        """Both models' faces of the photos."""
         if self.embedded is not None:
             return self.embedded
         settings = self.frozen, self.work, self.threads
@@ -100,7 +99,6 @@ class Comparison:
 
     @property
     def people(self) -> int:
-        """The number of people on the photos."""
         return self.frozen.people
 
     @cached_property
@@ -290,21 +288,17 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether all rules pass."""
         return all(rule.passed for rule in self.rules)
 
     @property
     def reasons(self) -> list[str]:
-        """A sentence for every rule that fails."""
         return [rule.reason for rule in self.rules if not rule.passed]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it, ready for JSON."""
         stated = {"verdict_version": VERDICT_VERSION, "passed": self.passed}
         return stated | {"reasons": self.reasons} | asdict(self)
 
     def json(self) -> str:
-        """Return the verdict as JSON text."""
         return json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n"
 
     def markdown(self) -> str:

@@ -151,8 +151,7 @@ def record_verdict(
     It replaces an earlier verdict, in the run only one against the same champion. Interrupted, it
     leaves no verdict that `find_stored_verdict` returns.
 
-    Raises:
-        StoreError: the store refused it or does not answer.
+    Raises StoreError: the store refused it or does not answer.
     """
     number, folder = str(challenger.version), _folder(champion)
     tags = {
@@ -188,8 +187,7 @@ def find_stored_verdict(
 
     `data_sha256`: of the folder of photos as it is now, see `FrozenPhotos`.
 
-    Raises:
-        StoreError: the store does not answer.
+    Raises StoreError: the store does not answer.
     """
     with store_errors(f"reading the verdict on version {challenger.version}"):
         client = mlflow.MlflowClient()
@@ -216,8 +214,7 @@ def find_stored_verdict(
 def rules_sha256(settings: Gate, root: Path) -> str:
     """Return the sha256 of the version of the rules, the parameters and the CSV that they name.
 
-    Raises:
-        FaceOpsError: the CSV cannot be read.
+    Raises FaceOpsError: the CSV cannot be read.
     """
     content = f"{VERDICT_VERSION} {settings.model_dump_json()}"
     if settings.slices and (root / settings.slices).is_file():

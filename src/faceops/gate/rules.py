@@ -327,8 +327,7 @@ def _group(name: str, comparison: Comparison, rows: np.ndarray | None = None) ->
 def verdict_on(comparison: Comparison) -> Verdict:
     """Apply the rules and return the verdict on the challenger.
 
-    Raises:
-        FaceOpsError: too few people have enough photos to compare on, or a file is damaged.
+    Raises FaceOpsError: too few people have enough photos to compare on, or a file is damaged.
     """
     results = apply_rules(comparison, prerequisites=True)
     seen = [people.message for people in comparison.seen]

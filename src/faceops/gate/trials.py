@@ -95,8 +95,7 @@ def touched_by_review(folders: Iterable[Path]) -> tuple[set[str], frozenset[str]
     The gate leaves them out, whatever a release was trained on: they were chosen for being hard for
     a champion.
 
-    Raises:
-        FaceOpsError: a list of reviewed faces is damaged.
+    Raises FaceOpsError: a list of reviewed faces is damaged.
     """
     faces = [face for folder in folders for face in read_reviewed(folder / REVIEWED_FILE)]
     return {face.person for face in faces}, frozenset(face.photo_id for face in faces)

@@ -40,7 +40,6 @@ class Event:
 
     @classmethod
     def now(cls, version: int, how: str, because: str = "") -> "Event":
-        """Return an event at this moment by this user."""
         try:
             user = getpass.getuser()
         except (OSError, KeyError):  # a user id without a name, as in containers
@@ -61,8 +60,7 @@ def champions() -> list[Event]:
 def note_champion(event: Event) -> None:
     """Add to the log, which keeps as many of the latest entries as a tag can hold.
 
-    Raises:
-        FaceOpsError: the tag is not readable as a log.
+    Raises FaceOpsError: the tag is not readable as a log.
     """
     if len(event.because) > _LONGEST:
         event = replace(event, because=f"{event.because[:_LONGEST]}...")
@@ -133,8 +131,7 @@ def previous_champion(
 def promotion_lock() -> AbstractContextManager[None]:
     """Lock the store that MLflow points at, for processes that share its address and this cache.
 
-    Raises:
-        FaceOpsError: another process holds the lock.
+    Raises FaceOpsError: another process holds the lock.
     """
     address = mlflow.get_tracking_uri()
     path = store.store_cache(address) / "promotion.lock"

@@ -45,8 +45,7 @@ class Address:
     def parse(cls, uri: str) -> "Address":
         """Parse `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
-        Raises:
-            UsageError: `uri` is neither.
+        Raises UsageError: `uri` is neither.
         """
         found = re.fullmatch("models:/([^@/]+)([@/])(.+)", uri)
         if found is None:
@@ -126,8 +125,7 @@ def load_fetched(
 def require_loadable(version: Version, root: Path | None = None) -> None:
     """Fetch and load the version's bundle; `root` is as in `find_release`.
 
-    Raises:
-        FaceOpsError: it is damaged, or this faceops cannot use it.
+    Raises FaceOpsError: it is damaged, or this faceops cannot use it.
     """
     load_fetched(version.address, lambda it: Bundle.load(it.folder, name=it.name), root)
 
@@ -163,8 +161,7 @@ def fetch_artifact(version: Version, artifact: str, folder: Path) -> Path | None
 
     `artifact`: `SPLIT_ARTIFACT`, or `TRAINED_ARTIFACT`: the model before its export.
 
-    Raises:
-        FaceOpsError: the store does not answer, or `folder` cannot be written.
+    Raises FaceOpsError: the store does not answer, or `folder` cannot be written.
     """
     if not version.run_id:
         return None

@@ -203,8 +203,7 @@ def give_alias(number: int) -> Version:
     A version that has an alias, was measured by the gate or was champion stays as it is. To call
     it again completes an interrupted registration.
 
-    Raises:
-        StoreError: the store refused it or does not answer.
+    Raises StoreError: the store refused it or does not answer.
     """
     known = store.versions()
     version = next(one for one in known if one.version == number)
@@ -225,8 +224,7 @@ def give_alias(number: int) -> Version:
 def record_stages(root: Path, parent: str, runs: Sequence[StageRun]) -> None:
     """Write `runs` to child runs of the run `parent`; existing ones are added to.
 
-    Raises:
-        StoreError: the store refused it or does not answer.
+    Raises StoreError: the store refused it or does not answer.
     """
     params = read_params(root / "params.yaml").model_dump(mode="json", by_alias=True)
     with store_errors("recording the stages"):
@@ -263,8 +261,7 @@ def dvc_stages(root: Path) -> list[str]:
 def stage_metrics(root: Path, stage: str) -> dict[str, float]:
     """Return all numbers of the stage's metric file as `stage.key`; none if it has no such file.
 
-    Raises:
-        FaceOpsError: the file is missing.
+    Raises FaceOpsError: the file is missing.
     """
     if stage not in METRICS:
         return {}

@@ -103,8 +103,7 @@ def use_tracking(root: Path, experiment: str = EXPERIMENT) -> str:
     Returns the address, see `point_at_store`. Artifacts of a local store go to `root`/mlartifacts:
     MLflow's default is the working directory of the process that made the experiment.
 
-    Raises:
-        StoreError: the store does not answer.
+    Raises StoreError: the store does not answer.
     """
     address = point_at_store(root)
     with store_errors(f"opening the experiment {experiment}"):
@@ -153,8 +152,6 @@ def _silence_mlflow() -> None:
 
 @dataclass(frozen=True)
 class Version:
-    """A registered release."""
-
     version: int
     aliases: tuple[str, ...]
     run_id: str
@@ -167,11 +164,9 @@ class Version:
 
     @property
     def address(self) -> str:
-        """The address of this version."""
         return f"models:/{MODEL}/{self.version}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields by name."""
         return asdict(self)
 
 
@@ -186,7 +181,6 @@ class VersionDetails:
     metrics: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it, ready for JSON."""
         details = {name: value for name, value in vars(self).items() if name != "version"}
         return self.version.as_dict() | details
 
@@ -260,8 +254,7 @@ def find_version(which: str) -> Version:
 def version_details(version: Version) -> VersionDetails:
     """Read the details of `version`; params and metrics are empty where its run was deleted.
 
-    Raises:
-        StoreError: the store does not answer.
+    Raises StoreError: the store does not answer.
     """
     with store_errors(f"reading version {version.version}"):
         client = mlflow.MlflowClient()

@@ -102,7 +102,6 @@ class MlflowLog(TrainingLog):
             self._client.log_batch(self.run_id, metrics=_metrics(figures, row["epoch"]))
 
     def log_result(self, figures: dict[str, float]) -> None:
-        """Log figures of the whole run."""
         self._client.log_batch(self.run_id, metrics=_metrics(figures, 0))
 
     def log_map(self, embeddings: np.ndarray, labels: np.ndarray) -> None:

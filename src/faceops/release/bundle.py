@@ -177,8 +177,7 @@ class Bundle:
     def embed_with_lengths(self, crops: np.ndarray) -> Embedded:
         """Return the embeddings of crops uint8 (N, 112, 112, 3) RGB.
 
-        Raises:
-            ValueError: the crops have another shape or type.
+        Raises ValueError: the crops have another shape or type.
         """
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (112, 112, 3):
             raise ValueError(f"crops are {crops.dtype} {crops.shape}, not uint8 (N, 112, 112, 3)")
@@ -216,8 +215,7 @@ class Bundle:
         It turns photos that lie on their side or head. `detail` above 0 also finds small faces in
         large photos, see `FaceFinder`.
 
-        Raises:
-            FaceOpsError: it was trained on crops that were not aligned by landmarks.
+        Raises FaceOpsError: it was trained on crops that were not aligned by landmarks.
         """
         if self.release.alignment.mode != "aligned":
             raise FaceOpsError(
@@ -291,9 +289,8 @@ def embed_crops_file(bundle: Bundle, crops_file: Path, folder: Path) -> np.ndarr
 def check_files(folder: Path) -> contract.Release:
     """Compare the files in `folder`, int8 included, with release.json; return its content.
 
-    Raises:
-        FaceOpsError: it is not a bundle, or of another version; DamagedBundleError: a file is
-            missing or differs from its sha256, or release.json from its own contract id.
+    Raises FaceOpsError: it is not a bundle, or of another version; DamagedBundleError: a file is
+    missing or differs from its sha256, or release.json from its own contract id.
     """
     release = _read_supported(folder)
     _verified_files(folder, release)
@@ -363,8 +360,7 @@ def int8_gain(bundle: Path) -> float:
     It is measured in half a second and kept in the cache, for the latest processor and version of
     ONNX Runtime.
 
-    Raises:
-        FaceOpsError: `bundle` is not a release bundle, or an embedder cannot be run.
+    Raises FaceOpsError: `bundle` is not a release bundle, or an embedder cannot be run.
     """
     offer = contract.read_release(bundle).int8
     if offer is None:

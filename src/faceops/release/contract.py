@@ -153,8 +153,7 @@ class Release(_Frozen):
         Contract id, thresholds and the weight listed as embedder.onnx are those of that embedder,
         so code that uses a release does not need to know its precision.
 
-        Raises:
-            FaceOpsError: it offers no int8 embedder; `name` is used in the message.
+        Raises FaceOpsError: it offers no int8 embedder; `name` is used in the message.
         """
         if precision == self.precision:
             return self
@@ -223,8 +222,7 @@ def write_release(release: Release, folder: Path) -> None:
 def read_release(folder: Path) -> Release:
     """Read `folder`/release.json.
 
-    Raises:
-        FaceOpsError: absent, not JSON, of another schema version, or with a wrong field.
+    Raises FaceOpsError: absent, not JSON, of another schema version, or with a wrong field.
     """
     path = folder / RELEASE_FILE
     try:

@@ -71,8 +71,6 @@ def is_sface_as_published(backbone: str, start: str, epochs: int) -> bool:
 
 @dataclass(frozen=True)
 class BundleModels:
-    """The models that a bundle is made of."""
-
     embedder: onnx.ModelProto  # with the input and output of `Preprocessing`
     embedder_weight: WeightFile  # its licence and source; `write_bundle` fills in the sha256
     verifier: Verifier  # calibrated
@@ -210,8 +208,7 @@ def _calibration_nodes() -> list[onnx.NodeProto]:
 def pair_verifier(bundle: Bundle) -> Verifier:
     """Return the verifier that `bundle`'s verifier.onnx computes.
 
-    Raises:
-        FaceOpsError: the file is not a verifier of this project, or not for these embeddings.
+    Raises FaceOpsError: the file is not a verifier of this project, or not for these embeddings.
     """
     path = bundle.folder / contract.VERIFIER
     try:
@@ -260,8 +257,7 @@ class Offer(BaseModel):
 def write_offer(folder: Path, offer: Offer, embedder: bytes) -> None:
     """Write int8.json to `folder` and, if int8 is offered, the file `embedder`.
 
-    Raises:
-        FaceOpsError: it cannot be written.
+    Raises FaceOpsError: it cannot be written.
     """
     (folder / contract.EMBEDDER_INT8).unlink(missing_ok=True)
     if offer.int8 is not None:
@@ -272,8 +268,7 @@ def write_offer(folder: Path, offer: Offer, embedder: bytes) -> None:
 def with_int8(release: Release, folder: Path) -> Release:
     """Return `release` with the int8 that `folder` offers; unchanged if there is no int8.json.
 
-    Raises:
-        FaceOpsError: int8.json is damaged, or was made for another embedder.
+    Raises FaceOpsError: int8.json is damaged, or was made for another embedder.
     """
     path = folder / OFFER_FILE
     if not path.is_file():
@@ -320,8 +315,7 @@ def assemble(root: Path, target: Path) -> Path:
     not in a stage, whose output would otherwise change with each commit; so is the int8 embedder,
     if offered.
 
-    Raises:
-        FaceOpsError: the pipeline has not run to its end.
+    Raises FaceOpsError: the pipeline has not run to its end.
     """
     sources = [root / "build/export" / name for name in EXPORTED]
     sources += [root / "build/evaluate" / name for name in EVALUATED]

@@ -84,8 +84,7 @@ class SignatureError(DamagedBundleError):
 def trusted_keys() -> list[Path]:
     """Return the PEM files that FACEOPS_TRUSTED_KEYS names; none if it is not set or empty.
 
-    Raises:
-        UsageError: one of them does not exist.
+    Raises UsageError: one of them does not exist.
     """
     named = os.environ.get(TRUSTED_KEYS)
     keys = [Path(name).expanduser() for name in named.split(os.pathsep)] if named else []

@@ -32,17 +32,9 @@ SMALLEST_BOX = 4  # pixels, of one that is drawn by hand
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a decision.
-
-    Attributes:
-        batch: id that `undo` takes; "" if nothing was decided.
-        question: to be answered before the decision is made, "" if it was made.
-        person: name in the gallery of a person who was renamed or merged.
-    """
-
-    batch: str = ""
-    question: str = ""
-    person: str = ""
+    batch: str = ""  # id that `undo` takes; "" if nothing was decided
+    question: str = ""  # to be answered before the decision is made, "" if it was made
+    person: str = ""  # name in the gallery of a person who was renamed or merged
 
 
 class Album(AlbumViews):
@@ -111,7 +103,6 @@ class Album(AlbumViews):
             return self._write([*entries, drawn], {photo_id}, draws=True)
 
     def undo(self, batch: str) -> str:
-        """Undo the decisions of a batch."""
         with self._live.lock:
             entries = histories.batches_of(self._decisions).get(batch, [])
             undone = undoable(self._decisions, entries)

@@ -116,28 +116,21 @@ _CONFIRMED = CODES[Reason.CONFIRMED]
 
 @dataclass(frozen=True, eq=False)
 class DecidedAlbum:
-    """P photos and their F faces with a decision each; immutable.
+    """P photos and their F faces with a decision each; immutable."""
 
-    Attributes:
-        photos: with drawn faces and embeddings.
-        texts: the path of each photo below the photos' folder.
-        faces: the decisions.
-        people, shown: see `DecidedFaces`; `faces` holds indices of them.
-        unknown: int64 (F,), the number of each face's unknown person, 0 for none.
-        gallery, rule, budget: by which the faces were decided.
-        rows: the records that the next run will write, without its run_id; None before the whole
-            album was decided once.
-    """
-
-    photos: PhotoBlock
-    texts: list[str]
-    faces: FaceDecisions
+    photos: PhotoBlock  # with drawn faces and embeddings
+    texts: list[str]  # the path of each photo below the photos' folder
+    faces: FaceDecisions  # the decisions
+    # people, shown: see `DecidedFaces`; `faces` holds indices of them
     people: list[str]
     shown: list[str]
-    unknown: np.ndarray
+    unknown: np.ndarray  # int64 (F,), the number of each face's unknown person, 0 for none
+    # gallery, rule, budget: by which the faces were decided
     gallery: Gallery
     rule: NamingRule
     budget: float
+    # The records that the next run will write, without its run_id; None before the whole album was
+    # decided once
     rows: pa.Table | None = None
 
     @cached_property
@@ -181,7 +174,6 @@ class DecidedAlbum:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """The place of each name in `people`."""
         return {name: place for place, name in enumerate(self.people)}
 
     def key(self, face: int) -> str:

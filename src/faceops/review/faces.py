@@ -24,89 +24,56 @@ FaceKey = str  # "<photo_id>.<place in the photo>", the same as long as an album
 
 @dataclass(frozen=True)
 class Candidate:
-    """A person whom a face may show.
+    """A person whom a face may show."""
 
-    Attributes:
-        person: the name in the gallery, which is unique.
-        shown: the name to show.
-        probability: 0 to 1, by the verifier, for even prior odds.
-        chance: 0 to 1, that the face shows the person, in this album; see `Chances`.
-        words: the chance in words.
-        refused: a user decided that the face does not show the person.
-    """
-
-    person: str
-    shown: str
-    probability: float
-    chance: float
-    words: str
-    refused: bool
+    person: str  # the name in the gallery, which is unique
+    shown: str  # the name to show
+    probability: float  # 0 to 1, by the verifier, for even prior odds
+    chance: float  # 0 to 1, that the face shows the person, in this album; see `Chances`
+    words: str  # the chance in words
+    refused: bool  # a user decided that the face does not show the person
 
 
 @dataclass(frozen=True)
 class ReviewedFace:
-    """A face.
-
-    Attributes:
-        key: see `FaceKey`.
-        photo_path: below the photos' folder, as text.
-        box: x, y, width, height in pixels of the upright photo.
-        reason: as in the records.
-        person: the name that is shown, "" for none.
-        candidates: up to nine, the likeliest first.
-        unknown: such as "unknown-007", "" if it belongs to no unknown person.
-        odd: it should be checked, see `DecidedAlbum.is_near_limit`.
-        note: a hint from the context of the face, a sentence or "".
-    """
-
-    key: FaceKey
+    key: FaceKey  # see `FaceKey`
     photo_id: str
-    photo_path: str
-    box: tuple[float, float, float, float]
-    reason: str
-    person: str
-    candidates: list[Candidate]
-    unknown: str
-    odd: bool
-    note: str = ""
+    photo_path: str  # below the photos' folder, as text
+    box: tuple[float, float, float, float]  # x, y, width, height in pixels of the upright photo
+    reason: str  # as in the records
+    person: str  # the name that is shown, "" for none
+    candidates: list[Candidate]  # up to nine, the likeliest first
+    unknown: str  # such as "unknown-007", "" if it belongs to no unknown person
+    odd: bool  # it should be checked, see `DecidedAlbum.is_near_limit`
+    note: str = ""  # a hint from the context of the face, a sentence or ""
 
 
 @dataclass(frozen=True)
 class NearEnrolled:
-    """An enrolled face that is compared with a face.
+    """An enrolled face that is compared with a face."""
 
-    Attributes:
-        crop_id: of its picture.
-        photo: path of its photo below the folder that it was enrolled from.
-        probability: 0 to 1, that both faces are one person.
-    """
-
-    crop_id: str
-    photo: str
-    probability: float
+    crop_id: str  # of its picture
+    photo: str  # path of its photo below the folder that it was enrolled from
+    probability: float  # 0 to 1, that both faces are one person
 
 
 @dataclass(frozen=True)
 class Why:
-    """Why a face has its name, or is most like a person.
+    """Why a face has its name, or is most like a person."""
 
-    Attributes:
-        person, shown: name in the gallery and name to show, "" if the face is like nobody.
-        decided_by: who confirmed the face ("somebody" if not stated), "" if its score decided.
-        chance, words: that the face shows the person, see `Candidate`.
-        nearest: the person's enrolled faces nearest to the face, the nearest first, without itself.
-        runner_up: the next person, None if nobody else is enrolled.
-        sentence: all of that in words, and who would have the highest score if the first of
-            `nearest` were not enrolled.
-    """
-
+    # person, shown: name in the gallery and name to show, "" if the face is like nobody
     person: str = ""
     shown: str = ""
+    # Who confirmed the face ("somebody" if not stated), "" if its score decided
     decided_by: str = ""
+    # chance, words: that the face shows the person, see `Candidate`
     chance: float = 0.0
     words: str = ""
+    # The person's enrolled faces nearest to the face, the nearest first, without itself
     nearest: list[NearEnrolled] = field(default_factory=list)
-    runner_up: Candidate | None = None
+    runner_up: Candidate | None = None  # the next person, None if nobody else is enrolled
+    # All of that in words, and who would have the highest score if the first of `nearest` were not
+    # enrolled
     sentence: str = ""
 
 

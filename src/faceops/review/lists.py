@@ -38,65 +38,43 @@ Taken = Callable[[int], datetime | None]  # when a photo of an album was taken, 
 
 @dataclass(frozen=True)
 class Pile:
-    """Faces to confirm as one person.
+    """Faces to confirm as one person."""
 
-    Attributes:
-        person, shown: name in the gallery and name to show.
-        faces: number of faces.
-        keys: of the first faces, for pictures.
-    """
-
+    # person, shown: name in the gallery and name to show
     person: str
     shown: str
-    faces: int
-    keys: list[FaceKey]
+    faces: int  # number of faces
+    keys: list[FaceKey]  # of the first faces, for pictures
 
 
 @dataclass(frozen=True)
 class PersonCard:
-    """A person who is enrolled or named.
-
-    Attributes:
-        key: of the album's face that is the person's picture, "" if there is none.
-        crop_id: without `key`, of the enrolled face that is the picture, "" if there is none.
-        photos: number of photos in which the person is named.
-        enrolled: number of faces in the gallery.
-        odd: number of named faces to check, see `DecidedAlbum.is_near_limit`.
-    """
+    """A person who is enrolled or named."""
 
     person: str
     shown: str
-    key: FaceKey
-    crop_id: str
-    photos: int
-    enrolled: int
-    odd: int
+    key: FaceKey  # of the album's face that is the person's picture, "" if there is none
+    crop_id: str  # without `key`, of the enrolled face that is the picture, "" if there is none
+    photos: int  # number of photos in which the person is named
+    enrolled: int  # number of faces in the gallery
+    odd: int  # number of named faces to check, see `DecidedAlbum.is_near_limit`
 
 
 @dataclass(frozen=True)
 class Group:
-    """An unknown person.
-
-    Attributes:
-        name: such as "unknown-007".
-        photos, faces: numbers of photos and faces.
-        keys: of the best faces, for pictures.
-        perhaps, shown: name in the gallery and name to show of the suggested person, "" for none:
-            the best person of at least half of the faces, else the person to whom the group is
-            linked, see `Links`.
-        chance: median chance of the faces to show that person, 0 to 1, see `Chances`; 0 for a
-            person to whom they are only linked.
-        note: a sentence about the links, "" without links.
-    """
-
-    name: str
+    name: str  # such as "unknown-007"
     photos: int
     faces: int
-    keys: list[FaceKey]
+    keys: list[FaceKey]  # of the best faces, for pictures
+    # perhaps, shown: name in the gallery and name to show of the suggested person, "" for none: the
+    # best person of at least half of the faces, else the person to whom the group is linked, see
+    # `Links`
     perhaps: str = ""
     shown: str = ""
+    # Median chance of the faces to show that person, 0 to 1, see `Chances`; 0 for a person to whom
+    # they are only linked
     chance: float = 0.0
-    note: str = ""
+    note: str = ""  # a sentence about the links, "" without links
 
 
 def to_confirm(album: DecidedAlbum) -> np.ndarray:

@@ -40,21 +40,11 @@ Change = Callable[[DecidedAlbum], DecidedAlbum]
 
 @dataclass(frozen=True)
 class Status:
-    """The current activity of an album.
-
-    Attributes:
-        state: "idle", "deciding", "publishing" or "waiting" (for another process).
-        text: a sentence for the page.
-        progress: of publishing, 0 to 1.
-        unpublished: number of batches of decisions that are not in the results yet.
-        error: a sentence about the latest failure, "" if there is none.
-    """
-
-    state: str
-    text: str
-    progress: float
-    unpublished: int
-    error: str
+    state: str  # "idle", "deciding", "publishing" or "waiting" (for another process)
+    text: str  # a sentence for the page
+    progress: float  # of publishing, 0 to 1
+    unpublished: int  # number of batches of decisions that are not in the results yet
+    error: str  # a sentence about the latest failure, "" if there is none
 
 
 class _ClosedError(Exception):
@@ -146,7 +136,6 @@ class LiveAlbum:
 
     @property
     def status(self) -> Status:
-        """The current activity."""
         with self.lock:
             progress = self._publishing or 0.0
             unpublished = len({

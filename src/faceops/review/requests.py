@@ -32,26 +32,15 @@ _ONE_OR_TWO: Choices = {"One person": {"same": "one"}, "Two people": {"same": "t
 
 @dataclass(frozen=True)
 class Answer:
-    """What a decision did.
-
-    Attributes:
-        batch: with which it can be undone; "" if it cannot.
-        said: what was decided, a short sentence.
-        asks: why nothing was done: a question.
-        choices: its answers, each with what the decision then says besides.
-        person: the name of a person who was renamed or merged, in the gallery.
-    """
-
-    batch: str
-    said: str
-    asks: str = ""
+    batch: str  # with which it can be undone; "" if it cannot
+    said: str  # what was decided, a short sentence
+    asks: str = ""  # why nothing was done: a question
+    # Its answers, each with what the decision then says besides
     choices: Choices = field(default_factory=lambda: _ALL_THE_SAME)
-    person: str = ""
+    person: str = ""  # the name of a person who was renamed or merged, in the gallery
 
 
 class Decision(BaseModel):
-    """A decision."""
-
     model_config = ConfigDict(extra="forbid")
     forgets: ClassVar[bool] = False  # the browser has to drop the pictures that it keeps
 
@@ -65,7 +54,6 @@ class _OfFaces(Decision):
 
     @property
     def faces(self) -> str:
-        """How many."""
         return counted(len(self.keys), "face")
 
 
@@ -102,8 +90,6 @@ class Ignore(_OfFaces):
 
 
 class Split(_OfFaces):
-    """The faces are one unknown person's."""
-
     def apply(self, album: Album) -> Answer:
         return Answer(album.split(self.keys), f"{self.faces} split off")
 
@@ -121,8 +107,6 @@ class Draw(Decision):
 
 
 class Undo(Decision):
-    """A batch of decisions no longer counts."""
-
     batch: Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
     def apply(self, album: Album) -> Answer:
@@ -184,8 +168,6 @@ class Rename(Decision):
 
 
 class ChoosePicture(Decision):
-    """This face is the person's picture."""
-
     person: _Name
     key: _Key
 
@@ -209,8 +191,6 @@ class Forget(Decision):
 
 
 class DropEnrolled(Decision):
-    """An enrolled face leaves the gallery."""
-
     crop_id: _Sha256
 
     def apply(self, album: Album) -> Answer:

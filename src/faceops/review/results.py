@@ -35,22 +35,14 @@ _COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """The latest run into a folder.
-
-    Attributes:
-        store: the state, open, for pictures of faces.
-        blocks: the photos in the order of the run, in blocks as of a run over known photos, with
-            their faces and embeddings. Photos that are not in the state any more have no faces.
-        starts: int64 (P + 1,), the first row of each photo in the records.
-        records: the columns of the records that `recorded` needs.
-    """
-
     run: LatestRun
     out: Path
-    store: FaceStore
+    store: FaceStore  # the state, open, for pictures of faces
+    # The photos in the order of the run, in blocks as of a run over known photos, with their faces
+    # and embeddings. Photos that are not in the state any more have no faces
     blocks: list[PhotoBlock]
-    starts: np.ndarray
-    records: pa.Table
+    starts: np.ndarray  # int64 (P + 1,), the first row of each photo in the records
+    records: pa.Table  # the columns of the records that `recorded` needs
 
     @classmethod
     def load(cls, out: Path, bundle: Bundle) -> "Results":

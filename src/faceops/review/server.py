@@ -62,8 +62,7 @@ def is_loopback(host: str) -> bool:
 def read_password(path: Path) -> str:
     """Return the first line of a password file.
 
-    Raises:
-        UsageError: it cannot be read, or the password is too short.
+    Raises UsageError: it cannot be read, or the password is too short.
     """
     try:
         text = path.read_text("utf-8")
@@ -140,7 +139,6 @@ class Access:
         return True
 
     def has_session(self, request: Request) -> bool:
-        """Return whether the request has the cookie."""
         return _same(request.cookies.get(self.cookie, ""), self.session)
 
     def has_token(self, request: Request) -> bool:
@@ -311,8 +309,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 def listen(host: str, port: int | None) -> socket.socket:
     """Return a socket that listens; with None on the usual port, or a free one if it is taken.
 
-    Raises:
-        FaceOpsError: it cannot.
+    Raises FaceOpsError: it cannot.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]

@@ -67,8 +67,6 @@ NO_PHOTO = "of photos that were not found or cannot be read"
 
 @dataclass
 class ReviewedImport:
-    """The result of an import, in numbers."""
-
     people: int = 0  # confirmed people in the folder
     photos: int = 0  # of them
     strangers: int = 0  # who are ignored, with one photo each
@@ -181,7 +179,6 @@ class _Import:
         return places
 
     def _people(self, places: Iterable[tuple[str, Place]]) -> list[ReviewedFace]:
-        """Return the confirmed faces."""
         existing = sorted((self.data / "photos").glob("*/"))
         folders = {name_key(path.name): path.name for path in existing}
         found = []
@@ -309,14 +306,10 @@ def _remove_if_empty(folder: Path) -> None:
 
 @dataclass(frozen=True, eq=False)
 class KnownPhotos:
-    """Photos by photo_id.
+    """Photos by photo_id."""
 
-    Attributes:
-        paths: files that had these bytes when they were last seen.
-        faces: `FACE` (F,), and embeddings float32 (F, D) of the contract, None if not embedded.
-    """
-
-    paths: dict[str, list[str]]
+    paths: dict[str, list[str]]  # files that had these bytes when they were last seen
+    # `FACE` (F,), and embeddings float32 (F, D) of the contract, None if not embedded
     faces: dict[str, tuple[np.ndarray, np.ndarray | None]]
 
     @classmethod
@@ -325,8 +318,7 @@ class KnownPhotos:
     ) -> "KnownPhotos":
         """Read the states of all output folders that are there.
 
-        Raises:
-            FaceOpsError: one is damaged, or of another version.
+        Raises FaceOpsError: one is damaged, or of another version.
         """
         known = cls({}, {})
         for out in output_folders(gallery).folders:

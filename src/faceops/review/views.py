@@ -66,21 +66,17 @@ class Found:
 
 @dataclass(frozen=True)
 class DoubtfulFace:
-    """An enrolled face to look at.
-
-    Attributes:
-        what: "weak" (poor quality), "mixed" (more like another person) or "doubtful" (unlike the
-            person's other faces).
-        sentence: what is wrong with it.
-    """
+    """An enrolled face to look at."""
 
     crop_id: str
     person: str
     shown: str
     photo: str
     quality: float
+    # "weak" (poor quality), "mixed" (more like another person) or "doubtful" (unlike the person's
+    # other faces)
     what: str
-    sentence: str
+    sentence: str  # what is wrong with it
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,6 @@ class AlbumViews:
 
     @property
     def status(self) -> Status:
-        """The current activity."""
         return self._live.status
 
     @property
@@ -132,7 +127,6 @@ class AlbumViews:
 
     @property
     def decided(self) -> DecidedAlbum:
-        """The album as it is decided now."""
         return self._live.decided
 
     @property
@@ -198,7 +192,6 @@ class AlbumViews:
         return ReviewedPhoto(photo_id, album.texts[place], (width, height), faces)
 
     def why(self, key: FaceKey) -> Why:
-        """Return why a face has its name."""
         album = self.decided
         row = album.row(key)
         with self._live.lock:
@@ -214,7 +207,6 @@ class AlbumViews:
             return histories.history(self._decisions, start, count)
 
     def doctor(self) -> Doctor:
-        """Return the enrolled faces and people to check."""
         album = self.decided
         shown = dict(zip(album.people, album.shown, strict=True))
         return examine(album.gallery, self._bundle, shown)
@@ -242,8 +234,7 @@ class AlbumViews:
 
         Up to 96 pixels it is the one in the state, else it is cut from the photo.
 
-        Raises:
-            FaceOpsError: it has none, and its photo cannot be opened.
+        Raises FaceOpsError: it has none, and its photo cannot be opened.
         """
         album, results = self.decided, self._live.results
         row = album.row(key)
@@ -264,8 +255,7 @@ class AlbumViews:
     def photo_picture(self, photo_id: str, side: int = 1280) -> bytes:
         """Return a photo, upright, scaled to a longest side of `side` pixels, as JPEG.
 
-        Raises:
-            FaceOpsError: it cannot be opened, or was changed since.
+        Raises FaceOpsError: it cannot be opened, or was changed since.
         """
         album, results = self.decided, self._live.results
         side = min(max(side, 16), MAX_SIDE)

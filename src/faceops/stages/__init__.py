@@ -33,15 +33,13 @@ COSTS = Path("build/costs")
 
 
 def stage_params() -> Params:
-    """Return what params.yaml says."""
     return read_params(PARAMS)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return what an earlier stage wrote to `path`.
 
-    Raises:
-        FaceOpsError: the file is absent or damaged.
+    Raises FaceOpsError: the file is absent or damaged.
     """
     with stage_output(path):
         return read_json_object(path)

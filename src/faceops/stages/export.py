@@ -39,8 +39,7 @@ def main() -> None:
 def export(params: Params, folder: Path) -> None:
     """Write the bundle `folder` and compare it with the models that it was made of.
 
-    Raises:
-        FaceOpsError: an input is absent, or the bundle computes something else.
+    Raises FaceOpsError: an input is absent, or the bundle computes something else.
     """
     embedder = EMBED / EMBEDDER
     epochs = read_json(EMBED / "embed.json")["epochs"]
@@ -83,8 +82,7 @@ def verifier_difference(
 
     On all pairs of rows of `embeddings`, float32 (N, D).
 
-    Raises:
-        FaceOpsError: it is more than `max_difference`, or NaN.
+    Raises FaceOpsError: it is more than `max_difference`, or NaN.
     """
     rows = np.arange(len(embeddings))
     first, second = embeddings[np.repeat(rows, len(rows))], embeddings[np.tile(rows, len(rows))]
@@ -137,7 +135,6 @@ def embedder_origin(params: Params, epochs: int, catalogue: dict[str, Weight]) -
 
 
 def read_thresholds(path: Path) -> Thresholds:
-    """Read what the verify stage wrote."""
     try:
         return Thresholds.model_validate_json(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

@@ -63,8 +63,7 @@ def copy_inputs(slices: str) -> None:
 
     The stages depend on the copies: a new photo in data/album then reruns none of them.
 
-    Raises:
-        UsageError: `slices` (evaluate.slices, "" for none) is not a file.
+    Raises UsageError: `slices` (evaluate.slices, "" for none) is not a file.
     """
     reviewed = (DATA / data_folder.REVIEWED_FILE, DATA / data_folder.HARD_NEGATIVES_FILE)
     files = [path for path in (*PEOPLE_LISTS, *reviewed) if path.is_file()]

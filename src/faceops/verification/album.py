@@ -85,14 +85,11 @@ class AlbumThreshold:
 
     @property
     def probability(self) -> float:
-        """The threshold as a probability."""
         return as_threshold(self.log_odds)
 
 
 @dataclass(frozen=True, eq=False)
 class Album:
-    """One album, measured."""
-
     cohort: Cohort  # normalises the scores of this album
     # float64 (R,), log odds that the shares `RATES` of pairs of strangers reach: the mean of
     # `resampled`, moved up towards the worst calibration set in an album of few faces.
@@ -137,8 +134,7 @@ def threshold_in(
 
     `gallery_photos` are the numbers of photos of the enrolled people.
 
-    Raises:
-        UsageError: as `Thresholds.require`.
+    Raises UsageError: as `Thresholds.require`.
     """
     thresholds.require(budget, sum(gallery_photos))
     return album.threshold(budget, effective_people(gallery_photos))

@@ -110,7 +110,6 @@ class IsotonicBlock(NamedTuple):
         return run < MIN_STEP or rise < MIN_STEP or rise > MAX_SLOPE * run
 
     def merged(self, b: "IsotonicBlock") -> "IsotonicBlock":
-        """Return one block of both."""
         weight = self.weight + b.weight
         centre = (self.centre * self.weight + b.centre * b.weight) / weight
         return IsotonicBlock(centre, self.genuine + b.genuine, self.impostor + b.impostor, weight)

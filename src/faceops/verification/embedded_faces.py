@@ -23,8 +23,7 @@ class SplitFaces:
 def read_columns(file: Path, columns: list[str]) -> pa.Table:
     """Return `columns` of the Parquet file that a stage wrote.
 
-    Raises:
-        FaceOpsError: the file is absent or damaged.
+    Raises FaceOpsError: the file is absent or damaged.
     """
     with stage_output(file):
         return pq.read_table(file, columns=columns)
@@ -35,8 +34,7 @@ def read_split(faces: Path, split: str) -> SplitFaces:
 
     People with one photo (negative_only) are included: they serve as impostors.
 
-    Raises:
-        FaceOpsError: the file is absent or damaged, or nobody is in `split`.
+    Raises FaceOpsError: the file is absent or damaged, or nobody is in `split`.
     """
     table = read_columns(faces, ["crop", "path", "person", "split"])
     in_split = np.array(table["split"].to_pylist(), dtype=str) == split
@@ -60,8 +58,7 @@ def photo_sources(manifest: Path, paths: np.ndarray) -> np.ndarray:
 
     `manifest` is that of the stage validate. Photos that no import brought are `UNNAMED_SOURCE`.
 
-    Raises:
-        FaceOpsError: the file is absent or damaged.
+    Raises FaceOpsError: the file is absent or damaged.
     """
     table = read_columns(manifest, ["path", "source"])
     found = dict(zip(*table.to_pydict().values(), strict=True))
@@ -71,8 +68,7 @@ def photo_sources(manifest: Path, paths: np.ndarray) -> np.ndarray:
 def read_rows(file: Path, rows: np.ndarray) -> np.ndarray:
     """Return `rows` int (N,) of the array in `file` (.npy); no other row is read into memory.
 
-    Raises:
-        FaceOpsError: the file is absent or damaged, or has too few rows.
+    Raises FaceOpsError: the file is absent or damaged, or has too few rows.
     """
     with stage_output(file):
         table = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -123,7 +119,6 @@ class EmbeddedFaces:
 
     @property
     def people(self) -> int:
-        """The number of people."""
         return len(np.unique(self.persons))
 
     @property

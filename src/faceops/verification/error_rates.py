@@ -194,8 +194,7 @@ class StrangerCounts:
     def rates(self, gallery_people: int) -> np.ndarray:
         """Return FPIR, float64 (T,), falling with `GRID`, for galleries of `gallery_people`.
 
-        Raises:
-            ValueError: not 1 to P - 1 people.
+        Raises ValueError: not 1 to P - 1 people.
         """
         others = self.people - 1
         if not 1 <= gallery_people <= others:

@@ -191,8 +191,7 @@ def fit_verifier(
     smallest false accept rate of `far_budgets` that the validation people support. Calibration is
     strictly increasing, so it does not affect that choice.
 
-    Raises:
-        FaceOpsError: a split has too few people or photos for pairs.
+    Raises FaceOpsError: a split has too few people or photos for pairs.
     """
     balanced_pairs(val_persons, 2, settings.seed)  # raises if there are no pairs
     layers, training_pairs = fit_layers(train, train_persons, settings)
@@ -225,8 +224,7 @@ def fit_layers(
 
     The distance is the same layer with one weight for all dimensions. `train` float32 (N, D).
 
-    Raises:
-        FaceOpsError: too few people or photos for pairs.
+    Raises FaceOpsError: too few people or photos for pairs.
     """
     pairs = balanced_pairs(
         persons, settings.pairs, settings.seed, train, settings.hard_negative_share

@@ -70,8 +70,7 @@ def balanced_pairs(
     impostor pairs is hard: a random photo with the nearest of another person in a random pool of
     2,000, by `embeddings` float32 (N, D).
 
-    Raises:
-        FaceOpsError: nobody has two photos, or there is only one person.
+    Raises FaceOpsError: nobody has two photos, or there is only one person.
     """
     person = codes(persons)
     draw = np.random.default_rng(seed)
@@ -273,15 +272,12 @@ class FoldTable:
     impostor: np.ndarray
 
     def whole(self) -> ScoreTable:
-        """All pairs."""
         return ScoreTable(self.score, self.genuine.sum((0, 1)), self.impostor.sum((0, 1))).filled()
 
     def within(self, fold: int) -> ScoreTable:
-        """Pairs among the people of `fold`."""
         return ScoreTable(self.score, self.genuine[fold, fold], self.impostor[fold, fold]).filled()
 
     def without(self, fold: int) -> ScoreTable:
-        """Pairs among all other people."""
         rest = np.arange(len(self.genuine)) != fold
         one, two = (part[rest][:, rest].sum((0, 1)) for part in (self.genuine, self.impostor))
         return ScoreTable(self.score, one, two).filled()

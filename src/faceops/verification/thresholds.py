@@ -127,8 +127,7 @@ class Thresholds(FrozenModel):
     def for_search(self, budget: float, gallery_faces: int) -> float:
         """Return the threshold that keeps an FPIR of `budget` in a gallery of `gallery_faces`.
 
-        Raises:
-            UsageError: as `require`.
+        Raises UsageError: as `require`.
         """
         self.require(budget, gallery_faces)
         return as_threshold(search_log_odds(self.search_tails, budget, gallery_faces))
@@ -141,8 +140,7 @@ class Thresholds(FrozenModel):
         than in truth where tails fall faster than exponentially. The bound of `for_search` rests on
         the highest scores of all, of which wrong labels have many, and is taken where it is lower.
 
-        Raises:
-            UsageError: as `require`.
+        Raises UsageError: as `require`.
         """
         threshold, tails = self.for_search(budget, faces), self.search_tails
         largest = tails[-1].gallery_faces
@@ -157,9 +155,8 @@ class Thresholds(FrozenModel):
     def require(self, budget: float, gallery_faces: int) -> None:
         """Refuse what no threshold can keep.
 
-        Raises:
-            UsageError: `budget` is not between 0 and 1 or the people are too few for it, or the
-                gallery is empty.
+        Raises UsageError: `budget` is not between 0 and 1 or the people are too few for it, or the
+        gallery is empty.
         """
         _check_budget(budget)
         if gallery_faces < 1:
@@ -176,8 +173,7 @@ class Thresholds(FrozenModel):
     def for_pairs(self, far: float) -> float:
         """Return the threshold at a false accept rate of pairs.
 
-        Raises:
-            UsageError: `far` is not between 0 and 1, or the people are too few for it.
+        Raises UsageError: `far` is not between 0 and 1, or the people are too few for it.
         """
         _check_budget(far)
         if self.people < (needed := people_for_far(far)):
@@ -284,7 +280,6 @@ _RULE_OF_THREE = 3
 
 
 def people_for_fpir(fpir: float) -> int:
-    """Return the number of people that an FPIR needs."""
     return math.ceil(_RULE_OF_THREE / fpir - 1e-9)
 
 

@@ -24,8 +24,7 @@ class Calibration:
     `knots` float32 (K,) are raw logits, `log_odds` float32 (K,) their calibrated values, both
     strictly rising; K is 0 (the identity) or at least 2. Outside the knots the slope is 1.
 
-    Raises:
-        ValueError: the knots are not such a map.
+    Raises ValueError: the knots are not such a map.
     """
 
     method: Method = "none"
@@ -165,8 +164,7 @@ class Verifier:
     def load(cls, path: Path) -> "Verifier":
         """Read what `save` wrote. Files of older versions name no calibration: it was Platt's.
 
-        Raises:
-            FaceOpsError: the file is absent or not a verifier.
+        Raises FaceOpsError: the file is absent or not a verifier.
         """
         try:
             content: dict[str, Any] = json.loads(path.read_text("utf-8"))

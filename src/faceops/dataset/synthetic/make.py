@@ -34,8 +34,6 @@ from faceops.photos.pixels import ORIENTATION, UNDO_ORIENTATION
 
 @dataclass(frozen=True)
 class Drawing:
-    """Faces to draw and the files that they become."""
-
     paths: tuple[str, ...]  # of its files, POSIX, relative to the data folder
     latents: np.ndarray  # float64 (faces, 100)
     # Takes the faces, uint8 (faces, 64, 64, 3), and returns the bytes of each path
@@ -210,8 +208,7 @@ def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> di
 
     `weights`: the generator's file.
 
-    Raises:
-        FaceOpsError: the folder holds something else, or cannot be written.
+    Raises FaceOpsError: the folder holds something else, or cannot be written.
     """
     _check_or_write_sources(data, settings)
     drawings = list(chain(portraits(settings), album(settings)))

@@ -94,8 +94,7 @@ class _Layer:
 def load_generator(weights: Path) -> Draw:
     """Return a function from latents, float64 (N, 100), to faces, uint8 (N, 64, 64, 3) RGB.
 
-    Raises:
-        FaceOpsError: the file is not the generator's state dict.
+    Raises FaceOpsError: the file is not the generator's state dict.
     """
     import torch
 
@@ -274,7 +273,6 @@ def jpeg(image: Image.Image, exif: bytes | None = None) -> bytes:
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
-    """Return one chunk of a PNG file."""
     checksum = zlib.crc32(kind + content)
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 

@@ -84,7 +84,6 @@ def foliage(rng: np.random.Generator, size: Size) -> Image.Image:
 
 
 def lights(rng: np.random.Generator, size: Size) -> Image.Image:
-    """Blurred lights in the dark."""
     width, height = size
     image = Image.new("RGB", size, _colour(rng, 15, 50))
     draw = ImageDraw.Draw(image)
@@ -96,7 +95,6 @@ def lights(rng: np.random.Generator, size: Size) -> Image.Image:
 
 
 def bricks(rng: np.random.Generator, size: Size) -> Image.Image:
-    """A brick wall."""
     width, height = size
     image = Image.new("RGB", size, _colour(rng, 150, 190))
     draw = ImageDraw.Draw(image)
@@ -146,8 +144,6 @@ _SCENE = 3  # after the three groups of people: the spawn keys of scenes
 
 @dataclass(frozen=True)
 class PlacedFace:
-    """One face of a scene, to be drawn."""
-
     group: int
     person: int
     photo: tuple[int, ...]  # identifies this photo of the person, see `photo_latent`

@@ -264,7 +264,6 @@ class Comparison:
         return float(self.verifier.logit(template[first], template[second]))
 
     def name(self, group: int) -> str:
-        """Return the label of a group."""
         return str(self.people[self.groups.person[group]])
 
     def suggested(self, group: int) -> str:

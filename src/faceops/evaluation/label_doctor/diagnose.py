@@ -22,8 +22,6 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Suspicion:
-    """One suspicion."""
-
     kind: Kind  # what may be wrong
     score: float  # log odds, given the assumed share of wrong labels
     photos: tuple[int, ...]  # rows of the suspect photos
@@ -235,8 +233,7 @@ def diagnose(
     Time N x G (photos, groups); memory: the inputs, 100 MB per block, 72 MB for a person with
     thousands of photos.
 
-    Raises:
-        UsageError: `share` is not between 0 and 0.5.
+    Raises UsageError: `share` is not between 0 and 0.5.
     """
     check_share(share)
     if not len(persons):

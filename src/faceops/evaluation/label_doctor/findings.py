@@ -27,8 +27,7 @@ def read_cropped_photos(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
     `crops` uint8 (N, 112, 112, 3) RGB, memory-mapped; `persons` and `paths` text (N,).
 
-    Raises:
-        FaceOpsError: it is missing, unreadable or empty, or its two files do not match.
+    Raises FaceOpsError: it is missing, unreadable or empty, or its two files do not match.
     """
     crops_file, faces_file = folder / "crops.npy", folder / "faces.parquet"
     for file in (crops_file, faces_file):
@@ -138,8 +137,7 @@ def write_suspicions(
 def read_verdicts(file: Path) -> list[Row]:
     """Read a suspicions.csv that a person may have edited.
 
-    Raises:
-        FaceOpsError: missing file, not such a CSV, or an unknown verdict.
+    Raises FaceOpsError: missing file, not such a CSV, or an unknown verdict.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
@@ -187,8 +185,7 @@ def write_findings(
 
     Verdicts of an existing suspicions.csv are kept; contact sheets of an earlier run are removed.
 
-    Raises:
-        FaceOpsError: a suspect photo is not in `data`, or the existing list is damaged.
+    Raises FaceOpsError: a suspect photo is not in `data`, or the existing list is damaged.
     """
     suspects = sorted({photo for suspicion in suspicions for photo in suspicion.photos})
     photo_ids = {photo: _photo_id(data / str(faces.paths[photo])) for photo in suspects}
@@ -228,8 +225,7 @@ def confirmed_photos(rows: Sequence[Row], file: Path, data: Path) -> dict[str, s
 
     `rows` are those of suspicions.csv, `file`; their paths are relative to `data`.
 
-    Raises:
-        FaceOpsError: a photo has both yes and no, or is no longer in `data`.
+    Raises FaceOpsError: a photo has both yes and no, or is no longer in `data`.
     """
     refused = {row.photo_id: row.line for row in rows if row.verdict == "no"}
     reasons: dict[str, str] = {}

@@ -62,8 +62,7 @@ class AlbumScores:
 
         Without a normalisation only `log_odds` and `probability` have a meaning.
 
-        Raises:
-            UsageError: the release does not support the budget.
+        Raises UsageError: the release does not support the budget.
         """
         if self.album is not None:
             return threshold_in(self.album, thresholds, budget, gallery_photos)
@@ -108,8 +107,7 @@ def search_album(
 
     `gallery_person` int (G,) says whose each one is. Without `thresholds` no probe is named.
 
-    Raises:
-        UsageError: the release does not support its default budget.
+    Raises UsageError: the release does not support its default budget.
     """
     enrolled, whose = embeddings[gallery], gallery_person
     people, own, photos = np.unique(gallery_person, return_inverse=True, return_counts=True)

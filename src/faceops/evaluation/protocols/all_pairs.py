@@ -72,8 +72,7 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
     The pairs of `faces.missing`, photos without a face, are never accepted, and count neither in
     the histogram nor in the reliability.
 
-    Raises:
-        FaceOpsError: there is no genuine pair, or no impostor pair.
+    Raises FaceOpsError: there is no genuine pair, or no impostor pair.
     """
     whose = codes(np.array([*faces.persons, *faces.missing_persons], dtype=str))
     person = whose[: len(faces)]
@@ -182,7 +181,6 @@ class _ScoreCounts:
         return self._lost.take(place.astype(np.int32))
 
     def reliability(self) -> Reliability:
-        """Return the reliability of the probabilities."""
         pairs, predicted = self._bins
         impostors = np.array([pairs, pairs, pairs, predicted])
         return reliability_of(bin_sums(sigmoid(self._finite), self._weights), impostors)
@@ -230,7 +228,6 @@ class TopPairsCollector:
             self._shrink()
 
     def top(self) -> TopPairs:
-        """Return the highest so far."""
         score, first, second = self._shrink()
         order = np.argsort(-score, kind="stable")
         return TopPairs(score[order], first[order], second[order])

@@ -141,8 +141,7 @@ def open_set(
     strangers, and so is a person with fewer. Drawn `draws` times. Without `thresholds` no probe is
     named.
 
-    Raises:
-        FaceOpsError: too few people with enough photos.
+    Raises FaceOpsError: too few people with enough photos.
     """
     person = codes(faces.persons)
     counts = np.bincount(person)
@@ -245,8 +244,7 @@ def open_set_protocol(
     `settings.open_set_gallery_photos`: where too few people have so many photos, it is
     {"gallery_photos", "reason"}.
 
-    Raises:
-        FaceOpsError: as `open_set`.
+    Raises FaceOpsError: as `open_set`.
     """
     seed = settings.seed
     search = partial(

@@ -49,8 +49,7 @@ class PairsList:
     def rows(self, faces: EmbeddedFaces) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows int (N,), (N,) of the two photos in `faces`; -1 for one without a face.
 
-        Raises:
-            FaceOpsError: a photo is neither among the faces nor among those without one.
+        Raises FaceOpsError: a photo is neither among the faces nor among those without one.
         """
         place = {_name(path): _MISSING for path in faces.missing}
         place |= {_name(path): row for row, path in enumerate(faces.paths)}
@@ -136,8 +135,7 @@ class ListedPairs:
 def score_list(faces: EmbeddedFaces, verifier: Verifier, pairs: PairsList) -> ListedPairs:
     """Score every pair of the list; a photo without a face matches no other.
 
-    Raises:
-        FaceOpsError: a photo is not in the data.
+    Raises FaceOpsError: a photo is not in the data.
     """
     first, second = pairs.rows(faces)
     scores = np.full(len(pairs.same), -np.inf, np.float32)
@@ -203,8 +201,7 @@ def lfw_view1(
 ) -> LfwView1:
     """Choose the threshold on `train` (pairsDevTrain.txt), score `test` (pairsDevTest.txt).
 
-    Raises:
-        FaceOpsError: a photo is not in the data.
+    Raises FaceOpsError: a photo is not in the data.
     """
     chosen_on = score_list(faces, verifier, train)
     return LfwView1(
@@ -231,8 +228,7 @@ def lfw_view2_figures(
 
     With them come the figures of all pairs of the list's photos.
 
-    Raises:
-        FaceOpsError: a photo is not in the data.
+    Raises FaceOpsError: a photo is not in the data.
     """
     scored = score_list(faces, verifier, pairs)
     correct = fold_decisions(scored) == scored.same

@@ -193,8 +193,7 @@ def embed_altered(paths: Sequence[str], photos: PhotoEmbedder) -> AlteredFaces:
 
     Memory: a few photos a worker, and the embeddings.
 
-    Raises:
-        FaceOpsError: a photo cannot be opened, or has no face before it is altered.
+    Raises FaceOpsError: a photo cannot be opened, or has no face before it is altered.
     """
     work = partial(alter_photo, finder=photos.finder, settings=photos.settings)
     done = ordered_map(work, [photos.data / path for path in paths], photos.workers)
@@ -257,8 +256,7 @@ def measure_robustness(
     `faces` are all test faces: their pairs fix the threshold; about `count` of them, whole people
     drawn at random, are opened again, altered and embedded.
 
-    Raises:
-        FaceOpsError: nobody has two photos, or a photo was changed since.
+    Raises FaceOpsError: nobody has two photos, or a photo was changed since.
     """
     rows = choose_rows(faces.persons, count, seed)
     altered = embed_altered([str(path) for path in faces.paths[rows]], photos)
@@ -283,8 +281,7 @@ def choose_rows(persons: np.ndarray, photos: int, seed: int) -> np.ndarray:
     """Return sorted rows int (R,): people with two photos or more, drawn at random, until
     `photos` rows are reached; at most `PHOTOS_A_PERSON` of each, drawn too.
 
-    Raises:
-        FaceOpsError: nobody has two photos.
+    Raises FaceOpsError: nobody has two photos.
     """
     person = codes(persons)
     able = np.flatnonzero(np.bincount(person) >= 2)

@@ -73,8 +73,7 @@ class AttributesFile:
         People and photos that are not among the faces are counted only: one file may serve
         several sets.
 
-        Raises:
-            UsageError: no row matches a face, or the key is not known here.
+        Raises UsageError: no row matches a face, or the key is not known here.
         """
         if self.key == "photo_id" and photo_ids is None:
             raise UsageError(
@@ -105,9 +104,8 @@ def read_attributes(path: Path) -> AttributesFile:
     with or without photos/) or `photo_id` (sha256); every other column is an attribute. An empty
     cell states nothing.
 
-    Raises:
-        UsageError: the file is absent, empty, no text, without a key column, repeats a key, or
-            has a row of another length or too many values.
+    Raises UsageError: the file is absent, empty, no text, without a key column, repeats a key, or
+    has a row of another length or too many values.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

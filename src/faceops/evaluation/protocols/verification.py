@@ -109,8 +109,7 @@ def random_pairs(
 ) -> RandomPairs:
     """Draw up to `count` pairs, half of them genuine, `draws` times, and score them.
 
-    Raises:
-        FaceOpsError: nobody has two photos, or there is only one person.
+    Raises FaceOpsError: nobody has two photos, or there is only one person.
     """
     drawn = [balanced_pairs(faces.persons, count, seed + number) for number in range(draws)]
     table = faces.embeddings
@@ -153,8 +152,7 @@ def one_against_ten(
 ) -> OneAgainstTen:
     """Compare every ordered genuine pair with `negatives` random photos of others.
 
-    Raises:
-        FaceOpsError: nobody has two photos, or someone who has leaves too few photos of others.
+    Raises FaceOpsError: nobody has two photos, or someone who has leaves too few photos of others.
     """
     person = codes(faces.persons)
     photos = np.bincount(person)

@@ -19,8 +19,6 @@ class Text:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of sentences."""
-
     items: Sequence[str]
 
 
@@ -114,8 +112,6 @@ class About:
 
 @dataclass(frozen=True)
 class Facts:
-    """An evaluation and the model it is about."""
-
     about: About
     # The content of evaluation.json; protocols that did not run are missing
     figures: dict[str, Any]

@@ -28,7 +28,6 @@ _COMMIT = "recorded in release.json when the bundle is assembled"
 
 
 def use_section(facts: doc.Facts) -> doc.Section:
-    """Return the intended and the excluded uses."""
     return doc.Section("use", "Intended use", [doc.Text(line) for line in facts.about.use])
 
 
@@ -47,7 +46,6 @@ def seen_section(facts: doc.Facts) -> doc.Section:
 
 
 def licences_section(facts: doc.Facts) -> doc.Section:
-    """Return the terms of every weight."""
     note = (
         "None of these licences covers the rights in the photos that a weight was trained on, or "
         "replaces the consent of the people who are enrolled."
@@ -196,7 +194,6 @@ def map_section() -> doc.Section:
 
 
 def training_section(facts: doc.Facts) -> doc.Section:
-    """Return loss and validation score by epoch."""
     key, title = "training", "Training"
     if not facts.history:
         return doc.absent(key, title, "No training history is available.")

@@ -48,17 +48,9 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Address:
-    """Where a gallery is.
-
-    Attributes:
-        shown: a URL as --gallery takes it, without a password.
-        gallery: the name among the galleries of the database.
-        connection: the URL for libpq, with the password if the user gave one.
-    """
-
-    shown: str
-    gallery: str
-    connection: str = field(repr=False)
+    shown: str  # a URL as --gallery takes it, without a password
+    gallery: str  # the name among the galleries of the database
+    connection: str = field(repr=False)  # the URL for libpq, with the password if the user gave one
 
     @classmethod
     def parse(cls, text: str) -> "Address":
@@ -66,8 +58,7 @@ class Address:
 
         Everything but `gallery` is as libpq reads it; without it the name is "gallery".
 
-        Raises:
-            UsageError: it is not such a URL.
+        Raises UsageError: it is not such a URL.
         """
         wrong = f"--gallery takes a folder, or {EXAMPLE}"
         try:
@@ -135,8 +126,7 @@ class Database:
     def lock(self) -> Iterator[None]:
         """Hold the gallery's lock, which the server releases when this process ends.
 
-        Raises:
-            InUseError: another process has it.
+        Raises InUseError: another process has it.
         """
         with self._mutex:
             if self._is_locked:

@@ -108,8 +108,7 @@ def read_faces(
 ) -> FaceTable:
     """Return all faces, or those of `ids`, with their embeddings of the table vectors_`number`.
 
-    Raises:
-        DamageError: an embedding is missing.
+    Raises DamageError: an embedding is missing.
     """
     chosen = "" if ids is None else f" WHERE id = ANY('{{{','.join(map(str, ids.tolist()))}}}')"
     buffer, schema = io.BytesIO(), pa.schema([*_LAYOUT, ("id", pa.int64())])

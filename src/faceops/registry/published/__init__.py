@@ -67,8 +67,7 @@ def assemble(folder: Path, *, replace: bool = False) -> None:
     It appears as a whole, after all of its files have been checked. Processes that make it at the
     same time do not disturb each other.
 
-    Raises:
-        FaceOpsError: as `load_published`.
+    Raises FaceOpsError: as `load_published`.
     """
     if not replace and _is_complete(folder):
         return

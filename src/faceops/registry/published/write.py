@@ -47,9 +47,8 @@ def write_published(root: Path, folder: Path = FILES) -> Release:
 
     `root`: the repository, after `faceops params use lfw_calibrated` and `dvc repro`.
 
-    Raises:
-        FaceOpsError: the build is not finished, was trained, or is of synthetic people, or its
-            embeddings differ.
+    Raises FaceOpsError: the build is not finished, was trained, or is of synthetic people, or its
+    embeddings differ.
     """
     release = contract.read_release(root / "build/export")
     source = release.weights[contract.EMBEDDER].source

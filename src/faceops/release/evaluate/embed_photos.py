@@ -46,8 +46,7 @@ def labelled_photos(data: Path, people: Iterable[str] | None = None) -> list[Lab
     The first folder below names the person; different spellings of a name are one person. With
     `people`, only their photos are returned.
 
-    Raises:
-        UsageError: there are photos of fewer than two people, or somebody of `people` has none.
+    Raises UsageError: there are photos of fewer than two people, or somebody of `people` has none.
     """
     root = data / "photos" if (data / "photos").is_dir() else data
     if (data / "data" / "photos").is_dir():

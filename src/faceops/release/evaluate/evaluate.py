@@ -35,8 +35,6 @@ from faceops.verification.verifier import Verifier
 
 @dataclass(frozen=True)
 class ProtocolInput:
-    """What a protocol works on."""
-
     faces: EmbeddedFaces  # to evaluate
     model: MeasuredModel  # which embedded the faces
     params: Params  # the sections `evaluate` and `verify` are used
@@ -47,7 +45,6 @@ class ProtocolInput:
 
     @property
     def settings(self) -> Evaluate:
-        """The section `evaluate`."""
         return self.params.evaluate
 
     @property
@@ -133,8 +130,7 @@ LISTS: Mapping[str, tuple[str, ...]] = {
 def read_lists(protocol: str, data: Path, folder: Path | None) -> list[lfw.PairsList]:
     """Read the pairs lists of `protocol` from `folder`, or beside the photos of `data`.
 
-    Raises:
-        UsageError: one is missing.
+    Raises UsageError: one is missing.
     """
     beside = [data / "protocols" / "lfw", data / "protocols", data, data.parent]
     found = []
@@ -167,8 +163,7 @@ _BLOCK = 64  # crops between two reports of progress
 def embed_test_people(model: MeasuredModel, crops_file: Path, faces_file: Path) -> EmbeddedFaces:
     """Return the faces of the test people, with their crops, embedded by `model`.
 
-    Raises:
-        FaceOpsError: the files are absent or do not match, or there are no test people.
+    Raises FaceOpsError: the files are absent or do not match, or there are no test people.
     """
     people = read_split(faces_file, "test")
     crops = read_rows(crops_file, people.rows)

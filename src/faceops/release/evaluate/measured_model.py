@@ -205,7 +205,6 @@ class MeasuredModel:
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> "MeasuredModel":
-        """Return the model of a loaded release."""
         release = bundle.release
         stated = release.params.get("crop", {})
         names = ("several_faces", "min_face", "min_quality", "box_margin", "center_ratio")
@@ -278,8 +277,6 @@ def _finder_identity(files: list[str], detector: tuple[int, float], settings: Cr
 
 @dataclass(frozen=True)
 class PeopleSeen:
-    """The people that a model has seen."""
-
     # Person -> "train" or "val"; None where the model's people are not known
     split: dict[str, str] | None
     message: str  # the same in one sentence
