@@ -34,14 +34,11 @@ def test_the_order_of_rows_does_not_change_the_bytes(tmp_path):
 
 
 def test_other_files_are_refused_as_manifest(tmp_path):
-    with pytest.raises(FaceOpsError, match="run the stage validate first"):
-        read_manifest(tmp_path / "nowhere.parquet")
     (tmp_path / "text.parquet").write_text("no")
-    with pytest.raises(FaceOpsError, match="is not a manifest"):
-        read_manifest(tmp_path / "text.parquet")
     pq.write_table(pa.table({"path": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(FaceOpsError, match="no column photo_id"):
-        read_manifest(tmp_path / "other.parquet")
+    for name, why in {"nowhere": "does not", "text": "cannot", "other": ".*photo_id"}.items():
+        with pytest.raises(FaceOpsError, match=f"{name}.parquet {why}"):
+            read_manifest(tmp_path / f"{name}.parquet")
 
 
 def test_photos_are_added_to_the_quarantine_once(tmp_path):

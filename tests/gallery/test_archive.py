@@ -80,7 +80,7 @@ def test_a_damaged_gallery_is_not_exported_over_the_archive(archive, tmp_path):
     before = archive.read_bytes()
     gallery = Gallery.open(tmp_path / "g")
     renamed = replace(gallery.faces[0], person="Ann\u200b Lee")
-    replace(gallery, faces=(renamed, *gallery.faces[1:])).save()
+    replace(gallery, faces=(renamed, *list(gallery.faces)[1:])).save()
     with pytest.raises(FaceOpsError, match=r"'Ann\\u200b Lee' cannot be a person's name"):
         export_gallery(tmp_path / "g", archive)
     gallery.save()

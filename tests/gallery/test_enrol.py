@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -451,7 +450,7 @@ def test_of_several_faces_the_one_that_matches_the_persons_others_is_chosen(phot
 )
 def test_faces_unlike_others_of_the_person_that_match_are_found(photos, known, strange):
     reference = np.stack(known) if known else NOBODY
-    scores = partial(all_pairs, verify=verify)
-    compare = Comparison(0.5, np.inf, lambda _: 0.5, scores, lambda rows: rows)
+    limits = 0.5, np.inf, lambda _: 0.5
+    compare = Comparison(*limits, lambda a, b: all_pairs(a, b, verify), np.asarray)
     found = dissimilar_photos(list(map(np.stack, photos)), reference, NOBODY, compare)
     assert found == strange

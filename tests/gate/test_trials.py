@@ -20,7 +20,7 @@ from faceops.dataset.data_folder import (
     ReviewedFace,
     write_reviewed,
 )
-from faceops.evaluation.protocols.identification import GalleryDraw
+from faceops.evaluation.protocols.album_scores import GalleryDraw
 from faceops.gate.trials import (
     NO_FACE,
     FaceTable,

@@ -19,8 +19,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError, UsageError, first_line
-from faceops.base.files import atomic_path, csv_cell, csv_text, write_csv, write_file, write_json
+from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import (
+    atomic_path,
+    csv_cell,
+    csv_text,
+    stage_output,
+    write_csv,
+    write_file,
+    write_json,
+)
 from faceops.base.stores import ObjectStore, is_url, shown
 from faceops.base.work import track
 
@@ -57,22 +65,9 @@ def write_manifest(table: pa.Table, path: Path) -> None:
 
 
 def read_manifest(path: Path) -> pa.Table:
-    """Return the manifest in the file `path`.
-
-    Raises FaceOpsError: no such file, no Parquet, or columns that are not the manifest's.
-    """
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise FaceOpsError(f"{path} does not exist; run the stage validate first.") from None
-    except (OSError, pa.ArrowException) as error:
-        why = first_line(error)
-        raise FaceOpsError(f"{path} is not a manifest ({why}); run the stage validate.") from None
-    if missing := [name for name in SCHEMA.names if name not in table.column_names]:
-        raise FaceOpsError(
-            f"{path} has no column {missing[0]}; run the stage validate again."
-        ) from None
-    return table.select(SCHEMA.names).cast(SCHEMA)
+    """Return the manifest in the file `path`. Raises FaceOpsError: it is absent, or no manifest."""
+    with stage_output(path):
+        return pq.read_table(path, columns=SCHEMA.names).cast(SCHEMA)
 
 
 QUARANTINE_FILE = "quarantine.csv"  # in the data folder; columns photo_id and reason

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -141,8 +141,8 @@ class Embeddings:
 
 
 @dataclass(frozen=True, eq=False)
-class FaceTable(Sequence[GalleryFace]):
-    """M faces as columns, sorted by `face_order`; a sequence of `GalleryFace`. Immutable."""
+class FaceTable:
+    """M faces as columns, sorted by `face_order`; iterates over `GalleryFace`. Immutable."""
 
     columns: pa.Table  # all of `SCHEMA` but the embeddings
     vectors: Embeddings  # the embeddings, which may not be read yet
@@ -182,13 +182,7 @@ class FaceTable(Sequence[GalleryFace]):
         """float32 (M, D), read at first use. Raises: DamageError."""
         return self.vectors.matrix()
 
-    @overload
-    def __getitem__(self, place: int) -> GalleryFace: ...
-    @overload
-    def __getitem__(self, place: slice) -> tuple[GalleryFace, ...]: ...
-    def __getitem__(self, place: int | slice) -> GalleryFace | tuple[GalleryFace, ...]:
-        if isinstance(place, slice):
-            return tuple(self.take(np.arange(len(self))[place]))
+    def __getitem__(self, place: int) -> GalleryFace:
         return next(iter(self.take(np.arange(len(self))[[place]])))
 
     def __iter__(self) -> Iterator[GalleryFace]:

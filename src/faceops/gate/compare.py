@@ -14,7 +14,7 @@ from scipy.special import bdtr
 from faceops.base.errors import FaceOpsError
 from faceops.base.work import track
 from faceops.config.sections import Gate
-from faceops.evaluation.protocols.identification import GalleryDraw
+from faceops.evaluation.protocols.album_scores import GalleryDraw
 from faceops.evaluation.protocols.slices import read_attributes
 from faceops.faces.quality import measure
 from faceops.gate import trials

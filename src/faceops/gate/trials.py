@@ -19,8 +19,7 @@ from faceops.base.work import track
 from faceops.dataset.data_folder import REVIEWED_FILE, read_imported, read_reviewed
 from faceops.dataset.names import name_key
 from faceops.dataset.validate import HashedPhoto, find_duplicates
-from faceops.evaluation.protocols import identification
-from faceops.evaluation.protocols.album_scores import search_album
+from faceops.evaluation.protocols.album_scores import GalleryDraw, draw_galleries, search_album
 from faceops.release.evaluate.embed_photos import (
     EmbeddedPhotos,
     LabelledPhoto,
@@ -179,7 +178,7 @@ def embed_frozen(model: MeasuredModel, frozen: FrozenPhotos, work: Path, threads
 
 def draw_trials(
     person: np.ndarray, usable: np.ndarray, gallery_photos: int, unknown_share: float, seed: int
-) -> list[identification.GalleryDraw]:
+) -> list[GalleryDraw]:
     """Return random galleries, which both models search.
 
     Args:
@@ -197,14 +196,12 @@ def draw_trials(
             f"{len(able)} people have more than {gallery_photos} photos with a face: too few for "
             "known people and strangers; lower gate.gallery_photos or give the gate more people."
         )
-    return identification.draw_galleries(
+    return draw_galleries(
         person, able, enrolled, gallery_photos=gallery_photos, seed=seed, usable=usable
     )
 
 
-def search(
-    table: FaceTable, draws: Sequence[identification.GalleryDraw], person: np.ndarray
-) -> Outcomes:
+def search(table: FaceTable, draws: Sequence[GalleryDraw], person: np.ndarray) -> Outcomes:
     """Return the outcomes of the probes of `draws`, each an album of its own.
 
     Names are given at the default budget, as in identification. `person` int (N,) is the person of

@@ -11,10 +11,16 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import atomic_folder, sha256_file, write_file, write_json
+from faceops.base.files import (
+    atomic_folder,
+    sha256_file,
+    stage_output,
+    write_file,
+    write_json,
+)
 from faceops.faces.detector import with_symbolic_size
 from faceops.release import contract
 from faceops.release.bundle import Bundle
@@ -273,11 +279,8 @@ def with_int8(release: Release, folder: Path) -> Release:
     path = folder / OFFER_FILE
     if not path.is_file():
         return release
-    try:
+    with stage_output(path):
         offer = Offer.model_validate_json(path.read_text("utf-8"))
-    except (OSError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise FaceOpsError(f"{path} cannot be read ({reason}); run the quantise stage.") from None
     if offer.made_from != release.contract_id:
         raise FaceOpsError(
             f"{path} was made for contract {offer.made_from[:12]}, the release has "

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError, first_line
-from faceops.base.files import atomic_folder, sha256_file
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import atomic_folder, sha256_file, stage_output
 from faceops.config.sections import Params
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER, Alignment, WeightFile
@@ -45,11 +45,13 @@ def export(params: Params, folder: Path) -> None:
     epochs = read_json(EMBED / "embed.json")["epochs"]
     verifier = Verifier.load(Path("build/verify/verifier.json"))
     catalogue = read_catalogue()
+    with stage_output(THRESHOLDS):
+        thresholds = Thresholds.model_validate_json(THRESHOLDS.read_text("utf-8"))
     models = BundleModels(
         embedder=load_network(embedder),
         embedder_weight=embedder_origin(params, epochs, catalogue),
         verifier=verifier,
-        thresholds=read_thresholds(THRESHOLDS),
+        thresholds=thresholds,
         detector=weight_path("yunet"),
         landmarks=weight_path("onet"),
     )
@@ -132,14 +134,6 @@ def embedder_origin(params: Params, epochs: int, catalogue: dict[str, Weight]) -
         licence += f" and {dlib.licence}"
         source += f"; dlib: {dlib.what}, as published, its share in the cosine {share:g}"
     return WeightFile(sha256="", licence=licence, source=source)
-
-
-def read_thresholds(path: Path) -> Thresholds:
-    try:
-        return Thresholds.model_validate_json(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        reason = first_line(error)
-        raise FaceOpsError(f"{path} cannot be read ({reason}); run the verify stage.") from None
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceops.base.errors import FaceOpsError, first_line
-from faceops.base.files import atomic_path, write_json
+from faceops.base.errors import FaceOpsError
+from faceops.base.files import atomic_path, stage_output, write_json
 from faceops.config.sections import Params
 from faceops.dataset import data_folder, splits
 from faceops.dataset.expectations import check_split, stop_on_hard_failures
@@ -35,16 +35,6 @@ def _splits(photos: Counter[str], all_params: Params) -> dict[str, str]:
     return splits.split_by_lists(photos, train, test, shares, params.seed, min_photos)
 
 
-def _read_faces() -> pa.Table:
-    try:
-        return pq.read_table(CROPPED)
-    except FileNotFoundError:
-        raise FaceOpsError(f"{CROPPED} does not exist; run the stage crop first.") from None
-    except (OSError, pa.ArrowException) as error:
-        why = first_line(error)
-        raise FaceOpsError(f"{CROPPED} cannot be read ({why}); run the stage crop again.") from None
-
-
 def _write_hard_negatives(table: pa.Table) -> None:
     """Write the pairs of training people who were taken for each other, as `table` spells them."""
     rows = table.select(["person", "split", "negative_only"]).to_pylist()
@@ -63,7 +53,8 @@ def _write_hard_negatives(table: pa.Table) -> None:
 def main() -> None:
     """Read build/crop/faces.parquet; write build/split/."""
     params = stage_params()
-    rows = splits.accepted_faces(_read_faces())
+    with stage_output(CROPPED):
+        rows = splits.accepted_faces(pq.read_table(CROPPED))
     photos = Counter(row["person"] for row in rows)
     faces = data_folder.read_reviewed(INPUTS / data_folder.REVIEWED_FILE.name)
     touched = splits.reviewed_splits(photos, faces)

@@ -7,6 +7,7 @@ order pairs as probabilities do and tell near-certain ones apart.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -55,7 +56,15 @@ class PairScan:
     top: TopPairs  # the highest impostor pairs, by rows of the photos given
     same: np.ndarray  # int64 (600,), genuine pairs in the bins of `HISTOGRAM_EDGES`
     different: np.ndarray  # int64 (600,), impostor pairs
-    reliability: Reliability  # of the probabilities; in genuine pairs people have equal weights
+    impostor_bins: np.ndarray  # float64 (2, BINS): impostor pairs, and the sum of probabilities
+
+    @cached_property
+    def reliability(self) -> Reliability:
+        """Of the probabilities; in genuine pairs people have equal weights."""
+        finite = np.isfinite(self.roc.genuine)
+        several = self.photos[self.genuine_person[finite]]
+        genuine = bin_sums(sigmoid(self.roc.genuine[finite]), 2 / (several * (several - 1)))
+        return reliability_of(genuine, self.impostor_bins[[0, 0, 0, 1]])
 
     def threshold(self, far: float) -> float | None:
         """Return the lowest log odds that keep `far`; None where too few pairs were kept."""
@@ -89,8 +98,7 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
     scores, own = genuine_scores(faces.embeddings, person, verifier)
     genuine = np.concatenate([np.full(unscored.sum(), -np.inf, np.float32), scores])
     genuine_person = np.concatenate([np.repeat(np.arange(len(photos)), unscored), own])
-    several = photos[genuine_person]
-    counts = _ScoreCounts(genuine, 2 / (several * (several - 1)))
+    counts = _ScoreCounts(genuine)
     allowed = max((allowed_false_accepts(far, impostors) for far in fars), default=0)
     top = TopPairsCollector(min(OVERSAMPLING * allowed + 100, impostors, MOST_TOP))
     lost = np.zeros(len(person))
@@ -116,7 +124,7 @@ def scan_pairs(faces: EmbeddedFaces, verifier: Verifier, fars: Sequence[float] =
         top=top.top(),
         same=counts.genuine_histogram,
         different=counts.impostor_histogram,
-        reliability=counts.reliability(),
+        impostor_bins=counts.impostor_bins,
     )
 
 
@@ -141,27 +149,23 @@ def genuine_scores(
 
 
 class _ScoreCounts:
-    """Sums over impostor scores, log odds; `genuine` float32 (G,) rises, -inf is never accepted.
+    """Sums over impostor scores, log odds; `genuine` float32 (G,) rises, -inf is never accepted."""
 
-    `weights` float (G,) of the genuine pairs count in the reliability only.
-    """
-
-    def __init__(self, genuine: np.ndarray, weights: np.ndarray) -> None:
+    def __init__(self, genuine: np.ndarray) -> None:
         self.below = np.zeros(len(genuine), np.int64)  # impostor pairs below each genuine score
         self.upto = np.zeros(len(genuine), np.int64)  # below or equal
         self.seen = 0  # impostor pairs so far
         self._genuine = genuine
-        self._finite = genuine[np.searchsorted(genuine, -np.inf, side="right") :]
-        self._weights = weights[len(genuine) - len(self._finite) :]
-        self._bins = np.zeros((2, BINS))
-        self.genuine_histogram = _histogram(self._finite)
+        finite = genuine[np.searchsorted(genuine, -np.inf, side="right") :]
+        self.impostor_bins = np.zeros((2, BINS))
+        self.genuine_histogram = _histogram(finite)
         self.impostor_histogram = np.zeros_like(self.genuine_histogram)
-        ends = self._finite[[0, -1]].astype(np.float64) if len(self._finite) else np.zeros(2)
+        ends = finite[[0, -1]].astype(np.float64) if len(finite) else np.zeros(2)
         self._low, self._scale = ends[0], _PLACES / max(ends[1] - ends[0], 1e-6)
         middles = self._low + (np.arange(_PLACES) + 0.5) / self._scale
         lower = [np.searchsorted(genuine, middles, side) for side in ("left", "right")]
         self._lost = (np.add(*lower) / (2 * len(genuine))).astype(np.float32)
-        self._lost[0] = (len(genuine) - len(self._finite)) / len(genuine)
+        self._lost[0] = (len(genuine) - len(finite)) / len(genuine)
 
     def add(self, rising: np.ndarray) -> None:
         """Count impostor scores float32 (M,), sorted."""
@@ -169,7 +173,7 @@ class _ScoreCounts:
         self.upto += np.searchsorted(rising, self._genuine, side="right")
         self.seen += len(rising)
         self.impostor_histogram += _histogram(rising)
-        self._bins += _probability_bins(rising)
+        self.impostor_bins += _probability_bins(rising)
 
     def lost(self, scores: np.ndarray) -> np.ndarray:
         """Return the share of genuine scores below each of `scores`, float32 of its shape.
@@ -179,11 +183,6 @@ class _ScoreCounts:
         place = (scores - np.float32(self._low)) * np.float32(self._scale)
         np.clip(place, 0, _PLACES - 1, out=place)
         return self._lost.take(place.astype(np.int32))
-
-    def reliability(self) -> Reliability:
-        pairs, predicted = self._bins
-        impostors = np.array([pairs, pairs, pairs, predicted])
-        return reliability_of(bin_sums(sigmoid(self._finite), self._weights), impostors)
 
 
 def _histogram(rising: np.ndarray) -> np.ndarray:

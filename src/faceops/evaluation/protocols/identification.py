@@ -25,7 +25,7 @@ import numpy as np
 from faceops.base.errors import FaceOpsError
 from faceops.base.figures import roc
 from faceops.config.sections import Evaluate
-from faceops.evaluation.protocols.album_scores import search_album
+from faceops.evaluation.protocols.album_scores import DRAWS, draw_galleries, search_album
 from faceops.verification.album import AlbumThreshold
 from faceops.verification.embedded_faces import EmbeddedFaces
 from faceops.verification.error_rates import share_interval
@@ -33,42 +33,8 @@ from faceops.verification.pairs import codes, row_blocks
 from faceops.verification.thresholds import Thresholds, as_threshold
 from faceops.verification.verifier import Verifier
 
-DRAWS = 5
 POINTS = 200
 FPIR = 0.01
-
-
-@dataclass(frozen=True)
-class GalleryDraw:
-    """Rows of a table of photos: those that are enrolled, and the probes."""
-
-    gallery: np.ndarray  # int (G,), rising
-    probes: np.ndarray  # int (P,), rising: all other rows
-    known: np.ndarray  # bool (P,): the probe's person is enrolled
-
-
-def draw_galleries(
-    person: np.ndarray, able: np.ndarray, enrolled: int, *, gallery_photos: int, seed: int,
-    draws: int = DRAWS, usable: np.ndarray | None = None,
-) -> list[GalleryDraw]:  # fmt: skip
-    """Return `draws` galleries of `enrolled` people, each with `gallery_photos` photos.
-
-    `person` int (N,) is that of each photo, `able` int (A,) are the people to draw from, each with
-    more than `gallery_photos` of the photos that can be enrolled, `usable` bool (N,) (None: all).
-    """
-    random = np.random.default_rng(seed)
-    can_be = np.ones(len(person), bool) if usable is None else usable
-    result = []
-    for _ in range(draws):
-        known = np.sort(random.permutation(able)[:enrolled])
-        photos = [
-            random.permutation(np.flatnonzero((person == one) & can_be))[:gallery_photos]
-            for one in known
-        ]
-        gallery = np.sort(np.concatenate(photos))
-        probes = np.setdiff1d(np.arange(len(person)), gallery)
-        result.append(GalleryDraw(gallery, probes, np.isin(person[probes], known)))
-    return result
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import read_json_object, write_file
+from faceops.base.files import read_json_object, stage_output, write_file
 from faceops.config.sections import Evaluate
 from faceops.embedding.similarity_map import draw_similarity_map
 from faceops.evaluation.evaluate import CURVES, Evaluation, write_curves
@@ -136,10 +136,10 @@ def write_report(
     """
     model, figures = result.model, result.figures
     rows = read_history(history) if history is not None and history.exists() else []
-    try:
-        chosen = None if verify is None else read_json_object(verify)
-    except (OSError, ValueError) as error:
-        raise FaceOpsError(f"{verify} cannot be read ({error}); run the verify stage.") from None
+    chosen = None
+    if verify is not None:
+        with stage_output(verify):
+            chosen = read_json_object(verify)
     pictures = folder / PICTURES
     try:
         pictures.mkdir(parents=True, exist_ok=True)
