@@ -47,7 +47,7 @@ def name_of(sface_bundle: Path, held_out: Path) -> NameOf:
             return None
         crop = max(faces, key=lambda face: face.detection.size).crop
         ranked = rank_people(
-            bundle.embed(crop[None]), gallery.embeddings, gallery.person_rows, bundle.verify
+            bundle.embed(crop[None])[0], gallery.embeddings, gallery.person_rows, bundle.verify
         )
         decisions = decide(ranked, np.zeros(1, int), np.full(1, NO_REASON, np.int8), rule.limits)
         person = int(decisions.person[0])

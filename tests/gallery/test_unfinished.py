@@ -41,14 +41,14 @@ def interrupted_enrolment(
     people: Path, gallery: Path, bundle: Bundle, photos: int, monkeypatch: pytest.MonkeyPatch
 ) -> list[Path]:
     """Enrol until so many photos are embedded; return the files of what was kept."""
-    embed, left = Bundle.embed_with_lengths, [0] * photos
+    embed, left = Bundle.embed, [0] * photos
 
     def interrupted(self: Bundle, crops: np.ndarray) -> Embedded:
         left.pop()
         return embed(self, crops)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Bundle, "embed_with_lengths", interrupted)
+        patched.setattr(Bundle, "embed", interrupted)
         with pytest.raises(IndexError):
             enrol(people, gallery, bundle)
     kept = sorted((gallery / UNFINISHED_FOLDER).rglob("*.npz"))
@@ -88,7 +88,7 @@ def test_what_is_kept_is_named_by_the_opened_bytes_and_removed_by_forgetting(
 
 def test_an_interrupted_reembedding_goes_on(gallery_dir, next_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr("faceops.gallery.reembed.BLOCK", 4)
-    new, embed = Bundle.load(next_bundle), Bundle.embed_with_lengths
+    new, embed = Bundle.load(next_bundle), Bundle.embed
     sizes: list[int] = []
 
     def counted(self: Bundle, crops: np.ndarray) -> Embedded:
@@ -97,7 +97,7 @@ def test_an_interrupted_reembedding_goes_on(gallery_dir, next_bundle, tmp_path, 
             raise KeyboardInterrupt
         return embed(self, crops)
 
-    monkeypatch.setattr(Bundle, "embed_with_lengths", counted)
+    monkeypatch.setattr(Bundle, "embed", counted)
     folders = [shutil.copytree(gallery_dir, tmp_path / name) for name in ("stopped", "whole")]
     with pytest.raises(KeyboardInterrupt):
         reembed(folders[0], new)
@@ -111,7 +111,7 @@ def test_an_interrupted_reembedding_goes_on(gallery_dir, next_bundle, tmp_path, 
 def test_a_photo_for_which_memory_is_short_is_tried_again_and_too_many_end_the_enrolment(
     one_person, tmp_path, bundle, monkeypatch
 ):
-    embed, failing = Bundle.embed_with_lengths, 1
+    embed, failing = Bundle.embed, 1
 
     def short(self: Bundle, crops: np.ndarray) -> Embedded:
         nonlocal failing
@@ -121,7 +121,7 @@ def test_a_photo_for_which_memory_is_short_is_tried_again_and_too_many_end_the_e
         return embed(self, crops)
 
     monkeypatch.setattr("faceops.gallery.enrol.default_threads", lambda: 1)
-    monkeypatch.setattr(Bundle, "embed_with_lengths", short)
+    monkeypatch.setattr(Bundle, "embed", short)
     report = enrol(one_person, tmp_path / "g", bundle, trust=True)
     assert report.enrolled >= 5
     assert Reason.UNREADABLE not in {flag.reason for flag in report.flags}  # tried again

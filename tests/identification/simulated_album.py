@@ -116,5 +116,5 @@ def no_model(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr("faceops.identification.engine.extract.find_in_photo", find)
     patch.setattr("faceops.serving.find_in_photo", lambda *given: found_in(given[3]))
-    patch.setattr(Bundle, "embed_with_lengths", embed)
+    patch.setattr(Bundle, "embed", embed)
     patch.setattr(Bundle, "verify", lambda _, a, b: VERIFIER.probability(a, b))

@@ -165,7 +165,7 @@ def test_new_photos_change_the_album_and_all_faces_are_decided_again(run, tmp_pa
     assert decided(tmp_path / "fresh") == after
 
 
-@pytest.mark.parametrize("where", ["embed_with_lengths", "rank"])
+@pytest.mark.parametrize("where", ["embed", "rank"])
 def test_an_interrupted_run_continues_with_the_rows_of_an_undisturbed_one(where, run, tmp_path):
     place = AlbumSearch if where == "rank" else Bundle
     whole = getattr(place, where)

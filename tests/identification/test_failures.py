@@ -86,7 +86,7 @@ def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
     for path in sorted((run.album / "scenes").iterdir())[4:]:
         path.unlink()
     run(photos=run.album / "scenes")
-    embed, sizes = Bundle.embed_with_lengths, []
+    embed, sizes = Bundle.embed, []
 
     def only_small(self: Bundle, crops: np.ndarray) -> Embedded:
         sizes.append(len(crops))
@@ -94,7 +94,7 @@ def test_a_group_that_memory_does_not_suffice_for_is_done_photo_by_photo(
             raise RuntimeError("bad allocation")
         return embed(self, crops)
 
-    monkeypatch.setattr(Bundle, "embed_with_lengths", only_small)
+    monkeypatch.setattr(Bundle, "embed", only_small)
     summary = identify(run.album / "scenes", run.gallery, run.bundle, tmp_path / "short")
     assert sizes[0] > 5 >= max(sizes[1:])
     assert summary.failures == []

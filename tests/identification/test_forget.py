@@ -378,14 +378,14 @@ def test_forgotten_faces_do_not_return_by_another_detail_or_after_an_absence(nam
 def test_a_shard_that_extracts_during_forgetting_keeps_no_data_of_the_face(named, monkeypatch):
     keep_photos_of(named, 2)
     named.run(LENIENT)
-    embed = Bundle.embed_with_lengths
+    embed = Bundle.embed
 
     def embed_slowly(self: Bundle, crops: np.ndarray) -> Embedded:
         if named.person in named.open().people:
             named.forget()
         return embed(self, crops)
 
-    monkeypatch.setattr(Bundle, "embed_with_lengths", embed_slowly)
+    monkeypatch.setattr(Bundle, "embed", embed_slowly)
     settings = IdentifySettings(budget=0.3, detail=0)
     assert extract_shard(list_photos(named.album), named.bundle, named.out, settings) > 0
     monkeypatch.undo()

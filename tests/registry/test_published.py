@@ -95,7 +95,7 @@ def test_it_assembles_at_once_in_two_processes_that_have_the_core_packages_only(
     # A damaged file is noticed, and made again.
     (folder / EMBEDDER).write_bytes(embedder[:-1])
     crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
-    lengths = np.linalg.norm(load_published().embed(crops), axis=1)
+    lengths = np.linalg.norm(load_published().embed(crops).embeddings, axis=1)
     np.testing.assert_allclose(lengths, 1, atol=1e-5)
 
 

@@ -41,12 +41,12 @@ def test_the_raw_embedding_is_an_output_that_changes_no_embedding_and_no_contrac
     crops = np.random.default_rng(1).integers(0, 256, (5, 112, 112, 3), np.uint8)
     old, new = Bundle.load(folder), tiny_bundle
     assert old.release.contract_id == new.release.contract_id
-    assert old.embed(crops).tobytes() == new.embed(crops).tobytes()
-    assert np.isnan(old.embed_with_lengths(crops).lengths).all()
+    assert old.embed(crops).embeddings.tobytes() == new.embed(crops).embeddings.tobytes()
+    assert np.isnan(old.embed(crops).lengths).all()
     raw = crops.reshape(5, 8, 14, 8, 14, 3).mean((2, 4)).transpose(0, 3, 1, 2).reshape(5, -1)
     projection = numpy_helper.to_array(onnx.load_from_string(graph).graph.initializer[0])
     lengths = np.linalg.norm(raw @ projection, axis=1)
-    np.testing.assert_allclose(new.embed_with_lengths(crops).lengths, lengths, rtol=1e-5)
+    np.testing.assert_allclose(new.embed(crops).lengths, lengths, rtol=1e-5)
 
 
 def test_a_difference_from_torch_or_nan_stops_the_export():
@@ -62,7 +62,7 @@ def test_a_difference_from_torch_or_nan_stops_the_export():
 
 def test_another_verifier_than_the_exported_one_stops_the_export(tiny_bundle):
     crops = np.random.default_rng(1).integers(0, 256, (5, 112, 112, 3), np.uint8)
-    rows = tiny_bundle.embed(crops)
+    rows = tiny_bundle.embed(crops).embeddings
     assert verifier_difference(VERIFIER, tiny_bundle.verify, rows, 1e-4) <= 1e-4
     other = Verifier(VERIFIER.weight, VERIFIER.bias - 1, "linear")
     with pytest.raises(FaceOpsError, match=r"verifier\.onnx differ by .* export\.max_difference"):

@@ -98,7 +98,7 @@ def test_embeddings_equal_those_of_the_release(service, bundle, scene_file):
     (answer,) = json.loads(json.dumps(service.answer([posted(scene_file)], EMBEDDINGS)))
     served = np.array([face["embedding"] for face in answer["faces"]], np.float32)
     faces = find_in_photo(scene_file, bundle.face_finder(DETAIL)).faces
-    assert np.array_equal(served, bundle.embed(np.stack([face.crop for face in faces])))
+    assert np.array_equal(served, bundle.embed(np.stack([face.crop for face in faces])).embeddings)
     landmarks = np.array([face["landmarks"] for face in answer["faces"]])
     np.testing.assert_allclose(landmarks, [f.detection.landmarks for f in faces], atol=0.006)
     assert answer["contract_id"] == bundle.release.contract_id

@@ -171,7 +171,7 @@ def test_every_stage_uses_the_embeddings_of_the_released_embedder(workspace, cop
     embeddings = np.load(workspace / "build/embed/embeddings.npy")
     assert embeddings.dtype == np.float32 and len(embeddings) == len(crops)
     bundle, lengths = Bundle.load(workspace / "build/export"), np.load("build/embed/lengths.npy")
-    released = bundle.embed_with_lengths(crops[:16])
+    released = bundle.embed(crops[:16])
     np.testing.assert_allclose(embeddings[:16], released.embeddings, atol=1e-6)
     np.testing.assert_allclose(lengths[:16], released.lengths, rtol=1e-5)
     val = read_split(Path("build/split/faces.parquet"), "val").rows
@@ -225,7 +225,7 @@ def test_an_int8_that_is_good_enough_goes_into_the_release(workspace, tmp_path, 
     for name in ("data", "length_scale", "quality_deciles"):
         assert getattr(ours, name) == getattr(theirs, name)
     crops = np.load(workspace / "build/crop/crops.npy")[:20]
-    one, other = int8.embed_with_lengths(crops), float32.embed_with_lengths(crops)
+    one, other = int8.embed(crops), float32.embed(crops)
     assert 0.95 < (one.embeddings * other.embeddings).sum(1).min() < 0.99999
     np.testing.assert_allclose(one.lengths, other.lengths, rtol=0.1)
     card = (workspace / "build/evaluate/model_card.md").read_text()

@@ -19,16 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceops.base import files
 from faceops.base.errors import FaceOpsError, UsageError
-from faceops.base.files import (
-    atomic_path,
-    csv_cell,
-    csv_text,
-    stage_output,
-    write_csv,
-    write_file,
-    write_json,
-)
 from faceops.base.stores import ObjectStore, is_url, shown
 from faceops.base.work import track
 
@@ -60,13 +52,13 @@ def manifest_table(rows: list[dict[str, Any]]) -> pa.Table:
 def write_manifest(table: pa.Table, path: Path) -> None:
     """Write the manifest sorted by path; equal tables give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
+    with files.atomic_path(path) as temporary:
         pq.write_table(table.select(SCHEMA.names).cast(SCHEMA).sort_by("path"), temporary)
 
 
 def read_manifest(path: Path) -> pa.Table:
     """Return the manifest in the file `path`. Raises FaceOpsError: it is absent, or no manifest."""
-    with stage_output(path):
+    with files.stage_output(path):
         return pq.read_table(path, columns=SCHEMA.names).cast(SCHEMA)
 
 
@@ -145,7 +137,7 @@ def add_to_quarantine(path: Path, photos: Mapping[str, str]) -> int:
     elif not text.endswith(("\n", "\r")):
         added.write(line_end)
     writer.writerows({"photo_id": photo_id, "reason": reason} for photo_id, reason in new)
-    write_file(path, before + added.getvalue().encode("utf-8", "replace"))
+    files.write_file(path, before + added.getvalue().encode("utf-8", "replace"))
     return len(new)
 
 
@@ -153,7 +145,7 @@ def write_quarantine_list(rows: list[dict[str, str]], path: Path) -> None:
     """Write path, person, photo_id and reason of rejected photos, sorted by path."""
     columns = ("path", "person", "photo_id", "reason")
     cells = ([row[name] for name in columns] for row in sorted(rows, key=lambda row: row["path"]))
-    write_csv(path, columns, cells)
+    files.write_csv(path, columns, cells)
 
 
 SYNTHETIC = "synthetic"  # the source that `faceops data synthetic` writes
@@ -208,7 +200,7 @@ def real_sources(data: Path) -> dict[str, dict[str, Any]]:
 
 def write_sources(data: Path, sources: dict[str, dict[str, Any]]) -> None:
     """Write sources.json, sorted and without times: DVC hashes it."""
-    write_json(data / _SOURCES_FILE, sources)
+    files.write_json(data / _SOURCES_FILE, sources)
 
 
 # In the data folder; the stage `validate` copies both to build/validate/inputs.
@@ -268,15 +260,16 @@ def write_reviewed(file: Path, faces: Iterable[ReviewedFace]) -> None:
         (face.path, face.photo_id, face.kind, *face.box, face.decision)
         for face in sorted(faces, key=lambda face: face.path)
     )
-    write_csv(file, _COLUMNS, rows)
+    files.write_csv(file, _COLUMNS, rows)
 
 
 def write_hard_negatives(file: Path, pairs: Mapping[tuple[str, str], int]) -> None:
     """Write pairs of people, by folder, with the number of faces that were taken for the other."""
     rows = (
-        (csv_cell(one), csv_cell(other), count) for (one, other), count in sorted(pairs.items())
+        (files.csv_cell(one), files.csv_cell(other), count)
+        for (one, other), count in sorted(pairs.items())
     )
-    write_csv(file, ("person", "other", "faces"), rows)
+    files.write_csv(file, ("person", "other", "faces"), rows)
 
 
 def read_hard_negatives(file: Path) -> list[tuple[str, str]]:
@@ -286,7 +279,7 @@ def read_hard_negatives(file: Path) -> list[tuple[str, str]]:
     """
     rows, _ = _read_csv(file, _WRONG)
     try:
-        return [(csv_text(row["person"]), csv_text(row["other"])) for row in rows]
+        return [(files.csv_text(row["person"]), files.csv_text(row["other"])) for row in rows]
     except KeyError as error:
         raise FaceOpsError(f"{file} has no column {error}; {_RESTORE}.") from None
 
@@ -319,8 +312,8 @@ def local_copy(path: str | Path, work: Path) -> Path:
     new = [name for name, version in sorted(listed.items()) if copied.get(name) != version]
     try:
         for name in track(new, "download", after_s=2):
-            write_file(folder / name, store.read(name))
+            files.write_file(folder / name, store.read(name))
             copied[name] = listed[name]
     finally:
-        write_json(note, copied)
+        files.write_json(note, copied)
     return folder

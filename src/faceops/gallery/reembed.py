@@ -133,7 +133,7 @@ def _embedded(gallery: Gallery, bundle: Bundle) -> tuple[np.ndarray, np.ndarray]
 def _embed(
     faces: Sequence[GalleryFace], crops: Sequence[np.ndarray], bundle: Bundle
 ) -> dict[str, np.ndarray]:
-    rows, lengths = bundle.embed_with_lengths(np.stack(crops))
+    rows, lengths = bundle.embed(np.stack(crops))
     pairs = zip(faces, crops, strict=True)
     # The pose is unknown, and no part of the overall figure.
     measured = (measure(crop, 0.0, min(one.box[2:]), one.detector_score) for one, crop in pairs)

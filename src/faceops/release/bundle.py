@@ -170,11 +170,7 @@ class Bundle:
         """The device and the version of ONNX Runtime, as `cpu (ONNX Runtime 1.31.1)`."""
         return f"{self.device} (ONNX Runtime {onnxruntime.__version__})"
 
-    def embed(self, crops: np.ndarray) -> np.ndarray:
-        """Return the embeddings alone, float32 (N, D); see `embed_with_lengths`."""
-        return self.embed_with_lengths(crops).embeddings
-
-    def embed_with_lengths(self, crops: np.ndarray) -> Embedded:
+    def embed(self, crops: np.ndarray) -> Embedded:
         """Return the embeddings of crops uint8 (N, 112, 112, 3) RGB.
 
         Raises ValueError: the crops have another shape or type.
@@ -189,7 +185,7 @@ class Bundle:
 
         The embeddings are float32 (N, D), L2-normalised.
         """
-        embeddings, lengths = self.embed_with_lengths(np.stack([face.crop for face in faces]))
+        embeddings, lengths = self.embed(np.stack([face.crop for face in faces]))
         before = np.array([face.quality.overall for face in faces])
         after = self.release.thresholds.quality_after(before, lengths).tolist()
         measured = [
@@ -282,7 +278,7 @@ def resumable_embeddings(
 def embed_crops_file(bundle: Bundle, crops_file: Path, folder: Path) -> np.ndarray:
     """Return the embeddings float32 (N, D) of a crops.npy; `folder` keeps them for the next run."""
     size, model = bundle.release.embedding_size, bundle.release.contract_id
-    embedded, _ = resumable_embeddings(bundle.embed_with_lengths, size, crops_file, folder, model)
+    embedded, _ = resumable_embeddings(bundle.embed, size, crops_file, folder, model)
     return embedded.embeddings
 
 

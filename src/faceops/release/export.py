@@ -14,13 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pydantic import BaseModel, ConfigDict
 
 from faceops.base.errors import FaceOpsError
-from faceops.base.files import (
-    atomic_folder,
-    sha256_file,
-    stage_output,
-    write_file,
-    write_json,
-)
+from faceops.base.files import atomic_folder, sha256_file, stage_output, write_file, write_json
 from faceops.faces.detector import with_symbolic_size
 from faceops.release import contract
 from faceops.release.bundle import Bundle

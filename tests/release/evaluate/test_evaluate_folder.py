@@ -163,7 +163,7 @@ def test_an_interrupted_evaluation_continues(people, sface_bundle, tmp_path, mon
         raise AssertionError("done again")
 
     monkeypatch.setattr("faceops.faces.find_faces.FaceFinder.find", never)
-    monkeypatch.setattr("faceops.release.bundle.Bundle.embed_with_lengths", never)
+    monkeypatch.setattr("faceops.release.bundle.Bundle.embed", never)
     third = embed_photos(open_model(sface_bundle), photos, frozenset(), tmp_path, threads=1)
     assert np.array_equal(third.faces.embeddings, whole.faces.embeddings)
     assert third.faces.missing == whole.faces.missing

@@ -56,7 +56,7 @@ def test_sface_by_adapter_embeds_and_finds_faces_as_the_release_does(
     crops = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3), np.uint8)
     crops[:3] = crops[:3].mean((1, 2), keepdims=True)
     theirs = foreign.embed(crops).embeddings
-    assert np.abs(theirs - Bundle.load(sface_bundle).embed(crops)).max() < 1e-5
+    assert np.abs(theirs - Bundle.load(sface_bundle).embed(crops).embeddings).max() < 1e-5
     assert foreign.thresholds is None
     distance = ((theirs[0] - theirs[4]) ** 2).sum()
     assert foreign.verifier.logit(theirs[:1], theirs[4:])[0] == pytest.approx(-distance, abs=1e-5)

@@ -281,13 +281,6 @@ def report_sections(facts: doc.Facts, pictured: bool) -> list[doc.Section]:
 
 
 TEMPLATE = "report.html.j2"
-_KINDS = {
-    doc.Text: "text",
-    doc.Bullets: "bullets",
-    doc.Table: "table",
-    doc.Picture: "picture",
-    doc.Pairs: "pairs",
-}
 
 
 def page(facts: doc.Facts, pairs: Sequence[MistakenPair], folder: Path) -> str:
@@ -301,7 +294,7 @@ def page(facts: doc.Facts, pairs: Sequence[MistakenPair], folder: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.tests["kind"] = lambda part, kind: _KINDS[type(part)] == kind
+    environment.tests["kind"] = lambda part, kind: type(part).__name__ == kind
     sections = [
         replace(section, parts=[
             part for part in section.parts

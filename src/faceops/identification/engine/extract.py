@@ -189,7 +189,7 @@ class FaceExtractor:
         crops = [crop for one in extractions for _, crop in sorted(one.crops.items())]
         if not crops:
             return extractions
-        rows, measured = self.bundle.embed_with_lengths(np.stack(crops))
+        rows, measured = self.bundle.embed(np.stack(crops))
         embedded, start = [], 0
         for one in extractions:
             if one.crops:

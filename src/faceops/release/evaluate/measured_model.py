@@ -220,7 +220,7 @@ class MeasuredModel:
             finder=bundle.finder_of_any_mode(threads=1),
             finder_identity=_finder_identity(files, detector, settings),
             crops=settings,
-            embed=bundle.embed_with_lengths,
+            embed=bundle.embed,
             embedding_size=release.embedding_size,
             verifier=pair_verifier(bundle),
             thresholds=release.thresholds,
