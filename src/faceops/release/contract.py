@@ -163,13 +163,9 @@ class Release(_Frozen):
                 "build/quantise/quantise.json of its rebuild), or faceops had no int8 when it was "
                 "made; use --precision float32, or rebuild it."
             )
-        update = {
-            "precision": precision,
-            "contract_id": self.int8.contract_id,
-            "weights": self.weights | {EMBEDDER: self.int8.weight},
-            "thresholds": self.int8.thresholds,
-        }
-        return self.model_copy(update=update)
+        own = {name: getattr(self.int8, name) for name in ("contract_id", "thresholds")}
+        weights = self.weights | {EMBEDDER: self.int8.weight}
+        return self.model_copy(update={**own, "weights": weights, "precision": precision})
 
     def with_embedder(self, stated: Mapping[str, str | None]) -> "Release":
         """Return the release with another embedder, and its contract id; see `embedder_file`."""

@@ -97,19 +97,14 @@ def write_bundle(
         data: the photos it was trained on, to be recorded.
     """
     embedder, stated = embedder_file(models.embedder)
-    content = {
-        contract.EMBEDDER: embedder,
-        contract.VERIFIER: serialise(verifier_graph(models.verifier, opset)),
-        contract.DETECTOR: with_symbolic_size(models.detector.read_bytes()),
-        contract.LANDMARKS: models.landmarks.read_bytes(),
-    }
-    origin = {
-        contract.EMBEDDER: models.embedder_weight,
-        contract.VERIFIER: WeightFile(
-            sha256="", licence="as this project", source="fitted by this pipeline"
-        ),
-        contract.DETECTOR: _published("yunet", catalogue),
-        contract.LANDMARKS: _published("onet", catalogue),
+    fitted = WeightFile(sha256="", licence="as this project", source="fitted by this pipeline")
+    verifier = serialise(verifier_graph(models.verifier, opset))
+    detector = with_symbolic_size(models.detector.read_bytes())
+    files = {
+        contract.EMBEDDER: (embedder, models.embedder_weight),
+        contract.VERIFIER: (verifier, fitted),
+        contract.DETECTOR: (detector, _published("yunet", catalogue)),
+        contract.LANDMARKS: (models.landmarks.read_bytes(), _published("onet", catalogue)),
     }
     release = Release(
         contract_id="",
@@ -118,8 +113,8 @@ def write_bundle(
         alignment=alignment,
         verifier_kind=models.verifier.kind,
         weights={
-            name: origin[name].model_copy(update={"sha256": hashlib.sha256(file).hexdigest()})
-            for name, file in content.items()
+            name: origin.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+            for name, (content, origin) in files.items()
         },
         thresholds=models.thresholds,
         params=params,
@@ -127,8 +122,8 @@ def write_bundle(
     )
     release = release.with_embedder(stated)
     with atomic_folder(folder) as temporary:
-        for name, file in content.items():
-            (temporary / name).write_bytes(file)
+        for name, (content, _) in files.items():
+            (temporary / name).write_bytes(content)
         contract.write_release(release, temporary)
     return release
 
@@ -292,17 +287,16 @@ _RECORDED = (":!dvc.lock", ":!params.yaml", ":!data.dvc")
 
 def git_commit(root: Path) -> str:
     """Return the commit checked out in `root`, with `-dirty` if tracked files differ, else ''."""
+
+    def git(*arguments: str) -> str:
+        command, silent = ["git", *arguments], subprocess.DEVNULL
+        return subprocess.check_output(command, cwd=root, stderr=silent, text=True)
+
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", *_RECORDED],
-            cwd=root, capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *_RECORDED)
+        return git("rev-parse", "HEAD").strip() + ("-dirty" if changed.strip() else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head + ("-dirty" if changed else "")
 
 
 def assemble(root: Path, target: Path) -> Path:
