@@ -20,18 +20,8 @@ from PIL import Image
 from faceops.base.errors import FaceOpsError, printable
 from faceops.base.files import file_lock, write_file
 from faceops.base.work import ordered_map, track
-from faceops.dataset.data_folder import (
-    HARD_NEGATIVES_FILE,
-    PERSON,
-    REVIEWED_FILE,
-    STRANGER,
-    ReviewedFace,
-    read_reviewed,
-    real_sources,
-    write_hard_negatives,
-    write_reviewed,
-    write_sources,
-)
+from faceops.dataset import data_folder
+from faceops.dataset.data_folder import PERSON, REVIEWED_FILE, STRANGER, ReviewedFace
 from faceops.dataset.names import folder_name, name_key
 from faceops.dataset.sources import REVIEWED
 from faceops.faces.detector import Box, best_overlap
@@ -96,8 +86,8 @@ def import_reviewed(
     """
     data.mkdir(parents=True, exist_ok=True)
     with file_lock(data, f"{data} is in use"):
-        sources = real_sources(data)
-        before = {face.place: face for face in read_reviewed(data / REVIEWED_FILE)}
+        sources = data_folder.real_sources(data)
+        before = {face.place: face for face in data_folder.read_reviewed(data / REVIEWED_FILE)}
         decisions = Decisions.load(gallery)
         if not decisions and not before:
             raise FaceOpsError(
@@ -110,7 +100,7 @@ def import_reviewed(
         people, photos = done.people + done.strangers, done.photos + done.strangers
         counts = {"places": {str(gallery): photos}, "people": people, "photos": photos}
         sources[REVIEWED] = counts | {"terms": TERMS}
-        write_sources(data, sources)
+        data_folder.write_sources(data, sources)
     return done
 
 
@@ -163,8 +153,8 @@ class _Import:
         people = [face.person for face in held if face.kind == PERSON]
         done.hard_negatives, done.people, done.photos = len(pairs), len(set(people)), len(people)
         done.strangers = len(held) - len(people)
-        write_reviewed(self.data / REVIEWED_FILE, held)
-        write_hard_negatives(self.data / HARD_NEGATIVES_FILE, pairs)
+        data_folder.write_reviewed(self.data / REVIEWED_FILE, held)
+        data_folder.write_hard_negatives(self.data / data_folder.HARD_NEGATIVES_FILE, pairs)
         return done
 
     def _places(self) -> list[tuple[str, Place]]:
@@ -249,7 +239,7 @@ class _Import:
                 _remove_if_empty((data / earlier.path).parent)
         # Written before the files change, so that an interrupted import knows all of them.
         both = {face.path: face for face in (*before.values(), *chosen)}
-        write_reviewed(data / REVIEWED_FILE, both.values())
+        data_folder.write_reviewed(data / REVIEWED_FILE, both.values())
         for face in before.values():
             if face.path not in paths and (data / face.path).is_file():
                 (data / face.path).unlink()
