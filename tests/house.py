@@ -108,7 +108,7 @@ def static_measures() -> list[Measure]:
     source = python_files("src")
     return [
         Measure("src: files", len(source), 220),
-        Measure("src: lines", lines(source), 48_363, aim=26_000),
+        Measure("src: lines", lines(source), 48_359, aim=26_000),
         Measure("src: import lines in code lines", import_share(source), 0.09, shown="{:.1%}"),
         Measure("tests: lines", lines(python_files("tests")), 32_729, aim=16_000),
         Measure(
@@ -180,7 +180,7 @@ WALKS = {  # limit of files, aim, and the commands
     "photo to row": (53, 25, [IDENTIFY]),
     "crop to loss": (20, 18, ["faceops.stages.train"]),
     "export to champion": (
-        60,
+        59,
         30,
         ["faceops.stages.export", "faceops.cli release register", "faceops.cli release promote 2"],
     ),

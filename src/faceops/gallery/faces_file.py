@@ -207,8 +207,7 @@ class FaceTable:
 
     def where(self, name: str, values: Iterable[str]) -> np.ndarray:
         """Return which faces, bool (M,), have one of `values` in a column of texts."""
-        wanted = text_array(list(values))
-        return numbers(pc.is_in(self.columns[name], wanted)).astype(bool)
+        return numbers(pc.is_in(self.columns[name], text_array(list(values)))).astype(bool)
 
     def take(self, rows: np.ndarray) -> "FaceTable":
         """Return the faces `rows`, int64 or bool, in this order."""
@@ -224,8 +223,7 @@ class FaceTable:
         if not len(rows):
             return self
         changed = self.take(rows)._changed("person", text_array(persons))
-        stays = np.ones(len(self), bool)
-        stays[rows] = False
+        stays = ~np.isin(np.arange(len(self)), rows)
         return self.take(stays).with_faces(changed)._without_repeats(set(persons))
 
     def with_crop_ids(self, crop_ids: Sequence[str]) -> "FaceTable":
@@ -259,10 +257,8 @@ class FaceTable:
         return self if stays.all() else self.take(stays)
 
     def _sorted(self) -> "FaceTable":
-        box = self.columns["box"].combine_chunks().flatten()
-        corners = numbers(box).reshape(-1, 4)
-        names = ["person", "photo", "photo_id"]
-        table = self.columns.select(names)
+        corners = numbers(self.columns["box"].combine_chunks().flatten()).reshape(-1, 4)
+        table = self.columns.select(["person", "photo", "photo_id"])
         for at in range(4):
             table = table.append_column(f"box{at}", plain_array(corners[:, at], pa.float64()))
         sort_keys = [(name, "ascending") for name in table.schema.names]
