@@ -26,8 +26,7 @@ import numpy as np
 
 from experiments import parser, run
 from faceops.base.errors import FaceOpsError
-from faceops.evaluation.protocols.album_scores import search_album, verdict
-from faceops.evaluation.protocols.identification import draw_galleries
+from faceops.evaluation.protocols.album_scores import draw_galleries, search_album, verdict
 from faceops.release.evaluate.embed_photos import embed_photos, labelled_photos
 from faceops.release.evaluate.measured_model import MeasuredModel, open_model
 from faceops.verification.error_rates import share_interval
