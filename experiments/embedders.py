@@ -207,10 +207,8 @@ def speed_table(lfw: Path, photos: EmbeddedPhotos) -> None:
             cells.append("{:.1f}, {:.2f} x, {:.2f} x".format(np.median(one[name]), *ratios))
         print(f"| {name} | {' | '.join(cells)} |")
     size = embedding_size(float32)
-    before, after = (
-        run_embedder(session, crops(test), size).embeddings
-        for session in list(sessions.values())[-2:]
-    )
+    *_, full, small = sessions.values()
+    before, after = (run_embedder(one, crops(test), size).embeddings for one in (full, small))
     cosine = (before * after).sum(axis=1)
     print(f"\nint8: {len(test):,} faces, cosine {cosine.mean():.4f}, lowest {cosine.min():.4f}")
     curves = []

@@ -55,7 +55,8 @@ def prepare_crops(test: SplitFaces, chosen: np.ndarray, work: Path) -> tuple[Pat
 
     The crops are those of `test` as they are, then of the R rows `chosen` under each alteration.
     """
-    key = hashlib.sha256(repr((sha256_file(FACES), ALTERED)).encode()).hexdigest()[:16]
+    of = sha256_file(FACES), sha256_file(CROPS), ALTERED, SEED
+    key = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
     crops_file, found_file = work / f"crops-{key}.npy", work / f"found-{key}.npy"
     if not found_file.exists():
         yunet = with_symbolic_size(weight_path("yunet").read_bytes())
@@ -88,7 +89,7 @@ def embed(network: onnx.ModelProto, crops: Path, folder: Path) -> np.ndarray:
     return resumable_embeddings(embedding, size, crops, folder, key)[0].embeddings
 
 
-def ways(params: Params, crops: Path, work: Path) -> dict[str, list[np.ndarray]]:
+def embed_variants(params: Params, crops: Path, work: Path) -> dict[str, list[np.ndarray]]:
     """Return the embeddings of the start and of the trained network, alone and exported."""
     opset, share = params.export.opset, params.export.dlib_share
     weights, manifest = (weight_path(name).read_bytes() for name in ("dlib", "dlib_manifest"))
@@ -146,7 +147,7 @@ def main() -> None:
     print(f"{len(test.rows):,} photos; altered: {len(chosen):,} of {people:,} people\n")
     print("| TAR | alone: start, trained, difference | exported |\n| --- | --- | --- |")
     cells: dict[str, list[str]] = {}
-    for embedded in ways(read_params(Path("params.yaml")), crops, work).values():
+    for embedded in embed_variants(read_params(Path("params.yaml")), crops, work).values():
         before, after = (figures(one, test, chosen, found) for one in embedded)
         for name, rates in before.items():
             gain = after[name] - rates

@@ -48,6 +48,9 @@ def test_a_local_copy_follows_the_store_and_reads_what_changed(bucket, tmp_path)
     assert len(server.requests("GET .*jpg")) == before + 1
     found = {path.name: path.read_bytes() for path in folder.rglob("*.jpg")}
     assert found == {"1.jpg": b"another", "2.jpg": b"photos/ann/2.jpg"}
+    (folder / ".versions.json").write_text("{")
+    assert local_copy(store.url, tmp_path) == folder
+    assert len(server.requests("GET .*jpg")) == before + 3  # all, where the versions are lost
     assert local_copy(tmp_path, tmp_path / "work") == tmp_path
     with pytest.raises(UsageError, match="holds no objects"):
         local_copy(f"{store.url}/none", tmp_path)

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from faceops.base.errors import InUseError
@@ -15,11 +17,13 @@ from faceops.gallery.faces_file import GalleryFace, encode_faces
 from faceops.gallery.journal import Action, Entry
 from faceops.gallery.storage import (
     COPY_FOLDER,
+    CROPS_FOLDER,
     FACES_COPY,
     FACES_FILE,
     GALLERY_FILE,
     SEGMENTS_FOLDER,
     GalleryPlace,
+    crop_path,
     gallery_place,
     storage_of,
 )
@@ -106,3 +110,20 @@ def rewrite_as_format_2(folder: Path) -> None:
     for name in (FACES_FILE, FACES_COPY):
         (folder / name).write_bytes(encode_faces(gallery.faces, statement))
     (folder / GALLERY_FILE).write_text(json.dumps(statement), "utf-8")
+
+
+def rewrite_as_format_1(folder: Path) -> dict[str, bytes]:
+    """Rewrite a gallery as the first version wrote it; return its files by name."""
+    gallery = Gallery.open(folder)
+    crops = [crop_path(folder, face.crop_id).read_bytes() for face in gallery.faces]
+    rewrite_as_format_2(folder)
+    statement = gallery.statement() | {"schema_version": 1}
+    (folder / GALLERY_FILE).write_text(json.dumps(statement), "utf-8")
+    del statement["schema_version"]
+    table = pq.read_table(folder / FACES_FILE).drop_columns("crop_id")
+    table = table.append_column("crop", pa.array(crops, pa.binary()))
+    metadata = {b"faceops.contract": json.dumps(statement).encode()}
+    for name in (FACES_FILE, FACES_COPY):
+        pq.write_table(table.replace_schema_metadata(metadata), folder / name)
+    shutil.rmtree(folder / CROPS_FOLDER)
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}

@@ -19,7 +19,15 @@ from faceops.gallery.journal import Action, Entry
 from faceops.gallery.people import rename
 from faceops.gallery.storage import crop_path, gallery_place, storage_of
 from faceops.gallery.store import Gallery, open_or_create
-from tests.gallery.gallery_files import CONTRACT, SIZE, make_face, make_gallery, segment_of
+from tests.gallery.gallery_files import (
+    CONTRACT,
+    SIZE,
+    make_face,
+    make_gallery,
+    rewrite_as_format_1,
+    rewrite_as_format_2,
+    segment_of,
+)
 
 PEOPLE = [("Zoë", 2), ("Ann Lee", 1), ("Ann Lee", 3)]
 
@@ -195,6 +203,17 @@ def test_a_journal_with_tables_of_others_is_damaged(folder):
         db.execute("CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM entries; END")
     (finding,) = check_gallery(folder)
     assert "its tables are not those of a journal" in finding.what
+
+
+@pytest.mark.parametrize("rewrite", [rewrite_as_format_1, rewrite_as_format_2])
+@pytest.mark.parametrize("lost", ["faces.copy.parquet", "faces.parquet"])
+def test_a_gallery_of_an_earlier_format_is_migrated_by_a_repair(folder, rewrite, lost):
+    names = Gallery.open(folder).persons
+    rewrite(folder)
+    for name in (lost, "gallery.json"):
+        (folder / name).unlink()
+    assert repair_gallery(folder).after == []
+    assert Gallery.open(folder).persons == names
 
 
 def test_a_copy_that_a_killed_writer_left_behind_is_replaced_by_the_next(folder):

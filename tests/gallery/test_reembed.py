@@ -15,10 +15,10 @@ from faceops.gallery.archive import export_gallery, import_gallery
 from faceops.gallery.check import repair_gallery
 from faceops.gallery.enrol import enrol
 from faceops.gallery.reembed import reembed
-from faceops.gallery.storage import COPY_FOLDER, GALLERY_FILE, crop_path
+from faceops.gallery.storage import COPY_FOLDER, GALLERY_FILE, GalleryPlace, crop_path
 from faceops.gallery.store import Gallery, load_crop
 from faceops.release.bundle import Bundle
-from tests.gallery.gallery_files import Killed
+from tests.gallery.gallery_files import Killed, rewrite_as_format_1
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +101,15 @@ def test_a_gallery_follows_the_model_and_back(enrolled, reembedded, bundle, new,
     np.testing.assert_allclose(*qualities, atol=1e-5)
 
 
-def test_a_gallery_in_a_database_follows_the_model(folder, new, reembedded, postgres_server):
-    place = postgres_server.new_gallery()
-    export_gallery(folder, folder.with_suffix(".tar"))
-    import_gallery(folder.with_suffix(".tar"), place)
+@pytest.mark.parametrize("kind", ["format 1", "database"])
+def test_a_gallery_of_another_kind_follows_the_model(kind, request, folder, new, reembedded):
+    place: GalleryPlace = folder
+    if kind == "format 1":
+        rewrite_as_format_1(folder)
+    else:
+        place = request.getfixturevalue("postgres_server").new_gallery()
+        export_gallery(folder, folder.with_suffix(".tar"))
+        import_gallery(folder.with_suffix(".tar"), place)
     assert reembed(place, new).embedded == len(Gallery.open(place).faces)
     after, expected = Gallery.open(place, new.release.contract_id), Gallery.open(reembedded)
     assert after.statement() == expected.statement()

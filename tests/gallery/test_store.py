@@ -11,9 +11,16 @@ from faceops.base.errors import DamageError, FaceOpsError, UsageError
 from faceops.gallery import faces_file, storage
 from faceops.gallery.faces_file import parse_embeddings
 from faceops.gallery.people import merge, rename
-from faceops.gallery.storage import CROPS_FOLDER, GALLERY_FILE, FolderStorage
+from faceops.gallery.storage import CROPS_FOLDER, GALLERY_FILE, FolderStorage, crop_path
 from faceops.gallery.store import Gallery, locked_gallery, open_or_create, portraits
-from tests.gallery.gallery_files import CONTRACT, Killed, make_face, make_gallery, segment_of
+from tests.gallery.gallery_files import (
+    CONTRACT,
+    Killed,
+    make_face,
+    make_gallery,
+    rewrite_as_format_1,
+    segment_of,
+)
 
 PEOPLE = [("Zoë", 2), ("Ann Lee", 1), ("Ann Lee", 3)]
 
@@ -135,8 +142,27 @@ def test_files_of_others_below_crops_are_never_deleted(tmp_path):
     assert photo.read_bytes() == b"a photo"
 
 
-def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(tmp_path, monkeypatch):
+def test_a_gallery_of_format_1_is_read_without_being_changed(tmp_path):
+    saved = make_gallery(tmp_path, PEOPLE)
+    best = crop_path(tmp_path, saved.faces[2].crop_id).read_bytes()
+    before = rewrite_as_format_1(tmp_path)
+    gallery = Gallery.open(tmp_path, CONTRACT)
+    np.testing.assert_array_equal(gallery.embeddings, saved.embeddings)
+    assert (gallery.people, gallery.crops_id) == (saved.people, saved.crops_id)
+    assert gallery.as_saved() is gallery
+    assert portraits(tmp_path, {"Zoë", "Nobody"}) == {"Zoë": best}
+    with pytest.raises(ValueError, match="of format 1"):
+        gallery.save()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("format_1", [False, True])
+def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(
+    tmp_path, monkeypatch, format_1
+):
     make_gallery(tmp_path, PEOPLE)
+    if format_1:
+        rewrite_as_format_1(tmp_path)
 
     def killed(path: Path, content: object) -> None:
         raise Killed
@@ -147,7 +173,7 @@ def test_a_writer_killed_before_gallery_json_leaves_a_consistent_gallery(tmp_pat
     monkeypatch.undo()
     gallery = Gallery.open(tmp_path)
     assert gallery.people == ["Ann Lee", "Zoë"]
-    assert len(list((tmp_path / "faces").iterdir())) == 2
+    assert format_1 or len(list((tmp_path / "faces").iterdir())) == 2
     with locked_gallery(tmp_path) as mended:
         assert mended.format_version == 3
         assert len(list((tmp_path / "faces").iterdir())) == 1

@@ -33,7 +33,15 @@ from faceops.release.bundle import Bundle
 from tests.conftest import copy_album
 from tests.gallery.gallery_files import Killed
 from tests.identification.columns import number_groups, photo
-from tests.identification.conftest import Run, change_state, count, results_missing, rows_of
+from tests.identification.conftest import (
+    Run,
+    as_of_schema_4,
+    change_state,
+    count,
+    results_missing,
+    rows_of,
+)
+from tests.photos.tiny_dng import dng
 from tests.releases import without_raw_embedding
 
 METHOD = Method("finder", "contract")
@@ -115,6 +123,32 @@ def test_only_a_damaged_state_is_to_be_repaired(tmp_path):
     with pytest.raises(FaceOpsError, match=r"unable to open.*permission") as caught:
         FaceStore(tmp_path / "none" / "state.sqlite", METHOD)
     assert "repair" not in str(caught.value)
+
+
+def test_a_state_of_schema_4_is_migrated_and_only_photos_without_a_clear_face_are_opened(
+    run, own_gallery, capsys
+):
+    run = run._replace(gallery=Gallery.open(own_gallery))
+    forget_person(own_gallery, run().people.most_common(1)[0][0])
+    first = run()
+    assert first.reasons["forgotten"] > 0
+    rows, pictures = run.rows(), count(run.out, "pictures")
+    as_of_schema_4(run.out)
+    again = run.anew()
+    scores: dict[str, float] = {}
+    for row in (*rows, *(migrated := run.rows())):  # lengths are not in these versions
+        del row["quality"]
+        score = row["detector_score"] or 0
+        scores[row["photo_path"]] = max(scores.get(row["photo_path"], 0), score)
+    assert migrated == rows and count(run.out, "pictures") == pictures
+    assert count(run.out, "pictures WHERE crop NOT NULL") == pictures
+    weak = sum(0 < score < 0.9 for score in scores.values())
+    assert weak < len(with_faces(rows)) / 2 and not first.photos_turned
+    weak += 1  # one was unreadable, perhaps for lack of memory
+    assert (again.photos_opened, again.photos_reused) == (weak, first.photos_reused - weak)
+    assert count(run.out, "files WHERE ctime_ns IS NOT NULL") == first.photos
+    assert "another version" not in capsys.readouterr().err
+    assert run().unchanged
 
 
 def test_a_time_or_inode_beyond_the_range_of_sqlite_is_stored(store, monkeypatch):
@@ -207,6 +241,17 @@ def test_a_file_that_changed_while_it_was_opened_is_not_stored_under_its_old_byt
     assert identify(photo, gallery, bundle, out).faces > 0
 
 
+def test_a_photo_that_could_be_opened_though_not_hashed_is_stored(
+    album, gallery, bundle, tmp_path, monkeypatch
+):
+    photo, out = album / "orientation_6.jpg", tmp_path / "out"
+    fail(monkeypatch, Path, "open", OSError(errno.EIO, "Input/output error"))
+    first = identify(photo, gallery, bundle, out)
+    assert first.faces > 0 and "data:image/webp" in (out / "report.html").read_text("utf-8")
+    second = identify(photo, gallery, bundle, results_missing(out))
+    assert (second.photos_opened, second.faces) == (0, first.faces)
+
+
 def test_a_photo_that_was_missing_at_first_is_stored_by_its_bytes(
     album, bundle, tmp_path, monkeypatch
 ):
@@ -281,6 +326,29 @@ def test_a_raised_limit_opens_photos_that_were_too_large_and_no_others(bundle, t
     assert count(out, "photos WHERE reason='too_large'") == 1
     assert [opened(200_000), opened(100_000)] == [1, 0]
     assert count(out, "photos WHERE reason='no_face'") == 2
+
+
+def test_panoramas_of_a_state_that_was_searched_without_segments_are_opened_again(bundle, tmp_path):
+    Image.new("RGB", (400, 50)).save(tmp_path / "wide.png")
+    Image.new("RGB", (400, 300)).save(tmp_path / "usual.png")
+    photos, out = list_photos(tmp_path), tmp_path / "out"
+    assert [extract_shard(photos, bundle, out), extract_shard(photos, bundle, out)] == [2, 0]
+    change_state(out, "UPDATE photos SET decoder=NULL")  # as earlier versions stored them
+    assert [extract_shard(photos, bundle, out), extract_shard(photos, bundle, out)] == [1, 0]
+
+
+def test_raw_photos_of_a_state_that_has_the_faces_of_their_thumbnails_are_opened_again(
+    bundle, tmp_path
+):
+    pytest.importorskip("rawpy", reason="needs the extra raw")
+    (tmp_path / "photo.dng").write_bytes(dng(np.zeros((40, 60, 3), np.uint8)))
+    photos, out = list_photos(tmp_path), tmp_path / "out"
+    assert extract_shard(photos, bundle, out) == 1
+    # As a migrated state of schema 4.
+    change_state(out, "UPDATE photos SET orientation=NULL, width=6, height=4")
+    change_state(out, "UPDATE files SET ctime_ns=NULL")
+    assert [extract_shard(photos, bundle, out), extract_shard(photos, bundle, out)] == [1, 0]
+    assert count(out, "photos WHERE width=60") == 1
 
 
 # The model changed: faces with stored crops are embedded again, and no photo is opened.

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -141,8 +142,11 @@ def test_a_share_that_vanishes_during_a_run_ends_it_and_keeps_the_results(run, e
     settings = IdentifySettings(recheck=True)
     with monkeypatch.context() as patched:
         patched.setattr(os, "stat", stat)
-        with pytest.raises(FaceOpsError, match=r"7 of the first 12 .* such as: .*stay as they are"):
+        before = set(threading.enumerate())
+        with pytest.raises(FaceOpsError, match=r"7 of the first 12 .* such as: .*stay") as caught:
             run(settings)
+        # The error is alive, and no thread works on for the run, which has given up its lock.
+        assert caught.value is not None and set(threading.enumerate()) <= before
     for name in kept.keys() - {"state.sqlite"}:
         assert (run.out / name).read_bytes() == kept[name]
     assert run().unchanged

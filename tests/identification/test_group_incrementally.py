@@ -140,6 +140,21 @@ def test_other_embeddings_are_grouped_anew_and_keep_their_numbers(group, tmp_pat
     assert stored(tmp_path, "sum(embedding & 65535)") != before
 
 
+def test_numbers_of_earlier_versions_are_kept(group, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "state")) as db, db:
+        db.execute(
+            "CREATE TABLE unknown_faces (photo_id TEXT, face_index INTEGER, number INTEGER, "
+            "PRIMARY KEY (photo_id, face_index))"
+        )
+        db.execute("CREATE TABLE unknown_given (number INTEGER)")
+        db.execute("INSERT INTO unknown_given VALUES (7)")
+        db.execute("INSERT INTO unknown_faces VALUES ('b1', 0, 4)")
+    assert group(ALBUM, named=KNOWN) == {
+        "unknown-004": {"b1", "b2"},
+        "unknown-008": {"a1", "a2"},
+    }
+
+
 def test_no_unknown_face_is_no_unknown_person(group):
     assert group([]) == group(ALBUM[1:2]) == group(KNOWN, named=KNOWN) == {}
     assert group(ALBUM, named=KNOWN) == FOUND

@@ -394,6 +394,15 @@ def test_pages_without_the_first_one_are_removed(page, tmp_path):
     assert not (tmp_path / "report").exists()
 
 
+def test_the_people_on_a_page_of_an_earlier_version_are_read(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(
+        '<script type="application/json" id="faces">{"people":["A\\u003cb"],"root":""}</script>'
+    )
+    assert people_on(path) == ["A<b"]
+    assert people_on(tmp_path / "none.html") == []
+
+
 def test_a_report_of_nothing_and_of_files_alone(tmp_path):
     files = named_block(tmp_path / "album", ["a.txt", "b.txt"], np.zeros(2, int), [], {})
     for blocks, listed in (([], []), ([files], ["unusable-1.html"])):

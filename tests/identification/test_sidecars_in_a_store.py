@@ -1,6 +1,7 @@
 """Sidecars beside photos in an S3 server: those of local photos, and nothing of others is lost."""
 
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from faceops.base.stores import NoAnswerError, ObjectStore, place
 from faceops.gallery.outputs import declare_gone, output_folders
 from faceops.gallery.people import rename
 from faceops.gallery.store import Gallery
+from faceops.identification import sidecars
 from faceops.identification.forget.forget import forget_person
 from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
@@ -77,6 +79,19 @@ def test_they_are_those_of_local_photos_and_an_unchanged_run_reads_none(
     assert [archive.requests(kind) for kind in ("GET", "PUT", "HEAD")] == asked
     assert archive.run(recheck=True).sidecars_written == 0  # reads them, writes nothing
     assert len(archive.requests("PUT")) == 3
+
+
+def test_entries_of_other_programs_stay_and_ours_return(archive):
+    archive.put("1.jpg.xmp", DIGIKAM.encode())
+    archive.run()
+    merged = archive.sidecars()["1.jpg.xmp"]
+    assert b"faceops" in merged and b'digiKam:ColorLabel="3"' in merged
+    archive.put("1.jpg.xmp", DIGIKAM.encode())
+    archive.files.rm(f"{archive.bucket}/2019/0.jpg.xmp")
+    again = archive.run()
+    assert not again.unchanged and again.sidecars_written == 2
+    assert archive.sidecars()["1.jpg.xmp"] == merged
+    assert archive.run().unchanged
 
 
 @pytest.mark.parametrize("was", [None, DIGIKAM], ids=["none", "digikam"])
@@ -163,6 +178,27 @@ def test_entries_of_photos_that_are_gone_are_removed_and_a_new_name_is_written(a
     rename(archive.gallery, person, "Another Name")
     assert archive.run().sidecars_written == 1
     assert b"Another Name" in archive.sidecars()["2.jpg.xmp"]
+
+
+def test_unused_sidecars_are_read_several_at_a_time(archive, monkeypatch):
+    archive.run()
+    for name in NAMES:
+        archive.files.rm(f"{archive.bucket}/2019/{name.removesuffix('.xmp')}")
+    together, withdraw = Barrier(3), sidecars.withdraw
+
+    def wait(path: Path, *args: Any) -> bool:
+        if path.name in NAMES:
+            together.wait(60)
+        return withdraw(path, *args)
+
+    monkeypatch.setattr(sidecars, "withdraw", wait)
+    assert archive.run(allow_empty=True).sidecars_withdrawn == 3
+
+
+def test_one_photo_gets_its_sidecar(archive):
+    assert archive.run("1.jpg").sidecars_written == 1
+    assert archive.run("1.jpg").sidecars_written == 0
+    assert list(archive.sidecars()) == ["1.jpg.xmp"]
 
 
 def test_forgetting_reaches_them_or_says_what_it_could_not_reach(archive, monkeypatch):

@@ -38,7 +38,7 @@ def small_net(opset: int = 18) -> onnx.ModelProto:
         "b2": draw.normal(0, 0.1, 8),
         "b3": draw.normal(0, 0.1, 16),
         "s1": draw.uniform(-0.5, 0.9, (1, 8, 1, 1)),
-        "s2": draw.uniform(-0.5, 0.9, (1, 8, 1, 1)),
+        "s2": draw.uniform(-0.5, 1.5, (1, 8, 1, 1)),
         "w4": draw.normal(0, 0.02, (32, 16 * 14 * 14)),
         "b4": draw.normal(0, 0.1, 32),
     }

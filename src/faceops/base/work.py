@@ -149,7 +149,7 @@ def track(
     total: int | None = None,
     after_s: float = 0,
     size: Callable[[Item], int] = lambda item: 1,
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """Yield `items`, showing the progress of the work named `what` on stderr.
 
     On a terminal the bar appears after `after_s` seconds, in a log a line each ten. An item counts

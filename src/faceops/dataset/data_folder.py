@@ -299,7 +299,10 @@ def local_copy(path: str | Path, work: Path) -> Path:
     store, url = ObjectStore.at(path), shown(path)
     folder = work / "stores" / hashlib.sha256(url.encode()).hexdigest()[:16]
     note = folder / ".versions.json"
-    known: dict[str, str] = json.loads(note.read_text("utf-8")) if note.is_file() else {}
+    try:
+        known: dict[str, str] = files.read_json_object(note) if note.is_file() else {}
+    except ValueError:  # damaged; all objects are downloaded again
+        known = {}
     listed = {entry.name: entry.version for entry in store.objects()}
     if not listed:
         raise UsageError(f"{url} holds no objects; name a folder of labelled photos.")

@@ -118,9 +118,11 @@ def identify(
             finder = bundle.face_finder(settings.detail)
             extractor = FaceExtractor(bundle, finder, store, settings, timer, listed.file)
             limit = _FailureLimit(len(paths), settings.max_failed_share, out)
-            found = map(limit.checked, extractor.photos(paths, threads))
             rewritten = RewrittenPhotos(decisions, store, gallery.storage.journal())
-            blocks = keep_photos(found, rewritten, decided, embeddings)
+            # Closed, so that no thread works on when the lock of the folder is given up.
+            with contextlib.closing(extractor.photos(paths, threads)) as photos:
+                found = map(limit.checked, photos)
+                blocks = keep_photos(found, rewritten, decided, embeddings)
             if are_all_gone and not limit.readable:
                 raise FaceOpsError(_all_gone(photos_dir, out))
             if stamp := gallery.stamp:

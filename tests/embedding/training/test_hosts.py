@@ -105,7 +105,8 @@ def main() -> None:
     for host in hosts:
         host.start()
     for host in hosts:
-        host.join()
+        host.join(600)
+        host.kill()  # one that waits for a peer for ever
     print(json.dumps([host.exitcode for host in hosts]))
 
 

@@ -70,6 +70,8 @@ def test_frozen_units_are_fused_and_have_no_gradient(faces):
     model, loaded = tiny_model(), frozen.load(np.arange(20))
     embeddings = frozen.embed(model, loaded, seed=7)
     torch.testing.assert_close(embeddings, whole.embed(model, loaded, seed=7), rtol=0, atol=1e-5)
+    norms = [part for part in frozen._frozen.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    assert not norms
     embeddings[:, 0].sum().backward()
     given = {name: weight.grad is not None for name, weight in model.named_parameters()}
     assert all(given[name] == name.startswith("head") for name in given)

@@ -163,7 +163,7 @@ class PixelInputs(TrainingInputs):
 
     augmentation: Augmentation
     frozen_units: int = 0
-    _frozen: nn.Module | None = field(default=None, init=False)
+    _frozen: nn.Module | None = field(default=None, init=False)  # of the first model, fused
 
     def forward(self, model: Embedder, batch: Tensor, seed: int | None, first: int) -> Tensor:
         """Embed crops, augmented if there is a `seed`."""

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -74,7 +74,7 @@ class FaceExtractor:
                     yield PhotoGroup(some[joined:last], files[joined:last], known[joined:last])
                     joined = last
 
-    def photos(self, paths: Sequence[str], threads: int) -> Iterator[PhotoBlock]:
+    def photos(self, paths: Sequence[str], threads: int) -> Generator[PhotoBlock, None, None]:
         """Yield the faces of the photos `paths` in order, found by `threads` threads."""
         work = ordered_map(self.extract, self.groups(paths), threads, self.extract_singly)
         return track(work, "identify", len(paths), size=len)
