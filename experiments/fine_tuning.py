@@ -11,7 +11,6 @@ minus its start's, by one bootstrap over people. Crops and embeddings are kept i
 """
 
 import hashlib
-import math
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 import onnx
 
 from experiments import parser, run
+from experiments.embedders import distance, joined
 from faceops.base.files import atomic_path, sha256_file
 from faceops.base.work import ordered_map, track, usable_cpus
 from faceops.config.params_file import read_params
@@ -42,7 +42,6 @@ from faceops.verification.embedded_faces import EmbeddedFaces, SplitFaces, read_
 from faceops.verification.error_rates import percentile_interval, resampled_people
 from faceops.verification.normalisation import unit
 from faceops.verification.pairs import codes
-from faceops.verification.verifier import Verifier
 from faceops.weights import weight_path
 
 SEED = 7
@@ -107,7 +106,7 @@ def embed_variants(params: Params, crops: Path, work: Path) -> dict[str, list[np
         published = name == "start" and not params.train.start
         centre = sface_centre() if published else mean_embedding(network, everybody)
         own = unit(embed(network, crops, work / f"{name}-mirrored") - centre)
-        found["exported"].append(np.hstack([math.sqrt(1 - share) * own, math.sqrt(share) * other]))
+        found["exported"].append(joined(own, other, share, centred=False))
     return found
 
 
@@ -115,7 +114,7 @@ def figures(
     embeddings: np.ndarray, test: SplitFaces, chosen: np.ndarray, found: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return a TAR by name, float64 (1 + R,): of all people, then of R resamples of them."""
-    verifier = Verifier(-np.ones(embeddings.shape[1], np.float32), 0.0, "distance")
+    verifier = distance(embeddings.shape[1])
     plain = embeddings[: len(test.rows)]
     altered = embeddings[len(test.rows) :].reshape(len(ALTERED), len(chosen), -1)
     scan = scan_pairs(EmbeddedFaces(plain, test.persons, test.paths), verifier, FARS)

@@ -22,8 +22,8 @@ from faceops.identification.engine.shards import (
     _cut,
     check_worker,
     extract_to_place,
-    leave,
     versions,
+    write_shard,
 )
 from faceops.identification.forget.files import forget_in_state
 from faceops.identification.inputs import IdentifySettings, PhotoList, SourceFile, list_photos
@@ -143,14 +143,14 @@ def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgett
         listed = PhotoList(tmp_path, list(map(str, photos)), {})
         run = ShardRun(job_in(place), listed, store, GROUP)
         shard = run.shard(0)
-        leave(place, shard.key(run.job), b"no database")
+        write_shard(place, shard.key(run.job), b"no database")
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt), shards.open_place(str(shared), out) as again:
         left = Path(place, shard.key(run.job))
         assert again == place and left.is_file()
         assert not run.take_in(shard)  # it is damaged
         assert not left.exists()
-        leave(again, "stale", b"")
+        write_shard(again, "stale", b"")
         raise KeyboardInterrupt
     shared.rename(tmp_path / "elsewhere")
     with pytest.raises(FaceOpsError, match=r"is not here: connect the disk .*remove .*shards.json"):
@@ -159,7 +159,7 @@ def test_what_an_unfinished_run_left_is_kept_for_the_next_and_removed_by_forgett
     forget_in_state(out, [], "mark")
     assert not list(shared.iterdir()) and not (out / shards.PLACE_FILE).exists()
     with pytest.raises(FaceOpsError, match="its run was ended meanwhile"):
-        leave(place, "late", b"faces")
+        write_shard(place, "late", b"faces")
 
 
 def test_a_worker_says_what_it_lacks(tmp_path):

@@ -17,8 +17,6 @@ from faceops.release.onnx_graph import canonical_onnx, constants_of, remove_unus
 # As in `faceops.embedding.embedder.ClippedHighlights`, of which a test compares the results.
 CLIPPED, MOST_CLIPPED = 249.0, 1632.5 / 5440
 
-_ONE, _PER_CHANNEL = "one", "per_channel"  # constants of `replace_prelu`: 1, and a shape
-
 
 def replace_prelu(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of `model` with x + relu((slope - 1) * x) for each PRelu of constant slopes.
@@ -46,8 +44,8 @@ def replace_prelu(model: onnx.ModelProto) -> onnx.ModelProto:
         nodes.append(make("Conv", [value, weight], [output], group=channels, kernel_shape=[1, 1]))
         return output
 
-    one = constant(_ONE, np.array(1, np.float32))
-    shape = constant(_PER_CHANNEL, np.array([-1, 1, 1, 1]))
+    one = constant("one", np.array(1, np.float32))
+    shape = constant("per_channel", np.array([-1, 1, 1, 1]))
     for node in graph.node:
         slopes = constants.get(node.input[1]) if node.op_type == "PRelu" else None
         if slopes is None or slopes.shape[-2:] != (1, 1) or slopes.size == 1:
@@ -60,13 +58,11 @@ def replace_prelu(model: onnx.ModelProto) -> onnx.ModelProto:
             make("Sub", [one, slope] if inverted else [slope, one], [rest]),
             make("Reshape", [rest, shape], [weight]),
         ]
+        before = weight
         if inverted:
-            minus = constant(f"{output}_minus", np.full((channels, 1, 1, 1), -1, np.float32))
-            nodes.append(make("Relu", [scale(value, minus, channels)], [below]))
-            added = scale(below, weight, channels)
-        else:
-            nodes.append(make("Relu", [scale(value, weight, channels)], [below]))
-            added = below
+            before = constant(f"{output}_minus", np.full((channels, 1, 1, 1), -1, np.float32))
+        nodes.append(make("Relu", [scale(value, before, channels)], [below]))
+        added = scale(below, weight, channels) if inverted else below
         nodes.append(make("Add", [value, added], [output]))
     replace_nodes(graph, nodes)
     remove_unused(graph)

@@ -141,11 +141,11 @@ def check_worker(job: ShardJob) -> None:
 
 
 def extract_to_place(job: ShardJob, shard: Shard) -> str:
-    """Find the faces of a shard and leave its file; return what was done, for the log.
+    """Find the faces of a shard and write its file; return what was done, for the log.
 
     A shard that is done is not done again. Photos that cannot be read are not in the file.
 
-    Raises FaceOpsError: see `check_worker` and `leave`.
+    Raises FaceOpsError: see `check_worker` and `write_shard`.
     """
     key = shard.key(job)
     if ObjectStore.at(job.place).exists(key):
@@ -160,11 +160,11 @@ def extract_to_place(job: ShardJob, shard: Shard) -> str:
         extractor = FaceExtractor(bundle, finder, store, settings, Timer(), file_of)
         paths = ([file.path for file in group] for group in shard.groups)
         opened = extract_all(extractor, chain.from_iterable(map(extractor.groups, paths)))
-        leave(job.place, key, store.content())
+        write_shard(job.place, key, store.content())
     return f"{opened} of {len(shard)} photos opened, device: {bundle.runs_on}"
 
 
-def leave(place: str, key: str, content: bytes) -> None:
+def write_shard(place: str, key: str, content: bytes) -> None:
     """Leave the file of a shard, atomically, while the run is under way.
 
     Raises FaceOpsError: the run has ended; the place does not answer, or refuses.
