@@ -6,7 +6,6 @@ from torch import nn
 
 from faceops.config.sections import Train
 from faceops.embedding.embedder import Embedder, InputStage
-from faceops.embedding.training.augmentation import Augmentation
 from faceops.embedding.training.inputs import FaceDataset, PixelInputs
 
 
@@ -56,5 +55,4 @@ def small_network(
 
 def pixel_inputs(train: FaceDataset, val: FaceDataset, settings: Train) -> PixelInputs:
     """Return the inputs of a run that trains all layers on the CPU."""
-    augmentation, frozen = Augmentation.of(settings), settings.frozen_units
-    return PixelInputs(train, val, torch.device("cpu"), augmentation, frozen)
+    return PixelInputs(train, val, torch.device("cpu"), settings)

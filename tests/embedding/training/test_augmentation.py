@@ -1,7 +1,6 @@
 """Augmentation: what each change alters and preserves; one seed gives the same result."""
 
 import io
-from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from faceops.config.sections import Train
 from faceops.embedding.training.augmentation import (
+    _CHANGES,
     _SHARES,
-    Augmentation,
     augment,
     blur,
     jitter_crop,
@@ -19,8 +19,7 @@ from faceops.embedding.training.augmentation import (
 )
 from faceops.embedding.training.degradation import EYES_END, erase, occlude
 
-NAMES = [field.name for field in fields(Augmentation) if field.name != "unaltered"]
-ALL = Augmentation(**{name: 0.5 if name in _SHARES else 1 for name in NAMES})
+NAMES = list(_CHANGES)
 
 
 def photos(count: int, side: int = 112, seed: int = 0) -> torch.Tensor:
@@ -34,8 +33,13 @@ def photos(count: int, side: int = 112, seed: int = 0) -> torch.Tensor:
 PHOTOS = photos(20)
 
 
-def only(name: str) -> Augmentation:
-    return Augmentation(**{name: 1})
+def changing(**amounts: float) -> Train:
+    """Return settings with these changes only."""
+    flips = bool(amounts.pop("flip", False))
+    return Train(**{"jitter": 0, "brightness": 0} | amounts, flip=flips)
+
+
+ALL = changing(**{name: 0.5 if name in _SHARES else 1 for name in NAMES})
 
 
 @pytest.mark.parametrize("side", [112, 28])
@@ -43,19 +47,19 @@ def only(name: str) -> Augmentation:
 def test_a_change_keeps_shape_and_range_and_the_callers_pixels(name, side):
     given = photos(18, side)
     before = given.clone()
-    changed = augment(given, only(name), seed=3)
+    changed = augment(given, changing(**{name: 1}), seed=3)
     assert changed.shape == given.shape
     assert changed.dtype == torch.float32
     assert changed.min() >= 0 and changed.max() <= 255
     assert not torch.equal(changed, given)
     assert torch.equal(given, before)
-    assert len(augment(given[:0], only(name), seed=3)) == 0
+    assert len(augment(given[:0], changing(**{name: 1}), seed=3)) == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_seed_decides_and_each_photo_has_its_own_draw(name):
     alike = PHOTOS[:1].expand(20, -1, -1, -1)
-    changed, again, other = (augment(alike, only(name), seed) for seed in (5, 5, 6))
+    changed, again, other = (augment(alike, changing(**{name: 1}), seed) for seed in (5, 5, 6))
     assert torch.equal(changed, again) and not torch.equal(changed, other)
     different = len({photo.numpy().tobytes() for photo in changed})
     # JPEG has whole qualities; a faint blur is none.
@@ -74,12 +78,12 @@ def test_a_photo_depends_on_its_place_alone_and_not_on_the_others():
     with torch.autocast("cpu", torch.bfloat16):
         changed = augment(PHOTOS.contiguous(memory_format=torch.channels_last), ALL, seed=8)
     assert torch.equal(changed, whole)
-    assert augment(PHOTOS, Augmentation(), seed=1) is PHOTOS  # nothing is copied
+    assert augment(PHOTOS, changing(), seed=1) is PHOTOS  # nothing is copied
 
 
 def test_one_change_more_leaves_the_draws_of_the_others():
-    with_noise = augment(PHOTOS, Augmentation(flip=True, jitter=0.5, erase=0.3), seed=2)
-    without = augment(PHOTOS, Augmentation(flip=True, jitter=0.5), seed=2)
+    with_noise = augment(PHOTOS, changing(flip=True, jitter=0.5, erase=0.3), seed=2)
+    without = augment(PHOTOS, changing(flip=True, jitter=0.5), seed=2)
     same = [torch.equal(*pair) for pair in zip(with_noise, without, strict=True)]
     assert 0 < same.count(False) < 12
 
@@ -93,7 +97,7 @@ def test_a_gpu_makes_the_same_changes():
 
 def test_a_flip_mirrors_about_half_and_nothing_else():
     many = photos(200, 28)
-    flipped = zip(augment(many, only("flip"), seed=1), many, strict=True)
+    flipped = zip(augment(many, changing(flip=True), seed=1), many, strict=True)
     mirrored, kept = zip(
         *((torch.equal(a, b.flip(2)), torch.equal(a, b)) for a, b in flipped), strict=True
     )
@@ -118,7 +122,7 @@ def test_jitter_moves_a_point_by_what_was_drawn():
 
 def test_brightness_scales_a_flat_photo_and_keeps_its_share_of_contrast():
     flat = torch.full((50, 3, 28, 28), 100.0)
-    bright = augment(flat, only("brightness"), seed=1)
+    bright = augment(flat, changing(brightness=1), seed=1)
     assert 50 <= bright.min() < 65
     assert 135 < bright.max() <= 150
     assert float(bright.flatten(1).std(dim=1).max()) < 1e-3  # contrast has nothing to act on
@@ -170,7 +174,7 @@ def test_an_erased_rectangle_has_the_papers_size_and_is_noise():
     values = erased[erased >= 0]
     assert float(values.mean()) == pytest.approx(127.5, abs=2)
     assert float(values.std()) == pytest.approx(255 / 12**0.5, abs=2)
-    shares = augment(grey + 1, Augmentation(erase=0.25), seed=1).flatten(1).any(dim=1).float()
+    shares = augment(grey + 1, changing(erase=0.25), seed=1).flatten(1).any(dim=1).float()
     assert 0.12 < float(shares.mean()) < 0.38
 
 

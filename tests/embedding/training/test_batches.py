@@ -10,9 +10,9 @@ from faceops.embedding.training.batches import (
     BalancedSampler,
     Epochs,
     UniformSampler,
-    global_batches,
     nearest_negatives,
     random_negatives,
+    with_mined,
 )
 from faceops.embedding.training.inputs import FaceDataset
 from tests.embedding.faces_for_training import tiny_training
@@ -253,13 +253,16 @@ def test_triplets_are_all_that_the_loop_finds_in_the_batch(added):
     batches = list(SAMPLER.epoch(np.random.default_rng(3)))
     batches[1] = np.r_[batches[1], np.flatnonzero(ALONE)[:3]]
     batches.append(np.flatnonzero(ALONE))
+    draws = [np.random.default_rng(seed) for seed in (4, 4, 5)]
     built, again, other = (
-        global_batches(batches, MIXED, of, added, np.random.default_rng(seed)) for seed in (4, 4, 5)
+        [with_mined(batch, MIXED, of, added, draw) for batch in batches] for draw in draws
     )
-    rows = [np.concatenate([positions for positions, _ in one]).tolist() for one in (built, again)]
-    assert rows[0] == rows[1]
-    assert added != 6 or rows[0] != np.concatenate([one for one, _ in other]).tolist()
-    for batch, (positions, triplets) in zip(batches, built, strict=True):
+    rows = [np.concatenate([one.positions for one in all_]) for all_ in (built, again, other)]
+    assert np.array_equal(rows[0], rows[1])
+    assert added != 6 or not np.array_equal(rows[0], rows[2])
+    for batch, one in zip(batches, built, strict=True):
+        positions, triplets = one.positions, one.triplets
+        assert np.array_equal(one.labels, MIXED[positions])
         assert np.array_equal(positions[: len(batch)], batch)
         assert len(set(positions.tolist())) == len(positions)
         wanted = {n for a in batch for n in of[a] if n >= 0} - set(batch.tolist())
@@ -282,6 +285,6 @@ def test_added_negatives_are_spread_over_the_anchors():
     labels = np.r_[np.repeat(np.arange(10), 2), 10:70]
     for count in (7, 20, 45):
         draw = np.random.default_rng(0)
-        ((positions, _),) = global_batches([np.arange(20)], labels, of, count, draw)
+        positions = with_mined(np.arange(20), labels, of, count, draw).positions
         served = np.bincount((positions[20:] - 20) // 3, minlength=20)
         assert served.sum() == count and np.ptp(served) <= 1

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from faceops.embedding.training.augmentation import Augmentation, augment
+from faceops.config.sections import Train
+from faceops.embedding.training.augmentation import augment
 from faceops.embedding.training.degradation import (
     add_noise,
     change_exposure,
@@ -66,7 +67,7 @@ def test_about_half_of_the_covers_hide_both_eyes(side):
 
 def test_the_share_that_stays_unaltered_is_not_touched_at_all():
     given = photos(200, 28)
-    settings = Augmentation(flip=True, jitter=1, exposure=1, noise=1, unaltered=0.25)
+    settings = Train(flip=True, jitter=1, exposure=1, noise=1, unaltered=0.25)
     altered = augment(given, settings, seed=1)
     kept = [torch.equal(*pair) for pair in zip(altered, given, strict=True)]
     assert 30 < sum(kept) < 70

@@ -10,10 +10,11 @@ from torch import nn
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import file_lock
+from faceops.config.sections import Train
 from faceops.embedding.backbones.mobilefacenet import ConvUnit
 from faceops.embedding.embedder import Embedder, InputStage, embed_crops
 from faceops.embedding.training import inputs as inputs_module
-from faceops.embedding.training.augmentation import Augmentation, augment
+from faceops.embedding.training.augmentation import augment
 from faceops.embedding.training.inputs import (
     FaceDataset,
     FeatureInputs,
@@ -47,7 +48,7 @@ def faces(tmp_path: Path) -> FaceDataset:
 
 
 def test_crops_are_read_as_they_are_and_changed_by_the_seed(faces):
-    settings, model = Augmentation(flip=True, jitter=0.5), tiny_model()
+    settings, model = Train(flip=True, jitter=0.5), tiny_model()
     inputs = PixelInputs(faces, faces, CPU, settings)
     loaded = inputs.load(POSITIONS)
     assert loaded.dtype == torch.uint8
@@ -66,7 +67,8 @@ def test_crops_are_read_as_they_are_and_changed_by_the_seed(faces):
 
 
 def test_frozen_units_are_fused_and_have_no_gradient(faces):
-    whole, frozen = (PixelInputs(faces, faces, CPU, Augmentation(flip=True), n) for n in (0, 2))
+    settings = (Train(flip=True, frozen_units=units) for units in (0, 2))
+    whole, frozen = (PixelInputs(faces, faces, CPU, one) for one in settings)
     model, loaded = tiny_model(), frozen.load(np.arange(20))
     embeddings = frozen.embed(model, loaded, seed=7)
     torch.testing.assert_close(embeddings, whole.embed(model, loaded, seed=7), rtol=0, atol=1e-5)

@@ -10,7 +10,6 @@ that all photos get also takes a `strength` in 0..1, the largest change.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -179,36 +178,9 @@ def mirror(pixels: Tensor, draws: Tensor) -> Tensor:
     return pixels.flip(3)
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How much crops are changed; all in 0..1, and 0 changes nothing.
-
-    A strength is the largest change, as the function of that change states: each photo's own change
-    is drawn between none and that.
-    """
-
-    flip: bool = False  # mirror half of the photos
-    jitter: float = 0.0  # strength
-    brightness: float = 0.0  # strength
-    blur: float = 0.0  # strength
-    jpeg: float = 0.0  # strength
-    erase: float = 0.0  # share of the photos in which a rectangle is replaced by noise
-    occlude: float = 0.0  # share of the photos whose lower face is covered
-    cover: float = 0.0  # share of the photos whose eyes or another place are covered
-    exposure: float = 0.0  # strength
-    resolution: float = 0.0  # strength
-    noise: float = 0.0  # strength
-    grey: float = 0.0  # share of the photos that lose their colours
-    unaltered: float = 0.0  # share of the photos that stay as they are
-
-    @classmethod
-    def of(cls, settings: Train) -> "Augmentation":
-        """Return the augmentation of the section train of params.yaml."""
-        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
-
-
-# In this order: occlusion, crop, light, lens, file; random erasing last. Each has its own random
-# draws, so that adding one leaves the others unchanged.
+# By their names in params.yaml, section train, which holds a strength or a share of each. In this
+# order: occlusion, crop, light, lens, file; random erasing last. Each has its own random draws, so
+# that adding one leaves the others unchanged.
 _CHANGES: dict[str, tuple[Callable[..., Tensor], int]] = {
     "occlude": (occlude, 13),
     "cover": (cover, 13),
@@ -228,17 +200,19 @@ _DRAWS = [*(draws for _, draws in _CHANGES.values()), 1]  # the last one: whethe
 _PIECE = 16  # photos
 
 
-def augment(pixels: Tensor, settings: Augmentation, seed: int, first: int = 0) -> Tensor:
+def augment(pixels: Tensor, settings: Train, seed: int, first: int = 0) -> Tensor:
     """Return changed copies of `pixels`, float32 (B, 3, H, W) RGB, 0..255, on their device.
 
     Photo i depends on its own pixels, the settings, the seed and on first + i alone, not on the
-    other photos. With all settings 0 the tensor itself is returned.
+    other photos. A strength is the largest change, as the function of that change states: each
+    photo's own change is drawn between none and that. With all of them 0 the tensor itself is
+    returned.
 
     Args:
         seed: of all randomness, at least 0.
         first: the place of the first photo in a batch that several processes share.
     """
-    if settings == Augmentation() or len(pixels) == 0:
+    if not any(getattr(settings, name) for name in _CHANGES) or len(pixels) == 0:
         return pixels
     source = np.random.PCG64(seed)
     source.advance(first * sum(_DRAWS))
@@ -253,7 +227,7 @@ def augment(pixels: Tensor, settings: Augmentation, seed: int, first: int = 0) -
         return torch.cat([_change(part, settings, drawn) for part, drawn in pieces])
 
 
-def _change(pixels: Tensor, settings: Augmentation, draws: Tensor) -> Tensor:
+def _change(pixels: Tensor, settings: Train, draws: Tensor) -> Tensor:
     """Apply all changes; `draws` (B, D) is on the CPU, which avoids waiting for a GPU."""
     pixels = pixels.contiguous()  # all of it is slower with channels last
     device = pixels.device

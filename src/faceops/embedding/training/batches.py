@@ -2,9 +2,9 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,24 +15,14 @@ from faceops.embedding.losses import Triplets
 from faceops.embedding.training.inputs import FaceDataset
 
 
-class Sampler(Protocol):
-    """Draws the batches of an epoch."""
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-
-    def epoch(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
-        """Yield int64 positions of faces, a batch each, in an order that `generator` draws."""
-
-
 @dataclass(frozen=True)
 class BalancedSampler:
     """Batches of P people x K photos (Hermans et al. 2017), and some negatives.
 
-    An epoch sees about as many photos as there are, and each person at least once; with
-    `square_root` not each, since a person's odds to be drawn are the square root of the number of
-    photos (Mahajan et al. 2018): the network does not overfit the few photos of most people, nor
-    do the people with many photos fill the batches.
+    Its length is the number of batches in an epoch, which sees about as many photos as there are,
+    and each person at least once; with `square_root` not each, since a person's odds to be drawn
+    are the square root of the number of photos (Mahajan et al. 2018): the network does not overfit
+    the few photos of most people, nor do the people with many photos fill the batches.
 
     Args:
         labels: int64 (N,), the person of each photo.
@@ -121,7 +111,6 @@ class UniformSampler:
         return math.ceil(len(self.positions) / self.size)
 
     def epoch(self, generator: np.random.Generator) -> Iterator[np.ndarray]:
-        """Yield int64 positions of faces, a batch each, in an order that `generator` draws."""
         yield from np.array_split(generator.permutation(self.positions), len(self))
 
 
@@ -180,47 +169,36 @@ def random_negatives(
     return np.where(others > 0, by_person[place % max(len(labels), 1)], -1)
 
 
-def global_batches(
-    batches: Iterable[np.ndarray],
-    labels: np.ndarray,
-    negatives: np.ndarray,
-    added: int,
+def with_mined(
+    batch: np.ndarray, labels: np.ndarray, negatives: np.ndarray, added: int,
     generator: np.random.Generator,
-) -> list[tuple[np.ndarray, Triplets]]:
-    """Return an epoch's batches, each with its triplets.
+) -> Batch:  # fmt: skip
+    """Return a batch with some of the mined negatives of its faces after them, and its triplets.
 
-    Every batch gets some of the mined negatives of its faces. Its triplets are all (a, p, n) of
-    two photos of a person from the original batch and a mined negative of a that is now in the
-    batch, whichever face it was added for.
+    These are all (a, p, n) of two photos of a person from `batch` and a mined negative of a that
+    is now in the batch, whichever face it was added for.
 
     Args:
-        batches: int64 (B,) each, positions of training faces, P people x K photos.
+        batch: int64 (B,), positions of training faces, P people x K photos.
         labels: int64 (N,), the person of each training face.
         negatives: int64 (N, m), the mined negatives of each face, -1 for none.
-        added: the largest number of negatives that a batch gets.
-
-    Returns:
-        Positions, int64 (B + up to `added`,), which begin with the batch's own; and the triplets,
-        three int64 (T,) of places in these positions.
+        added: the largest number of negatives that the batch gets.
     """
-    built = []
-    for batch in batches:
-        candidates = negatives[batch]  # (B, m)
-        positions = np.concatenate([batch, _spread(candidates, batch, added, generator)])
-        order = np.argsort(positions)
-        place = np.searchsorted(positions, candidates, sorter=order).clip(max=len(positions) - 1)
-        place = order[place]  # of each candidate, if it is in the batch
-        present = positions[place] == candidates
-        is_negative = np.zeros((len(batch), len(positions)), dtype=bool)
-        is_negative[np.nonzero(present)[0], place[present]] = True
+    candidates = negatives[batch]  # (B, m)
+    positions = np.concatenate([batch, _spread(candidates, batch, added, generator)])
+    order = np.argsort(positions)
+    place = np.searchsorted(positions, candidates, sorter=order).clip(max=len(positions) - 1)
+    place = order[place]  # of each candidate, if it is in the batch
+    present = positions[place] == candidates
+    is_negative = np.zeros((len(batch), len(positions)), dtype=bool)
+    is_negative[np.nonzero(present)[0], place[present]] = True
 
-        who = labels[batch]
-        first, second = np.nonzero((who[:, None] == who) & ~np.eye(len(who), dtype=bool))
-        pairs, found = np.nonzero(is_negative[first])
-        places = (first[pairs], second[pairs], found)
-        anchors, positives, others = (torch.from_numpy(part) for part in places)
-        built.append((positions, (anchors, positives, others)))
-    return built
+    who = labels[batch]
+    first, second = np.nonzero((who[:, None] == who) & ~np.eye(len(who), dtype=bool))
+    pairs, found = np.nonzero(is_negative[first])
+    places = (first[pairs], second[pairs], found)
+    anchors, positives, others = (torch.from_numpy(part) for part in places)
+    return Batch(positions, labels[positions], (anchors, positives, others))
 
 
 def _spread(
@@ -294,8 +272,7 @@ class Epochs:
             sampler = self._sampler(phase, added if adds else 0)
             return [Batch(rows, labels[rows]) for rows in sampler.epoch(generator)]
         drawn = list(self._sampler(phase).epoch(generator))
-        mined = global_batches(drawn, labels, negatives, added, generator)
-        return [Batch(rows, labels[rows], triplets) for rows, triplets in mined]
+        return [with_mined(rows, labels, negatives, added, generator) for rows in drawn]
 
     def batches_before(self, epoch: int) -> int:
         """Return how many batches all epochs before `epoch` have."""
@@ -322,7 +299,7 @@ class Epochs:
         negatives[anchors] = np.concatenate([near, random], axis=1)
         return negatives
 
-    def _sampler(self, phase: str, negatives: int = 0) -> Sampler:
+    def _sampler(self, phase: str, negatives: int = 0) -> BalancedSampler | UniformSampler:
         train, settings = self.train, self.settings
         people, photos = settings.people_per_batch, settings.photos_per_person
         square_root = phase == "warmup" and settings.warmup_sampler.startswith("square_root")

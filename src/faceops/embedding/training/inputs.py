@@ -21,7 +21,7 @@ from faceops.config.sections import Train
 from faceops.embedding.backbones.build import weights_sha256
 from faceops.embedding.backbones.mobilefacenet import ConvUnit
 from faceops.embedding.embedder import Embedder, pixels_of
-from faceops.embedding.training.augmentation import Augmentation, augment
+from faceops.embedding.training.augmentation import augment
 
 BATCH = 64  # faces that `embed_plain` embeds at once
 FEATURES_BATCH = 8  # fastest on a CPU
@@ -159,28 +159,28 @@ class TrainingInputs:
 
 @dataclass(eq=False)
 class PixelInputs(TrainingInputs):
-    """Layers after `frozen_units` are trained, on augmented crops, uint8 (B, H, W, 3)."""
+    """Layers after `train.frozen_units` are trained, on augmented crops, uint8 (B, H, W, 3)."""
 
-    augmentation: Augmentation
-    frozen_units: int = 0
+    settings: Train
     _frozen: nn.Module | None = field(default=None, init=False)  # of the first model, fused
 
     def forward(self, model: Embedder, batch: Tensor, seed: int | None, first: int) -> Tensor:
         """Embed crops, augmented if there is a `seed`."""
         pixels = batch.permute(0, 3, 1, 2).float()
         if seed is not None:
-            pixels = augment(pixels, self.augmentation, seed, first)
+            pixels = augment(pixels, self.settings, seed, first)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        if self.frozen_units == 0:
+        count = 0 if self.settings.compile else self.settings.frozen_units  # compiled as a whole
+        if count == 0:
             return model(pixels)
         units = list(model.trunk.children())
         if self._frozen is None:
-            self._frozen = fused(nn.Sequential(*units[: self.frozen_units]))
+            self._frozen = fused(nn.Sequential(*units[:count]))
         # On a CPU in pieces that stay in its cache: half the time of a batch.
         size = FEATURES_BATCH if self.device.type == "cpu" else len(pixels)
         with torch.no_grad():
             features = torch.cat([self._frozen(part) for part in pixels.split(size)])
-        return model.embed_features(nn.Sequential(*units[self.frozen_units :])(features))
+        return model.embed_features(nn.Sequential(*units[count:])(features))
 
 
 @dataclass(eq=False)
@@ -311,8 +311,7 @@ def build_inputs(
                 " 2 are needed; add photos, or change the shares in the section split."
             )
     if not trains_head_only(settings):
-        frozen = 0 if settings.compile else settings.frozen_units  # compiled as a whole
-        return PixelInputs(train, val, device, Augmentation.of(settings), frozen)
+        return PixelInputs(train, val, device, settings)
     features: dict[Split, np.ndarray] = {
         "train": cached_features(model, train, settings.flip, folder, "train", device),
         "val": cached_features(model, val, False, folder, "val", device),
