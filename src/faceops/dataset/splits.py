@@ -27,59 +27,40 @@ def draw(seed: int, person: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def split_randomly(
-    photos: Mapping[str, int], val: float, test: float, seed: int, min_photos: int = 2
-) -> dict[str, str]:
-    """Return person -> split, by `draw`; the shares are approximate.
-
-    Args:
-        photos: person -> count of photos.
-        val, test: shares of the people.
-        min_photos: people with fewer are used as negatives only.
-
-    Raises:
-        FaceOpsError: fewer than six people with `min_photos`.
-    """
-    draws = {person: draw(seed, person) for person in photos}
-    splits = {p: VAL if d < val else TEST if d < val + test else TRAIN for p, d in draws.items()}
-    _fill_up(splits, photos, draws, SPLITS, min_photos)
-    return splits
-
-
-def split_by_lists(
+def split_people(
     photos: Mapping[str, int],
-    dev_train: Iterable[str],
-    dev_test: Iterable[str],
     shares: tuple[float, float],
     seed: int,
     min_photos: int = 2,
+    lists: tuple[Iterable[str], Iterable[str]] | None = None,
 ) -> dict[str, str]:
-    """Return person -> split by LFW's official lists.
+    """Return person -> split, by `draw`; the shares are approximate.
 
-    DevTest's people are for test. A share of DevTrain's people, by `draw`, is for validation, the
-    others are for training. People in neither list, of other sources, are split by `draw`.
+    With LFW's official lists DevTest's people are for test, DevTrain's for training and, by their
+    share, for validation. People in neither list, of other sources, are split by `draw`.
 
     Args:
         photos: person -> count of photos.
-        dev_train, dev_test: names in any spelling; the same name in another source is the same
-            person.
-        shares: of validation people, and of test people among those in neither list.
+        shares: of validation people, and of test people.
         min_photos: people with fewer are used as negatives only.
+        lists: names in DevTrain and in DevTest, in any spelling; the same name in another source is
+            the same person.
 
     Raises:
-        FaceOpsError: a split has fewer than two people with `min_photos`.
+        FaceOpsError: a split has fewer than two people with `min_photos`, or a person is in both
+            lists.
     """
-    train_keys, test_keys = {name_key(p) for p in dev_train}, {name_key(p) for p in dev_test}
-    if both := sorted(train_keys & test_keys):
+    dev_train, dev_test = ({name_key(name) for name in names} for names in lists or ((), ()))
+    if both := sorted(dev_train & dev_test):
         raise FaceOpsError(f"LFW's lists both name {both[0]}; restore the official lists.")
     draws = {person: draw(seed, person) for person in photos}
     val, test = shares
     splits = {}
     for person, value in draws.items():
         key = name_key(person)
-        is_test = key in test_keys or (key not in train_keys and val <= value < val + test)
+        is_test = key in dev_test or (key not in dev_train and val <= value < val + test)
         splits[person] = TEST if is_test else VAL if value < val else TRAIN
-    _fill_up(splits, photos, draws, (TRAIN, VAL), min_photos)
+    _fill_up(splits, photos, draws, (TRAIN, VAL) if lists else SPLITS, min_photos)
     return splits
 
 

@@ -22,8 +22,9 @@ OUT = Path("build/split")
 def _splits(photos: Counter[str], all_params: Params) -> dict[str, str]:
     """Return person -> split, as the parameters say."""
     params, min_photos = all_params.split, all_params.validate_.min_photos
+    shares = params.val, params.test
     if params.by == "random":
-        return splits.split_randomly(photos, params.val, params.test, params.seed, min_photos)
+        return splits.split_people(photos, shares, params.seed, min_photos)
     lists = [INPUTS / name for name in ("peopleDevTrain.txt", "peopleDevTest.txt")]
     for path in lists:
         if not path.is_file():
@@ -31,8 +32,8 @@ def _splits(photos: Counter[str], all_params: Params) -> dict[str, str]:
                 f"split.by is lfw, but data/protocols/lfw/{path.name} is missing; import LFW with "
                 "its lists beside it, or set split.by to random."
             )
-    (train, test), shares = map(read_people_list, lists), (params.val, params.test)
-    return splits.split_by_lists(photos, train, test, shares, params.seed, min_photos)
+    train, test = map(read_people_list, lists)
+    return splits.split_people(photos, shares, params.seed, min_photos, (train, test))
 
 
 def _write_hard_negatives(table: pa.Table) -> None:
