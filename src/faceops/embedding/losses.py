@@ -1,4 +1,4 @@
-"""The losses: of classification heads, of triplets that miners choose, of pairs, and of targets.
+"""The losses: of classification heads, of mined triplets, of pairs, of targets; batch figures.
 
 `HEADS` and `MINERS` hold them by their names in params.yaml. A miner is a function of
 
@@ -198,6 +198,40 @@ def positive_pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     same = labels[:, None] == labels[None, :]
     return same, same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+
+
+@torch.no_grad()
+def batch_figures(
+    embeddings: Tensor, distances: Tensor, labels: Tensor, margin: float
+) -> dict[str, float]:
+    """Return the figures of a batch's triplets, NaN where the batch has no such pairs.
+
+    active_triplets: share of all triplets (a, p, n) with d(a, n) < d(a, p) + margin.
+    positive_distance, negative_distance: mean squared distances within and between people.
+    spread: standard deviation over all dimensions, sqrt(1 - |mean|^2): 1 when embeddings point
+        everywhere, 0 when they have collapsed to one point.
+    """
+    same, positive = positive_pairs(labels)
+    anchors, positives = torch.nonzero(positive, as_tuple=True)
+    near = distances[anchors, positives][:, None]
+    valid = ~same[anchors]
+    active = valid & (distances[anchors] < near + margin)
+    mean = embeddings.mean(dim=0)
+    return {
+        "active_triplets": float(active[valid].float().mean()),
+        "positive_distance": float(distances[positive].mean()),
+        "negative_distance": float(distances[~same].mean()),
+        "spread": float((1 - mean.pow(2).sum()).clamp_min(0).sqrt()),
+    }
+
+
+def epoch_means(batches: list[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each figure over the batches that have it, else NaN."""
+    means = {}
+    for name in batches[0]:
+        values = [figures[name] for figures in batches if not math.isnan(figures[name])]
+        means[name] = float(np.mean(values)) if values else math.nan
+    return means
 
 
 def contrastive_loss(embeddings: Tensor, labels: Tensor, temperature: float) -> Tensor:

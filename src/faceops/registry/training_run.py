@@ -9,8 +9,7 @@ import mlflow
 import numpy as np
 from mlflow.entities import Metric, Param
 
-from faceops.embedding.similarity_map import draw_similarity_map
-from faceops.embedding.training.figures import Row, TrainingLog
+from faceops.embedding.training.figures import Row, TrainingLog, draw_similarity_map
 
 SEND_EVERY_S = 5.0
 MAX_METRICS = 900  # per request; MLflow refuses more than 1,000

@@ -10,13 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from faceops.base.errors import FaceOpsError
-from faceops.embedding.losses import squared_distances
-from faceops.embedding.training.figures import (
-    batch_figures,
-    check_collapse,
-    epoch_means,
-    validation_figures,
-)
+from faceops.embedding.losses import batch_figures, epoch_means, squared_distances
+from faceops.embedding.training.figures import check_collapse, validation_figures
 
 
 def row(epoch: int, **changes: Any) -> dict[str, Any]:

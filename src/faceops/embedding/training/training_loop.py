@@ -31,10 +31,8 @@ from faceops.embedding.training.batches import Batch, Epochs
 from faceops.embedding.training.figures import (
     Row,
     TrainingLog,
-    batch_figures,
     check_collapse,
     check_gradient,
-    epoch_means,
     validation_figures,
 )
 from faceops.embedding.training.inputs import TrainingInputs
@@ -278,7 +276,7 @@ class Trainer:
             self.average.update_parameters(self.trained)
         if self.bank is not None and self.negatives is not None:
             self.bank.update(batch.positions, embeddings)
-        figures = batch_figures(embeddings, distances, labels, settings.triplet_margin)
+        figures = losses.batch_figures(embeddings, distances, labels, settings.triplet_margin)
         return {"loss": float(loss.detach())} | figures
 
     def end_epoch(self, images_per_second: float) -> None:
@@ -286,7 +284,7 @@ class Trainer:
         name = self.epoch_name
         phase, miner = self.epochs.phase(self.epoch), self.epochs.miner(self.epoch)
         row: Row = {"epoch": self.epoch, "phase": phase, "miner": miner}
-        row |= epoch_means(self.step_figures)
+        row |= losses.epoch_means(self.step_figures)
         check_collapse([*self.history, row])
         with state.kept_weights(self.trained, self.average, self.start, self.settings.start_share):
             row |= self.evaluate()

@@ -7,7 +7,7 @@ from typing import Any
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import read_json_object, stage_output, write_file
 from faceops.config.sections import Evaluate
-from faceops.embedding.similarity_map import draw_similarity_map
+from faceops.embedding.training.figures import draw_similarity_map
 from faceops.evaluation.evaluate import CURVES, Evaluation, write_curves
 from faceops.evaluation.plots import read_history, write_plots
 from faceops.evaluation.report.document import About, Facts, Section, Text, markdown

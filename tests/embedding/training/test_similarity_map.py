@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceops.embedding.similarity_map import choose_faces, draw_similarity_map, place
+from faceops.embedding.training.figures import choose_faces, draw_similarity_map, place
 from tests.verification.population import unit_rows
 
 
