@@ -15,8 +15,7 @@ from faceops.evaluation.evaluate import (
 )
 from faceops.evaluation.plots import read_history, write_plots
 from faceops.evaluation.report.document import About, Facts, markdown
-from faceops.evaluation.report.identification_sections import identification_section
-from faceops.evaluation.report.report import card_sections
+from faceops.evaluation.report.report import CARD, sections
 from tests.evaluation.simulated import (
     SETTINGS,
     VERIFIER,
@@ -78,11 +77,11 @@ def test_an_album_evaluation_says_what_the_albums_say_also_on_the_page():
                                SETTINGS) == []  # fmt: skip
     about = About("an album", [], [], [], [])
     facts = Facts(about, figures | {"populations": rows}, adapting())
-    card = markdown("Card", card_sections(facts))
+    card = markdown("Card", sections(facts, CARD))
     assert "The promise by population, each an album of its own" in card
     assert "| estimated, 95 % |" in card
     assert "For an album with too few people (alike 0: 300 people, 1,200 photos; alike 0.4" in card
-    shown = markdown("Search", [identification_section(facts)])
+    shown = markdown("Search", sections(facts, ["search"]))
     assert re.search(r"; estimated 0.* to 0.*, right in \d of 5 draws \|", shown)
 
 

@@ -18,12 +18,12 @@ from faceops.evaluation.protocols.slices import Attributes, measure_slices
 from faceops.evaluation.report.document import About, Facts, Table, escaped, markdown
 from faceops.evaluation.report.identification_sections import budget_sentence
 from faceops.evaluation.report.report import (
+    CARD,
     ONE_PERSON,
     TWO_PEOPLE,
     MistakenPair,
-    card_sections,
     page,
-    report_sections,
+    sections,
     worst_mistakes,
     write_mistake_sheets,
     write_mistakes_table,
@@ -103,8 +103,8 @@ def test_names_are_escaped_and_nothing_is_fetched_also_not_by_pictures(facts, pa
 
 
 def test_every_row_of_the_card_is_on_the_page(facts):
-    text, card = text_of(facts), markdown("Card", card_sections(facts))
-    parts = [part for section in card_sections(facts) for part in section.parts]
+    text, card = text_of(facts), markdown("Card", sections(facts, CARD))
+    parts = [part for section in sections(facts, CARD) for part in section.parts]
     rows = [(part, row) for part in parts if isinstance(part, Table) for row in part.rows]
     assert len(rows) > 20
     for part, row in rows:
@@ -172,7 +172,7 @@ def test_small_groups_and_missing_figures_are_explained(facts):
         "No training history", "No pictures", "are not probabilities",
     ):  # fmt: skip
         assert words in text, words
-    titles = [section.title for section in report_sections(few, False)]
+    titles = [section.title for section in sections(few)]
     assert len(titles) == len(set(titles)) == text.count("<h2")
 
 

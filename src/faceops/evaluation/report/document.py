@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -57,12 +57,7 @@ class Section:
 
     key: str
     title: str
-    parts: list[Part] = field(default_factory=list)
-
-
-def absent(key: str, title: str, why: str) -> Section:
-    """Return a section that consists of the reason why it is empty."""
-    return Section(key, title, [Text(why, "absent")])
+    parts: list[Part]
 
 
 def markdown(title: str, sections: Sequence[Section]) -> str:
@@ -120,13 +115,14 @@ class Facts:
     verify: dict[str, Any] | None = None
     # Rows of the training history, one per epoch
     history: list[dict[str, str]] = field(default_factory=list)
+    pictured: bool = False  # whether there are pictures of faces
 
 
 HEADER = ["figure", "value", "95 %"]
 
 
-def summary_section(facts: Facts) -> Section:
-    """Return the headline figures of verification and identification."""
+def summary(facts: Facts) -> Iterator[Part]:
+    """Yield the headline figures of verification and identification."""
     figures = facts.figures
     rows = [*pair_rows(figures.get("verification", {}))]
     closed, opened = figures.get("closed_set"), figures.get("open_set")
@@ -144,13 +140,12 @@ def summary_section(facts: Facts) -> Section:
         if value in figures:
             rows.append(figure_row(f"LFW {name}, accuracy", figures[value], "accuracy"))
     measured = "the exported files" if facts.thresholds else "the embedder's own file"
-    text = (
+    yield Text(
         f"Measured on {measured}, on {figures['people']:,} people with {figures['photos']:,} "
         "photos. The 95 % intervals are bootstrap intervals over people: for TAR the threshold is "
         "found again in each resample, for the other figures it is fixed."
     )
-    table = Table(HEADER, rows) if rows else Text("The protocol has none of these.", "absent")
-    return Section("worth", "Headline figures", [Text(text), table])
+    yield Table(HEADER, rows) if rows else Text("The protocol has none of these.", "absent")
 
 
 def pair_rows(pairs: dict[str, Any]) -> list[list[str]]:

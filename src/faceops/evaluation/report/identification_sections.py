@@ -1,5 +1,6 @@
 """Report sections about a face searched in a gallery: the budget of strangers, thresholds."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from faceops.evaluation.report import document as doc
@@ -7,35 +8,31 @@ from faceops.verification.normalisation import Normalisation, pair_rate
 from faceops.verification.thresholds import Interval, Thresholds, as_threshold, people_for_fpir
 
 
-def identification_section(facts: doc.Facts) -> doc.Section:
-    """Return closed set, open sets, queries against a gallery, one against ten."""
-    key, title = "search", "One-to-many identification"
+def identification(facts: doc.Facts) -> Iterator[doc.Part]:
+    """Yield closed set, open sets, queries against a gallery, one against ten."""
     figures = facts.figures
-    parts: list[doc.Part] = []
     if "closed_set" in figures:
-        parts += _closed(figures["closed_set"])
+        yield _closed(figures["closed_set"])
+        yield doc.Picture("cmc.png", "Share of probes whose person is among the first ranks")
     if figures.get("open_sets"):
-        parts.append(_open_sets(figures["open_sets"]))
+        yield _open_sets(figures["open_sets"])
     if "gallery_query" in figures:
-        parts.append(_queries(figures["gallery_query"]))
+        yield _queries(figures["gallery_query"])
     if "one_against_ten" in figures:
-        parts.append(_ten(figures["one_against_ten"]))
-    if not parts:
-        return doc.absent(key, title, "The selected protocol searches no gallery.")
-    return doc.Section(key, title, parts)
+        yield _ten(figures["one_against_ten"])
+    names = ("closed_set", "open_sets", "gallery_query", "one_against_ten")
+    if not any(map(figures.get, names)):
+        yield doc.Text("The selected protocol searches no gallery.", "absent")
 
 
-def _closed(closed: dict[str, Any]) -> list[doc.Part]:
+def _closed(closed: dict[str, Any]) -> doc.Table:
     name = "correct person at rank {} or better"
     rows = [doc.figure_row(name.format(rank), closed, f"rank_{rank}") for rank in (1, 5)]
     caption = (
         f"Everybody enrolled with one photo: {closed['gallery_people']:,} people, "
         f"{closed['probes']:,} probes"
     )
-    return [
-        doc.Table(doc.HEADER, rows, caption),
-        doc.Picture("cmc.png", "Share of probes whose person is among the first ranks"),
-    ]
+    return doc.Table(doc.HEADER, rows, caption)
 
 
 def _open_sets(sets: list[dict[str, Any]]) -> doc.Table:
@@ -115,28 +112,29 @@ _VERDICTS = {
 _UNCALIBRATED = "This embedder is not a release: it is not calibrated and states no budget."
 
 
-def budget_section(facts: doc.Facts) -> doc.Section:
-    """Return the budget, a table of stated and measured rates, and a picture."""
-    key, title = "promise", "The budget of strangers named"
+def budget(facts: doc.Facts) -> Iterator[doc.Part]:
+    """Yield the budget, a table of stated and measured rates, a picture, and the populations."""
     if facts.thresholds is None:
-        return doc.absent(key, title, _UNCALIBRATED)
-    rows = facts.figures.get("promise", [])
-    parts: list[doc.Part] = [doc.Text(budget_sentence(facts), "headline")]
-    populations = facts.figures.get("populations", [])
-    last = [_populations(populations)] if populations else []
-    if not rows:
+        yield doc.Text(_UNCALIBRATED, "absent")
+        return
+    yield doc.Text(budget_sentence(facts), "headline")
+    if rows := facts.figures.get("promise"):
+        yield from _promise(rows, facts.thresholds.normalisation is not None)
+    else:
         why = "Not measured on held-out people: use the protocol all or promise."
-        return doc.Section(key, title, [*parts, doc.Text(why, "absent"), *last])
-    parts += [
-        doc.Text(
-            f"Broken: in a gallery of {row['gallery_faces']:,} faces the budget was at most "
-            f"{row['budget'] * 100:g} % of strangers named; measured: {_measured(row)}.",
-            "warning",
-        )
-        for row in rows
-        if row["verdict"] == "broken"
-    ]
-    adapts = facts.thresholds.normalisation is not None
+        yield doc.Text(why, "absent")
+    if populations := facts.figures.get("populations"):
+        yield _populations(populations)
+
+
+def _promise(rows: list[dict[str, Any]], adapts: bool) -> Iterator[doc.Part]:
+    for row in rows:
+        if row["verdict"] == "broken":
+            yield doc.Text(
+                f"Broken: in a gallery of {row['gallery_faces']:,} faces the budget was at most "
+                f"{row['budget'] * 100:g} % of strangers named; measured: {_measured(row)}.",
+                "warning",
+            )
     stated, how = (
         ("estimated, 95 %", "Estimated: on these photos without any label; all of them are one "
          "album.")
@@ -151,9 +149,8 @@ def budget_section(facts: doc.Facts) -> doc.Section:
         f"{rows[0]['strangers']:,} people, without the runner-up margin, which would refuse more. "
         f"Undecided: exceeded, but not by more than chance explains. {how}"
     )
-    parts.append(doc.Table(header, [_cells(row) for row in rows], caption))
-    parts.append(doc.Picture("promise.png", "Strangers named: budget and measured rate"))
-    return doc.Section(key, title, [*parts, *last])
+    yield doc.Table(header, [_cells(row) for row in rows], caption)
+    yield doc.Picture("promise.png", "Strangers named: budget and measured rate")
 
 
 def _populations(populations: list[dict[str, Any]]) -> doc.Table:
@@ -235,37 +232,32 @@ def _measured(row: dict[str, Any], of_what: str = "") -> str:
 GALLERIES = (10, 100, 1000, 10000)
 
 
-def thresholds_section(facts: doc.Facts) -> doc.Section:
-    """Return the default threshold by gallery size, and both tables of the release."""
-    key, title = "thresholds", "Thresholds"
+def thresholds(facts: doc.Facts) -> Iterator[doc.Part]:
+    """Yield the default threshold by gallery size, and both tables of the release."""
     measured = facts.thresholds
     if measured is None:
-        why = "The embedder has no thresholds: it is not calibrated."
-        return doc.absent(key, title, why)
-    text = (
+        yield doc.Text("The embedder has no thresholds: it is not calibrated.", "absent")
+        return
+    yield doc.Text(
         f"Measured on {measured.data}: {measured.photos:,} photos, {measured.genuine_pairs:,} "
         f"genuine pairs, {measured.impostor_pairs:,} impostor pairs."
     )
-    note = (
+    if measured.normalisation is not None:
+        yield doc.Text(
+            "Names in an album: the threshold is found on the album itself, on normalised scores. "
+            "An album with too few people has no estimate: the threshold is the highest of the "
+            "calibration sets."
+        )
+        yield _fallback(measured, measured.normalisation)
+        yield doc.Text(
+            "The tables below are on scores as they are, for what needs no album: enrolment and "
+            "the grouping of unknown people."
+        )
+    yield from (_in_words(measured), _search(measured), _pairs(measured))
+    yield doc.Text(
         f"A name also needs a lead of at least {measured.runner_up_margin:g} in log odds over the "
         "runner-up. Probabilities assume equal priors; real albums differ."
     )
-    parts: list[doc.Part] = [doc.Text(text)]
-    if measured.normalisation is not None:
-        parts += [doc.Text(_ADAPTS), _fallback(measured, measured.normalisation)]
-        parts.append(doc.Text(_WITHOUT_ALBUM))
-    parts += [_in_words(measured), _search(measured), _pairs(measured)]
-    return doc.Section(key, title, [*parts, doc.Text(note)])
-
-
-_ADAPTS = (
-    "Names in an album: the threshold is found on the album itself, on normalised scores. An album "
-    "with too few people has no estimate: the threshold is the highest of the calibration sets."
-)
-_WITHOUT_ALBUM = (
-    "The tables below are on scores as they are, for what needs no album: enrolment and the "
-    "grouping of unknown people."
-)
 
 
 def _fallback(measured: Thresholds, known: Normalisation) -> doc.Table:

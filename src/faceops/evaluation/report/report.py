@@ -6,7 +6,7 @@ labels come first in both lists, so they are the first thing to check.
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -27,12 +27,11 @@ from faceops.verification.verifier import Verifier, sigmoid
 _COMMIT = "recorded in release.json when the bundle is assembled"
 
 
-def use_section(facts: doc.Facts) -> doc.Section:
-    return doc.Section("use", "Intended use", [doc.Text(line) for line in facts.about.use])
+def _use(facts: doc.Facts) -> Iterator[doc.Part]:
+    yield from map(doc.Text, facts.about.use)
 
 
-def seen_section(facts: doc.Facts) -> doc.Section:
-    """Return the data that the model was trained and calibrated on."""
+def _seen(facts: doc.Facts) -> Iterator[doc.Part]:
     data = facts.figures.get("data")
     new = (
         "The people in the figures below were in neither training nor validation of this pipeline. "
@@ -40,21 +39,18 @@ def seen_section(facts: doc.Facts) -> doc.Section:
         if data is None
         else f"{data['seen']['told'].rstrip('.')}."
     )
-    return doc.Section(
-        "seen", "Training and calibration data", [doc.Bullets([*facts.about.seen, new])]
-    )
+    yield doc.Bullets([*facts.about.seen, new])
 
 
-def licences_section(facts: doc.Facts) -> doc.Section:
+def _licences(facts: doc.Facts) -> Iterator[doc.Part]:
     note = (
         "None of these licences covers the rights in the photos that a weight was trained on, or "
         "replaces the consent of the people who are enrolled."
     )
-    return doc.Section("licences", "Licences", [doc.Bullets([*facts.about.licences, note])])
+    yield doc.Bullets([*facts.about.licences, note])
 
 
-def lineage_section(facts: doc.Facts) -> doc.Section:
-    """Return which model, code and data the figures belong to."""
+def _lineage(facts: doc.Facts) -> Iterator[doc.Part]:
     rows = [[name, value or _COMMIT] for name, value in facts.about.lineage]
     data = facts.figures.get("data")
     if data:
@@ -65,7 +61,7 @@ def lineage_section(facts: doc.Facts) -> doc.Section:
             ["Photos without a face", left_out or "none"],
             ["Overlap with its training data", data["seen"]["told"]],
         ]  # fmt: skip
-    return doc.Section("lineage", "Lineage", [doc.Table(["item", "value"], rows)])
+    yield doc.Table(["item", "value"], rows)
 
 
 TWO_PEOPLE, ONE_PERSON = "two people", "one person"
@@ -158,13 +154,11 @@ def _pair_tiles(pair: MistakenPair) -> Iterator[sheets.Thumbnail]:
         yield sheets.Thumbnail(picture, pair.persons[side], f"{number}{caption}", colour)
 
 
-def mistakes_section(facts: doc.Facts, pictured: bool) -> doc.Section:
-    """Return both lists of pairs; `pictured`: their pictures are available."""
-    key, title = "mistakes", "Worst mistakes"
-    if not pictured:
-        why = "No pictures: only the protocol all compares all pairs."
-        return doc.absent(key, title, why)
-    text = (
+def _mistakes(facts: doc.Facts) -> Iterator[doc.Part]:
+    if not facts.pictured:
+        yield doc.Text("No pictures: only the protocol all compares all pairs.", "absent")
+        return
+    yield doc.Text(
         "Genuine and impostor are as labelled: wrong labels appear here first and are not the "
         "model's mistakes. A photo is shown in its worst pair only. "
         + (
@@ -174,37 +168,32 @@ def mistakes_section(facts: doc.Facts, pictured: bool) -> doc.Section:
         )
         + "mistakes.csv holds the same list."
     )
-    pairs = [
-        doc.Pairs(TWO_PEOPLE, "Impostor pairs with the highest scores"),
-        doc.Pairs(ONE_PERSON, "Genuine pairs with the lowest scores"),
-    ]
-    return doc.Section(key, title, [doc.Text(text), *pairs])
+    yield doc.Pairs(TWO_PEOPLE, "Impostor pairs with the highest scores")
+    yield doc.Pairs(ONE_PERSON, "Genuine pairs with the lowest scores")
 
 
-def map_section() -> doc.Section:
-    """Return the t-SNE map of some people's faces."""
-    text = (
-        "Photos of some people, placed by t-SNE: neighbours are similar to the model, distances "
-        "have no meaning. The frame's colour marks the person; colours repeat."
-    )
-    picture = doc.Picture(
-        "similarity_map.png", "Faces of some people, similar ones close", wide=True
-    )
-    return doc.Section("map", "Map of faces", [doc.Text(text), picture])
+def _map(facts: doc.Facts) -> Iterator[doc.Part]:
+    if facts.pictured:
+        yield doc.Text(
+            "Photos of some people, placed by t-SNE: neighbours are similar to the model, "
+            "distances have no meaning. The frame's colour marks the person; colours repeat."
+        )
+        alt = "Faces of some people, similar ones close"
+        yield doc.Picture("similarity_map.png", alt, wide=True)
 
 
-def training_section(facts: doc.Facts) -> doc.Section:
-    key, title = "training", "Training"
+def _training(facts: doc.Facts) -> Iterator[doc.Part]:
     if not facts.history:
-        return doc.absent(key, title, "No training history is available.")
-    if len(facts.history) < 2:
+        yield doc.Text("No training history is available.", "absent")
+    elif len(facts.history) < 2:
         why = "No epoch of training: the pretrained weights are used as they are."
-        return doc.absent(key, title, why)
-    columns = ("epoch", "phase", "loss", "val_tar")
-    rows = [[row[name] or "-" for name in columns] for row in facts.history]
-    header = ["epoch", "phase", "loss", "TAR at FAR 1e-3, validation people"]
-    picture = doc.Picture("loss.png", "Loss and validation score by epoch")
-    return doc.Section(key, title, [picture, doc.Table(header, rows)])
+        yield doc.Text(why, "absent")
+    else:
+        columns = ("epoch", "phase", "loss", "val_tar")
+        rows = [[row[name] or "-" for name in columns] for row in facts.history]
+        yield doc.Picture("loss.png", "Loss and validation score by epoch")
+        header = ["epoch", "phase", "loss", "TAR at FAR 1e-3, validation people"]
+        yield doc.Table(header, rows)
 
 
 _OF_STRANGERS = (
@@ -218,8 +207,8 @@ _OF_ALBUMS = (
 )
 
 
-def limits_section(facts: doc.Facts) -> doc.Section:
-    """Return the limits that follow from the number and kind of people measured."""
+def _limits(facts: doc.Facts) -> Iterator[doc.Part]:
+    """Yield the limits that follow from the number and kind of people measured."""
     people = facts.figures["people"]
     few = "few" if people < 200 else "a limited sample"
     groups = (
@@ -238,46 +227,41 @@ def limits_section(facts: doc.Facts) -> doc.Section:
         + (f"; see {verification.ROBUSTNESS_TITLE}." if facts.figures.get("robustness") else "."),
         *facts.about.notes,
     ]
-    return doc.Section("limits", "Limits", [doc.Bullets(items)])
+    yield doc.Bullets(items)
 
 
-def card_sections(facts: doc.Facts) -> list[doc.Section]:
-    """Return the sections of the model card (Mitchell et al. 2019) in order."""
-    return [
-        use_section(facts),
-        seen_section(facts),
-        doc.summary_section(facts),
-        identification.budget_section(facts),
-        identification.thresholds_section(facts),
-        verification.robustness_section(facts),
-        verification.groups_section(facts),
-        limits_section(facts),
-        licences_section(facts),
-    ]
+# By key: title, and what yields the parts. All are in the report, in this order.
+SECTIONS: dict[str, tuple[str, Callable[[doc.Facts], Iterator[doc.Part]]]] = {
+    "promise": ("The budget of strangers named", identification.budget),
+    "worth": ("Headline figures", doc.summary),
+    "thresholds": ("Thresholds", identification.thresholds),
+    "pairs": ("One-to-one verification", verification.pairs),
+    "probability": ("Calibration of the probability", verification.verifier),
+    "search": ("One-to-many identification", identification.identification),
+    "robustness": (verification.ROBUSTNESS_TITLE, verification.robustness),
+    "groups": ("Groups", verification.groups),
+    "lfw": ("LFW's protocols", verification.lfw),
+    "mistakes": ("Worst mistakes", _mistakes),
+    "map": ("Map of faces", _map),
+    "training": ("Training", _training),
+    "use": ("Intended use", _use),
+    "seen": ("Training and calibration data", _seen),
+    "limits": ("Limits", _limits),
+    "licences": ("Licences", _licences),
+    "lineage": ("Lineage", _lineage),
+}
+# Of the model card (Mitchell et al. 2019).
+CARD = (
+    *("use", "seen", "worth", "promise", "thresholds"),
+    *("robustness", "groups", "limits", "licences"),
+)
 
 
-def report_sections(facts: doc.Facts, pictured: bool) -> list[doc.Section]:
-    """Return the sections of the report; `pictured`: pictures of pairs are available."""
-    has_lfw = any(key in facts.figures for key in ("lfw_view1", "lfw_view2"))
-    return [
-        identification.budget_section(facts),
-        doc.summary_section(facts),
-        identification.thresholds_section(facts),
-        verification.pairs_section(facts),
-        verification.verifier_section(facts),
-        identification.identification_section(facts),
-        verification.robustness_section(facts),
-        verification.groups_section(facts),
-        *([verification.lfw_section(facts)] if has_lfw else []),
-        mistakes_section(facts, pictured),
-        *([map_section()] if pictured else []),
-        training_section(facts),
-        use_section(facts),
-        seen_section(facts),
-        limits_section(facts),
-        licences_section(facts),
-        lineage_section(facts),
-    ]
+def sections(facts: doc.Facts, keys: Iterable[str] = tuple(SECTIONS)) -> list[doc.Section]:
+    """Return the sections with these keys that have parts, in the order of `keys`."""
+    chosen = [(key, *SECTIONS[key]) for key in keys]
+    made = [doc.Section(key, title, list(parts(facts))) for key, title, parts in chosen]
+    return [section for section in made if section.parts]
 
 
 TEMPLATE = "report.html.j2"
@@ -295,12 +279,12 @@ def page(facts: doc.Facts, pairs: Sequence[MistakenPair], folder: Path) -> str:
         lstrip_blocks=True,
     )
     environment.tests["kind"] = lambda part, kind: type(part).__name__ == kind
-    sections = [
+    shown = [
         replace(section, parts=[
             part for part in section.parts
             if not isinstance(part, doc.Picture) or (folder / part.file).is_file()
         ])
-        for section in report_sections(facts, bool(pairs))
+        for section in sections(replace(facts, pictured=bool(pairs)))
     ]  # fmt: skip
     text = environment.get_template(TEMPLATE).render(
         about=facts.about,
@@ -308,7 +292,7 @@ def page(facts: doc.Facts, pairs: Sequence[MistakenPair], folder: Path) -> str:
         figures=facts.figures,
         headline=identification.budget_sentence(facts),
         tiles=_tiles(facts),
-        sections=sections,
+        sections=shown,
         pairs=pairs,
         source=lambda file: picture_source(folder / file),
         photo=lambda crop: None if crop is None else _jpeg(Image.fromarray(np.asarray(crop))),

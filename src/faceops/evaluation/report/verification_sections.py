@@ -1,35 +1,29 @@
 """Report sections about pairs: verification, calibration, LFW's lists, groups, alterations."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from faceops.evaluation.report import document as doc
 
 
-def pairs_section(facts: doc.Facts) -> doc.Section:
-    """Return figures of all pairs with their thresholds, the curves, and random pairs."""
-    key, title = "pairs", "One-to-one verification"
-    pairs, drawn = facts.figures.get("verification"), facts.figures.get("random_pairs")
-    if not pairs and not drawn:
-        return doc.absent(key, title, "The selected protocol compares no pairs.")
-    parts: list[doc.Part] = []
-    if pairs:
-        text = (
-            f"All pairs of all photos: {pairs['genuine_pairs']:,} genuine, "
-            f"{pairs['impostor_pairs']:,} impostor. The threshold of each TAR is set on these "
+def pairs(facts: doc.Facts) -> Iterator[doc.Part]:
+    """Yield figures of all pairs with their thresholds, the curves, and random pairs."""
+    scored, drawn = facts.figures.get("verification"), facts.figures.get("random_pairs")
+    if scored:
+        yield doc.Text(
+            f"All pairs of all photos: {scored['genuine_pairs']:,} genuine, "
+            f"{scored['impostor_pairs']:,} impostor. The threshold of each TAR is set on these "
             "same pairs: use it to compare models, not as a guarantee."
         )
-        parts += [
-            doc.Text(text),
-            _all_pairs(pairs, facts),
-            doc.Picture("roc.png", "True against false accept rate, on a log axis"),
-            doc.Picture(
-                "det.png", "False reject against false accept rate, on normal-deviate axes"
-            ),
-            doc.Picture("scores.png", "Histograms of the scores of genuine and impostor pairs"),
-        ]
+        yield _all_pairs(scored, facts)
+        yield doc.Picture("roc.png", "True against false accept rate, on a log axis")
+        alt = "False reject against false accept rate, on normal-deviate axes"
+        yield doc.Picture("det.png", alt)
+        yield doc.Picture("scores.png", "Histograms of the scores of genuine and impostor pairs")
     if drawn:
-        parts.append(_random(drawn))
-    return doc.Section(key, title, parts)
+        yield _random(drawn)
+    if not scored and not drawn:
+        yield doc.Text("The selected protocol compares no pairs.", "absent")
 
 
 def _all_pairs(pairs: dict[str, Any], facts: doc.Facts) -> doc.Table:
@@ -72,35 +66,32 @@ def _random(drawn: dict[str, Any]) -> doc.Table:
     return doc.Table([*doc.HEADER, "spread over draws"], rows, caption)
 
 
-def verifier_section(facts: doc.Facts) -> doc.Section:
-    """Return calibration on test people, and the verify stage's choices on validation people."""
-    key, title = "probability", "Calibration of the probability"
+def verifier(facts: doc.Facts) -> Iterator[doc.Part]:
+    """Yield calibration on test people, and the verify stage's choices on validation people."""
     if facts.thresholds is None:
         why = "The embedder is not calibrated: its scores are not probabilities."
-        return doc.absent(key, title, why)
+        yield doc.Text(why, "absent")
+        return
     error = facts.figures.get("verification", {}).get("calibration_error")
-    parts: list[doc.Part] = [
-        doc.Text("The selected protocol does not measure calibration.", "absent")
-    ]
-    if error is not None:
-        text = (
+    if error is None:
+        yield doc.Text("The selected protocol does not measure calibration.", "absent")
+    else:
+        yield doc.Text(
             f"Expected calibration error {doc.shown_share(error)}: the mean difference between the "
             "stated probability and the observed share, over all pairs of test people. Genuine and "
             "impostor pairs have equal weight, and each person has equal weight among the genuine "
             "ones. Nearly all pairs lie near 0 or 1, so the mean says little about the values "
             "between; see the picture."
         )
-        picture = doc.Picture("calibration.png", "Observed share by stated probability")
-        parts = [doc.Text(text), picture]
+        yield doc.Picture("calibration.png", "Observed share by stated probability")
     if facts.verify is None:
         why = "The report of the pipeline's own evaluation says how the verifier was chosen."
-        parts.append(doc.Text(why, "absent"))
+        yield doc.Text(why, "absent")
     else:
-        parts += _choices(facts.verify)
-    return doc.Section(key, title, parts)
+        yield from _choices(facts.verify)
 
 
-def _choices(verify: dict[str, Any]) -> list[doc.Part]:
+def _choices(verify: dict[str, Any]) -> Iterator[doc.Part]:
     far, rates = verify["compared_at_far"], verify["tar"]
     kept = "the linear layer" if verify["kind"] == "linear" else "the plain distance"
     calibration = verify["calibration"]
@@ -108,40 +99,34 @@ def _choices(verify: dict[str, Any]) -> list[doc.Part]:
             ["plain distance", doc.shown_share(rates["distance"]), ""],
             ["gain of the linear layer", doc.shown_share(verify["gain"]),
              doc.shown_interval(verify["gain_interval"])]]  # fmt: skip
-    parts: list[doc.Part] = [
-        doc.Text(
-            f"Chosen: {kept}. The linear layer on squared differences is chosen only if it beats "
-            f"the plain distance on the {verify['people']:,} validation people in a paired "
-            "bootstrap over people."
-        ),
-        doc.Table(["verifier", f"TAR at FAR {far:g}", "95 %"], rows, "On validation people"),
-    ]
+    yield doc.Text(
+        f"Chosen: {kept}. The linear layer on squared differences is chosen only if it beats "
+        f"the plain distance on the {verify['people']:,} validation people in a paired "
+        "bootstrap over people."
+    )
+    yield doc.Table(["verifier", f"TAR at FAR {far:g}", "95 %"], rows, "On validation people")
     worth = calibration["held_out"]
     if not worth:
         why = f"Calibrated by {calibration['method']}: too few people for a held-out comparison."
-        return [*parts, doc.Text(why, "absent")]
+        yield doc.Text(why, "absent")
+        return
     rows = [
         [name + (" (chosen)" if name == calibration["method"] else ""),
          doc.shown_share(figures["log_loss"]), doc.shown_share(figures["expected_error"])]
         for name, figures in sorted(worth.items(), key=lambda item: item[1]["log_loss"])
     ]  # fmt: skip
     caption = f"Cross-validated over {calibration['folds_of_people']} folds of validation people"
-    return [*parts, doc.Table(["calibration", "log-loss, nats", "expected error"], rows, caption)]
+    yield doc.Table(["calibration", "log-loss, nats", "expected error"], rows, caption)
 
 
-_VIEWS = {"lfw_view1": "View 1", "lfw_view2": "View 2"}
-
-
-def lfw_section(facts: doc.Facts) -> doc.Section:
-    """Return accuracy by LFW's lists, and all pairs of the photos that they name."""
-    parts: list[doc.Part] = []
-    for key, name in _VIEWS.items():
+def lfw(facts: doc.Facts) -> Iterator[doc.Part]:
+    """Yield accuracy by LFW's lists, and all pairs of the photos that they name."""
+    for key, name in (("lfw_view1", "View 1"), ("lfw_view2", "View 2")):
         if key in facts.figures:
-            parts += _view(name, facts.figures[key])
-    return doc.Section("lfw", "LFW's protocols", parts)
+            yield from _view(name, facts.figures[key])
 
 
-def _view(name: str, figures: dict[str, Any]) -> list[doc.Part]:
+def _view(name: str, figures: dict[str, Any]) -> Iterator[doc.Part]:
     rows = [doc.figure_row("accuracy", figures, "accuracy")]
     if "accuracy_standard_error" in figures:
         error = "standard error over the folds"
@@ -151,48 +136,44 @@ def _view(name: str, figures: dict[str, Any]) -> list[doc.Part]:
         if "fold_accuracy" in figures
         else "The threshold comes from the training list."
     )
-    parts: list[doc.Part] = [
-        doc.Text(f"{name}: {figures['pairs']:,} pairs. {how}"),
-        doc.Table(doc.HEADER, rows, name),
-    ]
-    every = figures.get("all_pairs")
-    if every:
+    yield doc.Text(f"{name}: {figures['pairs']:,} pairs. {how}")
+    yield doc.Table(doc.HEADER, rows, name)
+    if every := figures.get("all_pairs"):
         rows = [*doc.pair_rows(every), doc.figure_row("rank-1", every, "rank_1")]
         count = f"{every['photos']:,}, {every['photos_without_face']:,} of them without a face"
-        parts.append(doc.Table(doc.HEADER, rows, f"{name}: all pairs of its photos ({count})"))
-    return parts
+        yield doc.Table(doc.HEADER, rows, f"{name}: all pairs of its photos ({count})")
 
 
-def groups_section(facts: doc.Facts) -> doc.Section:
-    """Return one table per attribute, or how to measure groups."""
-    key, title = "groups", "Groups"
+def groups(facts: doc.Facts) -> Iterator[doc.Part]:
+    """Yield one table per attribute, or how to measure groups."""
     slices = facts.figures.get("slices")
     if not slices:
-        why = (
+        yield doc.Text(
             "No groups were given, so differences between groups are unknown. Name a CSV file of "
-            "attributes per person or photo (evaluate.slices or --slices) to measure them."
+            "attributes per person or photo (evaluate.slices or --slices) to measure them.",
+            "absent",
         )
-        return doc.absent(key, title, why)
+        return
     about = slices["about"]
-    parts: list[doc.Part] = [
-        doc.Text(
-            "False accepts are counted within a group. TAR is at one common threshold, set for a "
-            f"false accept rate of {about['far']:g} over all groups together."
-        )
-    ]
-    for attribute, groups in slices.items():
+    yield doc.Text(
+        "False accepts are counted within a group. TAR is at one common threshold, set for a "
+        f"false accept rate of {about['far']:g} over all groups together."
+    )
+    for attribute, measured in slices.items():
         if attribute in ("worst", "about"):
             continue
-        parts.append(doc.Table(*_group_table(groups), f"By {attribute}"))
-        blank = about["photos_without_value"].get(attribute, 0)
-        if blank:
-            parts.append(doc.Text(f"{blank:,} photos have no {attribute}."))
-        parts += [
-            doc.Text(f"{attribute} {value}: {group['too_small']}", "warning")
-            for value, group in groups.items()
-            if group["too_small"]
-        ]
-    return doc.Section(key, title, [*parts, *_worst_groups(slices["worst"])])
+        yield doc.Table(*_group_table(measured), f"By {attribute}")
+        if blank := about["photos_without_value"].get(attribute, 0):
+            yield doc.Text(f"{blank:,} photos have no {attribute}.")
+        for value, group in measured.items():
+            if group["too_small"]:
+                yield doc.Text(f"{attribute} {value}: {group['too_small']}", "warning")
+    titles = {"tar": "The lowest TAR", "false_accept_rate": "The highest false accept rate"}
+    for name, title in titles.items():
+        where = "no group is large enough"
+        if group := slices["worst"].get(name):
+            where = f"{group['attribute']} {group['value']}, {doc.with_interval(group, name)}"
+        yield doc.Text(f"{title}: {where}.")
 
 
 def _group_table(groups: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -211,28 +192,18 @@ def _group_table(groups: dict[str, dict[str, Any]]) -> tuple[list[str], list[lis
     return header, rows
 
 
-def _worst_groups(worst: dict[str, Any]) -> list[doc.Part]:
-    parts: list[doc.Part] = []
-    titles = {"tar": "The lowest TAR", "false_accept_rate": "The highest false accept rate"}
-    for name, title in titles.items():
-        where = "no group is large enough"
-        if group := worst.get(name):
-            where = f"{group['attribute']} {group['value']}, {doc.with_interval(group, name)}"
-        parts.append(doc.Text(f"{title}: {where}."))
-    return parts
-
-
 ROBUSTNESS_TITLE = "Robustness to altered photos"
 
 
-def robustness_section(facts: doc.Facts) -> doc.Section:
-    """Return one row per alteration: faces found again, TAR, and the loss of TAR."""
+def robustness(facts: doc.Facts) -> Iterator[doc.Part]:
+    """Yield one row per alteration: faces found again, TAR, and the loss of TAR."""
     rows = facts.figures.get("robustness", [])
     if not rows:
         why = "Not measured: evaluate.robustness_photos is 0, or the protocol alters no photos."
-        return doc.absent("robustness", ROBUSTNESS_TITLE, why)
+        yield doc.Text(why, "absent")
+        return
     first = rows[0]
-    text = (
+    yield doc.Text(
         f"{first['photos']:,} photos of {first['people']:,} people, altered in one way at a time "
         f"and compared with unaltered photos of the same person ({first['pairs']:,} pairs). The "
         f"threshold is set for a false accept rate of {first['far']:g} on unaltered photos; a face "
@@ -240,19 +211,17 @@ def robustness_section(facts: doc.Facts) -> doc.Section:
         "the altered photos themselves, each with unaltered ones of other people, have that rate: "
         "compare models by it."
     )
-    parts: list[doc.Part] = [doc.Text(text)]
     if not first["far_supported"]:
         why = f"Too few photos for a false accept rate of {first['far']:g}: compare the order only."
-        parts.append(doc.Text(why, "warning"))
+        yield doc.Text(why, "warning")
     header = ["photo", "face found", "TAR", "95 %", "loss of TAR", "95 % of the loss"]
     header += ["TAR at equal FAR", "95 %"]
     released = "release_tar" in first
     if released:
         header += ["TAR at the release's threshold", "false accept rate there"]
-    parts.append(doc.Table(header, [_alteration_cells(row, released) for row in rows]))
+    yield doc.Table(header, [_alteration_cells(row, released) for row in rows])
     if first.get("release_threshold_refused"):
-        parts.append(doc.Text(f"The release's own: {first['release_threshold_refused']}", "absent"))
-    return doc.Section("robustness", ROBUSTNESS_TITLE, parts)
+        yield doc.Text(f"The release's own: {first['release_threshold_refused']}", "absent")
 
 
 def _alteration_cells(row: dict[str, Any], released: bool) -> list[str]:

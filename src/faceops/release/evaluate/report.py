@@ -12,9 +12,10 @@ from faceops.evaluation.evaluate import CURVES, Evaluation, write_curves
 from faceops.evaluation.plots import read_history, write_plots
 from faceops.evaluation.report.document import About, Facts, Section, Text, markdown
 from faceops.evaluation.report.report import (
+    CARD,
     MistakenPair,
-    card_sections,
     page,
+    sections,
     worst_mistakes,
     write_mistake_sheets,
     write_mistakes_table,
@@ -186,4 +187,4 @@ def model_card(release: Release, figures: dict[str, Any], catalogue: dict[str, W
     which = Section(
         "which", "Which release", [Text(f"Contract id {release.contract_id}. {pinned}")]
     )
-    return markdown("Model card: FaceOps release", [which, *card_sections(facts)])
+    return markdown("Model card: FaceOps release", [which, *sections(facts, CARD)])
