@@ -237,17 +237,15 @@ def _doctor(args: argparse.Namespace) -> int:
     embeddings = embed_crops_file(bundle, args.crops / "crops.npy", args.out)
     faces = EmbeddedFaces(embeddings, persons, paths, crops)
     # The bundle may have been calibrated on the labels that are checked here.
-    calibrated = calibrate_with_label_noise(embeddings, faces.persons, verifier)
-    found = diagnose(
-        embeddings, faces.persons, calibrated.verifier if calibrated else verifier, args.share
-    )
+    calibrated, wrong = calibrate_with_label_noise(embeddings, faces.persons, verifier)
+    found = diagnose(embeddings, faces.persons, calibrated, args.share)
     figures = write_findings(found, faces, args.data, args.out)
     figures |= {
         "share_assumed": args.share,
         "contract_id": bundle.release.contract_id,
         "verifier": verifier.kind,
-        "calibrated_on": "these photos" if calibrated else bundle.release.thresholds.data,
-        "pairs_of_one_name_wrong": round(calibrated.wrong_pairs, 6) if calibrated else None,
+        "calibrated_on": bundle.release.thresholds.data if wrong is None else "these photos",
+        "pairs_of_one_name_wrong": None if wrong is None else round(wrong, 6),
     }
     write_json(args.out / "summary.json", figures)
     return cli.show(args, figures, _doctor_lines(args.out, found, figures))

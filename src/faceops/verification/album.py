@@ -266,10 +266,12 @@ def _kept_apart(scores: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 def average_linkage(similarity: np.ndarray, cut: float) -> np.ndarray:
     """Return the groups int64 (N,) that average linkage joins at a similarity of at least `cut`.
 
+    They are numbered from 0 in the order of their first rows.
+
     Nearest-neighbour chains (Benzecri 1982) with the update of Lance & Williams (1967): quadratic
     in time; scipy, which has the same, is not installed with a core FaceOps.
 
-    `similarity`: float32 (N, N), symmetric; it is changed. -inf keeps two groups apart.
+    `similarity`: float (N, N), symmetric; it is changed. -inf keeps two groups apart.
     """
     count = len(similarity)
     np.fill_diagonal(similarity, -np.inf)

@@ -30,6 +30,7 @@ import numpy as np
 
 from faceops.base.nearest import nearest_of_others
 from faceops.base.work import track
+from faceops.verification.album import average_linkage
 from faceops.verification.calibration import platt
 from faceops.verification.normalisation import unit
 from faceops.verification.pairs import ScoreTable, codes, score_pairs, score_table
@@ -40,37 +41,29 @@ _A_PERSON = 50  # pairs at most, so that people with many photos do not dominate
 _GENUINE, _IMPOSTOR = 200_000, 300_000
 
 
-@dataclass(frozen=True)
-class NoisyLabelCalibration:
-    """The calibrated verifier, and the share of pairs of one name that show two people."""
-
-    verifier: Verifier
-    wrong_pairs: float
-
-
 def calibrate_with_label_noise(
-    embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier, seed: int = 0
-) -> NoisyLabelCalibration | None:
-    """Return the verifier with a new calibration, or None for too few pairs.
+    embeddings: np.ndarray, persons: np.ndarray, verifier: Verifier
+) -> tuple[Verifier, float | None]:
+    """Return the verifier with a new calibration, and the share of pairs of one name that show two.
+
+    For too few pairs it is `verifier` itself, and None.
 
     `embeddings` float32 (N, D), L2-normalised; `persons` str (N,), labels, some of them wrong. The
-    ranking of `verifier` is kept; `seed` draws pairs.
+    ranking of `verifier` is kept.
     """
-    draw = np.random.default_rng(seed)
+    draw = np.random.default_rng(0)
     person = codes(persons)
     raw = Verifier(verifier.weight, verifier.bias, verifier.kind)
     genuine, people = _pairs_of_one_name(person, draw)
     if len(genuine) < LEAST_PAIRS or people < LEAST_PEOPLE:
-        return None
+        return verifier, None
     impostor = draw.integers(0, len(person), (_IMPOSTOR, 2))
     impostor = impostor[person[impostor[:, 0]] != person[impostor[:, 1]]]
     one, two = (score_pairs(embeddings, part, raw, log_odds=True) for part in (genuine, impostor))
     table = score_table(one, two)
     scale, bias, share = fit_label_noise(table)
     weight = (verifier.weight.astype(np.float64) * scale).astype(np.float32)
-    return NoisyLabelCalibration(
-        Verifier(weight, verifier.bias * scale + bias, verifier.kind), share
-    )
+    return Verifier(weight, verifier.bias * scale + bias, verifier.kind), share
 
 
 def fit_label_noise(table: ScoreTable) -> tuple[float, float, float]:
@@ -200,9 +193,9 @@ def _parts(embeddings: np.ndarray, verifier: Verifier, apart: float) -> np.ndarr
     """Return the cluster of each photo of one person, numbered by first appearance."""
     count = len(embeddings)
     if count <= _MOST:
-        return _by_first_row(_linked(embeddings, verifier, apart))
+        return _linked(embeddings, verifier, apart)
     sample = np.arange(_MOST) * count // _MOST
-    linked = _by_first_row(_linked(embeddings[sample], verifier, apart))
+    linked = _linked(embeddings[sample], verifier, apart)
     templates = unit(
         np.stack([embeddings[sample[linked == i]].sum(0) for i in range(linked.max() + 1)])
     )
@@ -213,27 +206,13 @@ def _parts(embeddings: np.ndarray, verifier: Verifier, apart: float) -> np.ndarr
         alone = scores.max(1) < apart
         part[start : start + _MOST] = np.where(alone, count + start + np.arange(len(best)), best)
     part[sample] = linked
-    return _by_first_row(part)
+    first, code = np.unique(part, return_index=True, return_inverse=True)[1:]
+    return np.argsort(np.argsort(first))[code]
 
 
 def _linked(embeddings: np.ndarray, verifier: Verifier, apart: float) -> np.ndarray:
-    if len(embeddings) == 1:
-        return np.zeros(1, np.int64)
-    from scipy.cluster.hierarchy import fcluster, linkage
-
     scores = verifier.logit_matrix(embeddings, embeddings).astype(np.float64)
-    pairs = ((scores + scores.T) / 2)[np.triu_indices(len(scores), 1)]
-    top = pairs.max()  # shifts scores to distances of 0 or more
-    tree = linkage(top - pairs, method="average")
-    return np.asarray(fcluster(tree, top - apart, criterion="distance"), np.int64)
-
-
-def _by_first_row(part: np.ndarray) -> np.ndarray:
-    """Return `part` renumbered in order of first appearance."""
-    first, code = np.unique(part, return_index=True, return_inverse=True)[1:]
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[code]
+    return average_linkage((scores + scores.T) / 2, apart)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """List labels that are more likely wrong than right, most suspicious first."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -65,38 +66,32 @@ def unlike_own(
     )
 
 
-def two_names(comparison: Comparison) -> tuple[list[Suspicion], set[tuple[int, int]]]:
-    """Return suspicions on two people with several photos each, and their pairs of codes.
+def two_names(comparison: Comparison) -> Iterator[Suspicion]:
+    """Yield suspicions on two people with several photos each.
 
     The suspect photos are those of the person with fewer. Twins are listed too.
     """
-    found, pairs = [], set()
     groups, name = comparison.groups, comparison.name
     for first, second, score in _pairs(comparison):
         if not (comparison.is_core(first) and comparison.is_core(second)):
             continue
-        pairs.add((int(groups.person[first]), int(groups.person[second])))
         few, many = sorted((first, second), key=lambda group: groups.size[group])
         evidence = (
             f"{groups.count(few)} are like {groups.count(many)} of {name(many)} "
             f"({log_odds(comparison.between(few, many))})"
         )
-        found.append(
-            Suspicion(
-                Kind.TWO_NAMES, score, groups.photos(few), name(few), name(many), evidence,
-                alike=comparison.typical(many),
-            )
+        yield Suspicion(
+            Kind.TWO_NAMES, score, groups.photos(few), name(few), name(many), evidence,
+            alike=comparison.typical(many),
         )  # fmt: skip
-    return found, pairs
 
 
-def only_photos(comparison: Comparison) -> list[Suspicion]:
-    """Return suspicions on photos without a matching photo of the same name.
+def only_photos(comparison: Comparison) -> Iterator[Suspicion]:
+    """Yield suspicions on photos without a matching photo of the same name.
 
     The photo resembles another person: it is a second name of theirs, or mislabelled. If the other
     photo has no match either, both are suspect.
     """
-    found = []
     groups, name = comparison.groups, comparison.name
     for first, second, score in _pairs(comparison):
         if comparison.is_core(first):
@@ -115,10 +110,7 @@ def only_photos(comparison: Comparison) -> list[Suspicion]:
             f"{'either' if both else 'it'}: one person under two names, or mislabelled"
         )
         alike = () if both else comparison.typical(second)
-        found.append(
-            Suspicion(Kind.SINGLE, score, rows, name(first), name(second), evidence, alike=alike)
-        )
-    return found
+        yield Suspicion(Kind.SINGLE, score, rows, name(first), name(second), evidence, alike=alike)
 
 
 def _pairs(comparison: Comparison) -> list[tuple[int, int, float]]:
@@ -136,9 +128,8 @@ def _is_only(comparison: Comparison, group: int) -> bool:
     return bool(comparison.groups.size[group] == 1 and core in (-1, group))
 
 
-def outside_core_group(comparison: Comparison) -> list[Suspicion]:
-    """Return a suspicion for each group outside its person's largest group."""
-    found = []
+def outside_core_group(comparison: Comparison) -> Iterator[Suspicion]:
+    """Yield a suspicion for each group outside its person's largest group."""
     groups = comparison.groups
     cores = groups.core[groups.person]
     for group in np.flatnonzero((cores != np.arange(len(cores))) & (cores >= 0)).tolist():
@@ -146,23 +137,26 @@ def outside_core_group(comparison: Comparison) -> list[Suspicion]:
         own, single = comparison.between(group, core), groups.size[group] == 1
         kind = Kind.MISLABELLED if single else Kind.TWO_PEOPLE
         beside = comparison.typical(core)
-        found.append(unlike_own(comparison, group, own, groups.count(core), beside, kind))
-    return found
+        yield unlike_own(comparison, group, own, groups.count(core), beside, kind)
 
 
-def closer_to_another(comparison: Comparison, one_person: set[tuple[int, int]]) -> list[Suspicion]:
-    """Return a suspicion for each photo in a core group that is closer to another person.
+def closer_to_another(comparison: Comparison) -> Iterator[Suspicion]:
+    """Yield a suspicion for each photo in a core group that is closer to another person.
 
-    Pairs of people (low, high) in `one_person` are suspected to be one person and skipped.
+    People who are suspected to be one person, see `two_names`, are skipped.
     """
     groups, embeddings = comparison.groups, comparison.embeddings
+    one_person = {
+        (groups.person[first], groups.person[second])
+        for first, second, _ in _pairs(comparison)
+        if comparison.is_core(first) and comparison.is_core(second)
+    }
     core = np.array([comparison.is_core(group) for group in range(len(groups.person))])
     rows, cores = np.flatnonzero(core[groups.group]), np.flatnonzero(core)
     nearest, similarity = nearest_other(
         embeddings[rows], comparison.person[rows], groups.template[cores], groups.person[cores],
         comparison.verifier,
     )  # fmt: skip
-    found = []
     for row, near, other in zip(rows.tolist(), nearest, similarity.tolist(), strict=True):
         if near < 0 or other <= comparison.chance:
             continue
@@ -171,29 +165,25 @@ def closer_to_another(comparison: Comparison, one_person: set[tuple[int, int]]) 
             continue
         own = float(comparison.verifier.logit(embeddings[row], comparison.without(row)))
         name = comparison.name(alike)
-        found.append(
-            Suspicion(
-                Kind.MISLABELLED,
-                comparison.mislabelled(own, other),
-                (row,),
-                comparison.name(group),
-                name,
-                f"less like {groups.count(group, 1)} of this name ({log_odds(own)}) than like "
-                f"{groups.count(alike)} of {name} ({log_odds(other)})",
-                tuple(beside for beside in comparison.typical(group, 5) if beside != row)[:4],
-                comparison.typical(alike),
-            )
+        yield Suspicion(
+            Kind.MISLABELLED,
+            comparison.mislabelled(own, other),
+            (row,),
+            comparison.name(group),
+            name,
+            f"less like {groups.count(group, 1)} of this name ({log_odds(own)}) than like "
+            f"{groups.count(alike)} of {name} ({log_odds(other)})",
+            tuple(beside for beside in comparison.typical(group, 5) if beside != row)[:4],
+            comparison.typical(alike),
         )
-    return found
 
 
-def mutually_dissimilar(comparison: Comparison) -> list[Suspicion]:
-    """Return suspicions on people whose photos are all unlike each other.
+def mutually_dissimilar(comparison: Comparison) -> Iterator[Suspicion]:
+    """Yield suspicions on people whose photos are all unlike each other.
 
     A photo that matches two or more photos of another person is mislabelled; of the others at
     least one is.
     """
-    found = []
     groups = comparison.groups
     photo = np.array([groups.photos(group)[0] for group in range(len(groups.size))])
     matches = (comparison.similarity > comparison.chance) & (groups.size[comparison.nearest] > 1)
@@ -206,7 +196,7 @@ def mutually_dissimilar(comparison: Comparison) -> list[Suspicion]:
         for index in np.flatnonzero(elsewhere):
             group, closest = int(own[index]), float(scores[index].max())
             beside = tuple(photo[own[own != group]].tolist()[:4])
-            found.append(unlike_own(comparison, group, closest, others, beside))
+            yield unlike_own(comparison, group, closest, others, beside)
         rest = own[~elsewhere]
         if len(rest) > 1:
             closest = float(scores[~elsewhere][:, ~elsewhere].max())
@@ -216,8 +206,7 @@ def mutually_dissimilar(comparison: Comparison) -> list[Suspicion]:
             )
             rows, name = tuple(photo[rest].tolist()), comparison.name(rest[0])
             score = comparison.prior - closest
-            found.append(Suspicion(Kind.UNCLEAR, score, rows, name, "", evidence))
-    return found
+            yield Suspicion(Kind.UNCLEAR, score, rows, name, "", evidence)
 
 
 SHARE = 0.01  # assumed share of wrong labels
@@ -239,13 +228,12 @@ def diagnose(
     if not len(persons):
         return []
     comparison = compare(np.asarray(embeddings, np.float32), persons, verifier, share)
-    names, one_person = two_names(comparison)
     found = [
-        *names,
+        *two_names(comparison),
         *only_photos(comparison),
         *outside_core_group(comparison),
         *mutually_dissimilar(comparison),
-        *closer_to_another(comparison, one_person),
+        *closer_to_another(comparison),
     ]
     likely = [suspicion for suspicion in found if suspicion.score > 0]
     return sorted(likely, key=lambda s: (-s.score, s.kind, s.photos))
