@@ -38,7 +38,7 @@ class Outcome:
 
 
 class Album(AlbumViews):
-    """The latest results in a folder, with the decisions that change them; thread-safe.
+    """An album with the decisions that change it; thread-safe.
 
     Each decision returns the id of its batch, for `undo`.
 
@@ -53,7 +53,7 @@ class Album(AlbumViews):
         With `listed` (the name was chosen from the page's list, not typed) the person must exist:
         a page that is still open must not bring back somebody who was forgotten since.
         """
-        with self._live.lock:
+        with self.lock:
             if listed:
                 self._require(person)
             return self._decide_who(keys, Action.CONFIRM, person)
@@ -78,7 +78,7 @@ class Album(AlbumViews):
 
     def refuse(self, keys: Sequence[FaceKey], person: str) -> str:
         """Decide that these faces do not show `person`."""
-        with self._live.lock:
+        with self.lock:
             self._require(person)
             return self._decide_who(keys, Action.REFUSE, person)
 
@@ -86,12 +86,12 @@ class Album(AlbumViews):
         """Decide that nobody is to be asked about these faces; `kind` is an `Ignored`."""
         if kind not in list(Ignored):
             raise UsageError(f"a face is ignored as {', '.join(Ignored)}, not as {kind!r}.")
-        with self._live.lock:
+        with self.lock:
             return self._decide(self._about(keys, Action.IGNORE, detail=kind), keys)
 
     def draw(self, photo_id: str, box: Box, person: str) -> str:
         """Decide that the box, x, y, width, height in upright pixels, shows `person`."""
-        with self._live.lock:
+        with self.lock:
             width, height = self.decided.photos.sizes[self.decided.photo_at(photo_id)].tolist()
             x, y, w, h = box
             if min(w, h) < SMALLEST_BOX:
@@ -103,12 +103,12 @@ class Album(AlbumViews):
             return self._write([*entries, drawn], {photo_id}, draws=True)
 
     def undo(self, batch: str) -> str:
-        with self._live.lock:
-            entries = histories.batches_of(self._decisions).get(batch, [])
-            undone = undoable(self._decisions, entries)
+        with self.lock:
+            entries = histories.batches_of(self.decisions).get(batch, [])
+            undone = undoable(self.decisions, entries)
             if not undone:
                 raise UsageError("this decision was undone already; load the page again.")
-            about = [self._decisions.subject(one) for one in undone]
+            about = [self.decisions.subject(one) for one in undone]
             photos = {one.photo_id for one in about if one.photo_id}
             entries = [Entry(Action.UNDO, detail=one.id) for one in undone]
             if any(one.action in (Action.NAME, Action.SHOW, Action.MERGE) for one in about):
@@ -122,7 +122,7 @@ class Album(AlbumViews):
         self, unknown: str, person: str, trust: bool = False, faces: int | None = None
     ) -> Outcome:
         """Decide that all faces of an unknown person show `person`; `faces`: see `_keys_of`."""
-        with self._live.lock:
+        with self.lock:
             keys = self._keys_of(unknown, faces)
             album, name = self.decided, self._name_of(self.decided, given_name(person))
             embeddings = album.photos.embeddings[[album.row(key) for key in keys]]
@@ -132,7 +132,7 @@ class Album(AlbumViews):
 
     def merge_groups(self, one: str, other: str, faces: int | None = None) -> str:
         """Merge two unknown people under the number of `one`; `faces`: see `_keys_of`."""
-        with self._live.lock:
+        with self.lock:
             if unknown_number(one) == unknown_number(other):
                 raise UsageError(f"{printable(one)} is merged with another unknown person only.")
             first, second = self._keys_of(one, faces), self._keys_of(other)
@@ -142,7 +142,7 @@ class Album(AlbumViews):
 
     def split(self, keys: Sequence[FaceKey]) -> str:
         """Decide that these faces of an unknown person are another unknown person."""
-        with self._live.lock:
+        with self.lock:
             album, person = self.decided, new_person()
             rows = [album.row(key) for key in keys]
             numbers = {int(album.unknown[row]) for row in rows} - {0}
@@ -157,8 +157,8 @@ class Album(AlbumViews):
 
     def merge_people(self, gone: str, kept: str, trust: bool = False) -> Outcome:
         """Merge `gone` into `kept`; without `trust` only if their faces are similar."""
-        with self._live.lock:
-            album, folder, batch = self.decided, self._live.place, new_batch()
+        with self.lock:
+            album, folder, batch = self.decided, self.place, new_batch()
             gone, kept = self._name_of(album, gone), self._name_of(album, kept)
             faces = album.gallery.faces
             is_gone = faces.where("person", [gone])
@@ -175,8 +175,8 @@ class Album(AlbumViews):
 
     def rename(self, old: str, new: str, is_another: bool = False) -> Outcome:
         """Rename a person; with `is_another`, another person may have the same name."""
-        with self._live.lock:
-            folder, batch = self._live.place, new_batch()
+        with self.lock:
+            folder, batch = self.place, new_batch()
             old, other = (self._name_of(self.decided, given_name(one)) for one in (old, new))
             is_taken = other in self.decided.people and person_key(other) != person_key(old)
             if is_taken and not is_another:
@@ -189,18 +189,18 @@ class Album(AlbumViews):
                     folder, old, new, is_another=is_another, by=self.by, batch=batch
                 )
             )
-            is_made = any(one.batch == batch for one in self._decisions.entries.values())
+            is_made = any(one.batch == batch for one in self.decisions.entries.values())
             return Outcome(batch if is_made else "", person=name)
 
     def forget(self, person: str) -> ForgetResult:
         """Remove a person from the gallery, its journal and all results."""
-        done = forget_person(self._live.place, person, (self._live.out,))
-        self._live.reload()
+        done = forget_person(self.place, person, (self.out,))
+        self.reload()
         return done
 
     def choose_picture(self, person: str, key: FaceKey) -> str:
         """Choose the face that is shown as a person's picture."""
-        with self._live.lock:
+        with self.lock:
             self._require(person)
             person_id, entries = self._naming(person)
             chosen = self._about([key], Action.PICTURE, person_id)
@@ -208,7 +208,7 @@ class Album(AlbumViews):
 
     def drop_enrolled(self, crop_id: str) -> str:
         """Decide that an enrolled face does not show its person, which removes it."""
-        with self._live.lock:
+        with self.lock:
             face = self._enrolled(crop_id)
             person_id, entries = self._naming(face.person)
             refused = Entry(Action.REFUSE, face.photo_id, face.box, person=person_id)
@@ -218,7 +218,7 @@ class Album(AlbumViews):
         name = self._name_of(self.decided, given_name(person))
         if is_unknown_name(name):
             raise UsageError(f"{name} is nobody's name: faces without a name are called so.")
-        return self._decisions.naming(name)
+        return self.decisions.naming(name)
 
     def _about(
         self, keys: Collection[FaceKey], action: Action, person: str = "", detail: str = ""
@@ -255,7 +255,7 @@ class Album(AlbumViews):
         change: Change | None = None,
     ) -> str:
         batch, made = self._as_batch(entries)
-        self._live.write(made, photo_ids, draws, change)
+        self.write(made, photo_ids, draws, change)
         return batch
 
     def _as_batch(self, entries: Sequence[Entry]) -> tuple[str, list[Entry]]:
@@ -270,7 +270,7 @@ class Album(AlbumViews):
         ]
 
     def _decide_people(self, entries: Sequence[Entry]) -> None:
-        with locked_people(self._live.place) as people:
+        with locked_people(self.place) as people:
             people.decide(entries)
 
     def _require(self, person: str) -> None:
@@ -297,7 +297,7 @@ class Album(AlbumViews):
 
     def _disagreement(self, embeddings: np.ndarray, name: str, gallery: Gallery) -> str:
         """Return the question to ask before faces, (N, D), are an enrolled person's, or ""."""
-        contradiction = Agreement(gallery, self._bundle).contradiction(name, embeddings)
+        contradiction = Agreement(gallery, self.bundle).contradiction(name, embeddings)
         return f"{contradiction}. Do they show {name} all the same?" if contradiction else ""
 
     def _change_people(self, act: Callable[[], T]) -> T:
@@ -305,16 +305,16 @@ class Album(AlbumViews):
 
         A person who is split off appears only when the whole album has been decided again.
         """
-        with self._live.lock:
-            before = {self._decisions.person_id(name): name for name in self.decided.people}
-            done = self._live.change_gallery(act)
+        with self.lock:
+            before = {self.decisions.person_id(name): name for name in self.decided.people}
+            done = self.change_gallery(act)
             renames = [
                 (name, now)
                 for person, name in before.items()
-                if (now := self._decisions.name(person)) not in ("", name)
+                if (now := self.decisions.name(person)) not in ("", name)
             ]
-            shown_name = self._decisions.shown_name
-            self._live.apply(lambda album: _with_names(album, renames, shown_name))
+            shown_name = self.decisions.shown_name
+            self.apply(lambda album: _with_names(album, renames, shown_name))
             return done
 
 

@@ -15,7 +15,6 @@ from faceops.base.files import paths_shown_as
 from faceops.base.nearest import nearest_of_others
 from faceops.dataset.names import person_key
 from faceops.gallery import history as histories
-from faceops.gallery.decisions import Decisions
 from faceops.gallery.faces_file import GalleryFace
 from faceops.gallery.similarity import MAX_COMPARED, Lookalikes, comparison, find_lookalikes
 from faceops.gallery.storage import GalleryPlace
@@ -36,7 +35,7 @@ from faceops.review.faces import (
     reviewed_faces,
     why,
 )
-from faceops.review.live import LiveAlbum, Status
+from faceops.review.live import LiveAlbum
 from faceops.review.results import CaptureTimes, Results
 
 _NOT_ENROLLED = "this face is not in the gallery any more; load the page again."
@@ -87,51 +86,27 @@ class Doctor:
     lookalikes: list[Lookalikes]
 
 
-class AlbumViews:
-    """The latest results in `out`, with the gallery and its journal; thread-safe.
+class AlbumViews(LiveAlbum):
+    """A `LiveAlbum` as the page shows it.
 
     Faces are given by their `FaceKey`, people by their name in the gallery, in any spelling. Every
     method raises a UsageError for what does not exist, with a sentence for the page.
 
     Args:
         by: name of the person who decides, "" if not stated.
-
-    Attributes:
-        publish: see `LiveAlbum.publish`.
-
-    Raises:
-        UsageError, FaceOpsError: as `LiveAlbum`.
     """
 
     def __init__(self, out: Path, gallery: GalleryPlace, bundle: Bundle, by: str = "") -> None:
-        self.by, self._bundle = by, bundle
-        self._live, self._times = LiveAlbum(out, gallery, bundle), CaptureTimes()
-        self.close, self.wait, self.publish = self._live.close, self._live.wait, self._live.publish
-
-    @property
-    def version(self) -> int:
-        """Increases whenever the page may look different."""
-        return self._live.version
-
-    @property
-    def status(self) -> Status:
-        return self._live.status
+        self.by, self._times = by, CaptureTimes()
+        super().__init__(out, gallery, bundle)
 
     @property
     def people(self) -> list[str]:
         """The names of people with an enrolled face or a valid decision, for completion."""
         album = self.decided
-        with self._live.lock:
-            known = {*album.gallery.people, *self._decisions.decided_people()}
+        with self.lock:
+            known = {*album.gallery.people, *self.decisions.decided_people()}
         return sorted((name for name in album.people if name in known), key=str.casefold)
-
-    @property
-    def decided(self) -> DecidedAlbum:
-        return self._live.decided
-
-    @property
-    def _decisions(self) -> Decisions:
-        return self._live.decisions
 
     def piles(self) -> list[lists.Pile]:
         """Return the people with faces to confirm, see `lists.piles`."""
@@ -139,7 +114,7 @@ class AlbumViews:
 
     def pile(self, person: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
         """Return the faces that may show `person`, as `with_hints` orders them."""
-        album, results = self.decided, self._live.results
+        album, results = self.decided, self.results
 
         def taken(photo: int) -> datetime | None:
             photo_id = album.photos.photo_ids[photo] or ""
@@ -156,8 +131,8 @@ class AlbumViews:
 
     def people_cards(self) -> list[lists.PersonCard]:
         """Return the enrolled and named people by name."""
-        with self._live.lock:
-            return lists.people_cards(self.decided, self._decisions)
+        with self.lock:
+            return lists.people_cards(self.decided, self.decisions)
 
     def person(self, name: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
         """Return the faces that are named `name`, the least sure first."""
@@ -167,8 +142,8 @@ class AlbumViews:
 
     def groups(self) -> list[lists.Group]:
         """Return the unknown people, the one with most faces first."""
-        with self._live.lock:
-            return lists.groups(self.decided, self._bundle, self._decisions)
+        with self.lock:
+            return lists.groups(self.decided, self.bundle, self.decisions)
 
     def group(self, name: str, start: int = 0, count: int = COUNT) -> list[ReviewedFace]:
         """Return the faces of an unknown person such as unknown-007, the best first."""
@@ -194,22 +169,22 @@ class AlbumViews:
     def why(self, key: FaceKey) -> Why:
         album = self.decided
         row = album.row(key)
-        with self._live.lock:
-            (place,) = places_of(album, self._decisions, [row])
-            entry = self._decisions.entries.get(place.entry) if place and place.person else None
+        with self.lock:
+            (place,) = places_of(album, self.decisions, [row])
+            entry = self.decisions.entries.get(place.entry) if place and place.person else None
         decided_by = "" if entry is None else entry.by or "somebody"
         candidates = self._reviewed(album, np.array([row]))[0].candidates
-        return why(album, self._bundle, row, candidates, decided_by)
+        return why(album, self.bundle, row, candidates, decided_by)
 
     def history(self, start: int = 0, count: int = COUNT) -> list[histories.Made]:
         """Return what was decided, the latest first."""
-        with self._live.lock:
-            return histories.history(self._decisions, start, count)
+        with self.lock:
+            return histories.history(self.decisions, start, count)
 
     def doctor(self) -> Doctor:
         album = self.decided
         shown = dict(zip(album.people, album.shown, strict=True))
-        return examine(album.gallery, self._bundle, shown)
+        return examine(album.gallery, self.bundle, shown)
 
     def search(self, text: str, most: int = 20) -> Found:
         """Return people and photos whose name or path has `text`, in any case."""
@@ -236,7 +211,7 @@ class AlbumViews:
 
         Raises FaceOpsError: it has none, and its photo cannot be opened.
         """
-        album, results = self.decided, self._live.results
+        album, results = self.decided, self.results
         row = album.row(key)
         photo = int(album.photo[row])
         face = album.photos.photo_ids[photo] or "", row - int(album.photos.starts[photo])
@@ -257,7 +232,7 @@ class AlbumViews:
 
         Raises FaceOpsError: it cannot be opened, or was changed since.
         """
-        album, results = self.decided, self._live.results
+        album, results = self.decided, self.results
         side = min(max(side, 16), MAX_SIDE)
         opened = _open(results, album, album.photo_at(photo_id), side)
         return _encoded(image_of(opened.pixels), side, "JPEG")
@@ -275,9 +250,9 @@ class AlbumViews:
         raise UsageError(_NOT_ENROLLED)
 
     def _reviewed(self, album: DecidedAlbum, rows: np.ndarray) -> list[ReviewedFace]:
-        with self._live.lock:  # decisions change
-            refused = refused_people(album, self._decisions, rows)
-        return reviewed_faces(album, self._bundle, rows, refused)
+        with self.lock:  # decisions change
+            refused = refused_people(album, self.decisions, rows)
+        return reviewed_faces(album, self.bundle, rows, refused)
 
     def _name_of(self, album: DecidedAlbum, person: str) -> str:
         if person in album.places:
