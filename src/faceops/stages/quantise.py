@@ -14,13 +14,7 @@ from faceops.release.export import Offer, embedder_file, load_network, write_off
 from faceops.release.int8_graph import CannotQuantise, quantise_embedder
 from faceops.release.int8_measure import compare_with_float32
 from faceops.stages import BUNDLE, CROPS, EMBED, FACES, MANIFEST, run_stage, stage_params
-from faceops.verification.embedded_faces import (
-    evenly_spread,
-    photo_sources,
-    read_embedded,
-    read_rows,
-    read_split,
-)
+from faceops.verification import embedded_faces as tables
 
 OUT = Path("build/quantise")
 
@@ -30,8 +24,9 @@ def main() -> None:
     params = stage_params()
     bundle = Bundle.load(BUNDLE, own=True)
     made_from = bundle.release.contract_id
-    rows = evenly_spread(read_split(FACES, "train").rows, params.quantise.calibration_crops)
-    crops = read_rows(CROPS, rows)
+    rows = tables.read_split(FACES, "train").rows
+    rows = tables.evenly_spread(rows, params.quantise.calibration_crops)
+    crops = tables.read_rows(CROPS, rows)
     network = load_network(BUNDLE / EMBEDDER)
     try:
         quantised = quantise_embedder(network, crops, params.quantise.float_layers)
@@ -41,8 +36,9 @@ def main() -> None:
         write_json(OUT / "quantise.json", {"offered": False, "why_not": str(error)})
         return
     embedder, stated = embedder_file(quantised)
-    val = read_embedded(FACES, "val", EMBED / "embeddings.npy", CROPS)
-    sources, release = photo_sources(MANIFEST, val.paths), bundle.release.with_embedder(stated)
+    val = tables.read_embedded(FACES, "val", EMBED / "embeddings.npy", CROPS)
+    sources = tables.photo_sources(MANIFEST, val.paths)
+    release = bundle.release.with_embedder(stated)
     section, measured, refusal = compare_with_float32(
         bundle, embedder, release, val, sources, params, len(crops)
     )

@@ -10,13 +10,7 @@ from faceops import stages
 from faceops.base.figures import rounded
 from faceops.base.files import write_json
 from faceops.faces.quality import QUALITY_VERSION, LengthScale
-from faceops.verification.embedded_faces import (
-    at_most,
-    photo_sources,
-    read_columns,
-    read_rows,
-    read_split,
-)
+from faceops.verification import embedded_faces as tables
 from faceops.verification.fit import fit_verifier
 from faceops.verification.measure_thresholds import measure_thresholds
 from faceops.verification.normalisation import pair_rate
@@ -29,10 +23,10 @@ OUT = Path("build/verify")
 def main() -> None:
     """Write build/verify: verifier.json, thresholds.json and the metrics verify.json."""
     params = stages.stage_params().verify
-    train = at_most(read_split(stages.FACES, "train"), params.faces, params.seed)
-    val = read_split(stages.FACES, "val")
+    train = tables.at_most(tables.read_split(stages.FACES, "train"), params.faces, params.seed)
+    val = tables.read_split(stages.FACES, "val")
     stored = stages.EMBED / "embeddings.npy"
-    train_embeddings, embeddings = (read_rows(stored, one.rows) for one in (train, val))
+    train_embeddings, embeddings = (tables.read_rows(stored, one.rows) for one in (train, val))
     fit = fit_verifier(train_embeddings, train.persons, embeddings, val.persons, params)
     parts = tuple(Part(*part) for part in stages.read_json(stages.EMBED / "embed.json")["parts"])
     verifier = replace(fit.verifier, parts=parts)
@@ -40,12 +34,12 @@ def main() -> None:
     data = f"{len(np.unique(val.persons)):,} validation people of {source}"
     thresholds = measure_thresholds(
         embeddings, val.persons, verifier, fit.scores, params, data,
-        photo_sources(stages.MANIFEST, val.paths),
+        tables.photo_sources(stages.MANIFEST, val.paths),
     )  # fmt: skip
     thresholds = with_quality(
         thresholds,
         quality_of_photos(stages.CROPPED, val.paths),
-        read_rows(stages.EMBED / "lengths.npy", val.rows),
+        tables.read_rows(stages.EMBED / "lengths.npy", val.rows),
     )
     verifier.save(OUT / "verifier.json")
     write_json(OUT / "thresholds.json", thresholds.model_dump(mode="json"))
@@ -90,7 +84,7 @@ def with_quality(thresholds: Thresholds, quality: np.ndarray, lengths: np.ndarra
 
 def quality_of_photos(cropped: Path, photos: np.ndarray) -> np.ndarray:
     """Return the quality of the faces cropped from `photos`, paths (N,), float64 (N,)."""
-    table = read_columns(cropped, ["path", "quality"])
+    table = tables.read_columns(cropped, ["path", "quality"])
     found = dict(zip(*table.to_pydict().values(), strict=True))
     return np.array([found[path] for path in photos.tolist()], np.float64)
 

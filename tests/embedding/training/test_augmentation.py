@@ -35,8 +35,8 @@ PHOTOS = photos(20)
 
 def changing(**amounts: float) -> Train:
     """Return settings with these changes only."""
-    flips = bool(amounts.pop("flip", False))
-    return Train(**{"jitter": 0, "brightness": 0} | amounts, flip=flips)
+    flips = amounts.get("flip", 0) > 0
+    return Train(**{"jitter": 0, "brightness": 0} | amounts | {"flip": flips})
 
 
 ALL = changing(**{name: 0.5 if name in _SHARES else 1 for name in NAMES})

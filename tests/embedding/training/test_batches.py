@@ -253,9 +253,9 @@ def test_triplets_are_all_that_the_loop_finds_in_the_batch(added):
     batches = list(SAMPLER.epoch(np.random.default_rng(3)))
     batches[1] = np.r_[batches[1], np.flatnonzero(ALONE)[:3]]
     batches.append(np.flatnonzero(ALONE))
-    draws = [np.random.default_rng(seed) for seed in (4, 4, 5)]
     built, again, other = (
-        [with_mined(batch, MIXED, of, added, draw) for batch in batches] for draw in draws
+        [with_mined(batch, MIXED, of, added, draw) for batch in batches]
+        for draw in map(np.random.default_rng, (4, 4, 5))
     )
     rows = [np.concatenate([one.positions for one in all_]) for all_ in (built, again, other)]
     assert np.array_equal(rows[0], rows[1])

@@ -67,7 +67,7 @@ def test_crops_are_read_as_they_are_and_changed_by_the_seed(faces):
 
 
 def test_frozen_units_are_fused_and_have_no_gradient(faces):
-    settings = (Train(flip=True, frozen_units=units) for units in (0, 2))
+    settings = [Train(flip=True, frozen_units=units) for units in (0, 2)]
     whole, frozen = (PixelInputs(faces, faces, CPU, one) for one in settings)
     model, loaded = tiny_model(), frozen.load(np.arange(20))
     embeddings = frozen.embed(model, loaded, seed=7)

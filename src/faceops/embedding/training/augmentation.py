@@ -18,15 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faceops.config.sections import Train
-from faceops.embedding.training.degradation import (
-    add_noise,
-    change_exposure,
-    cover,
-    erase,
-    lower_resolution,
-    occlude,
-    remove_colour,
-)
+from faceops.embedding.training import degradation
 
 
 def change_brightness_contrast(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
@@ -182,18 +174,18 @@ def mirror(pixels: Tensor, draws: Tensor) -> Tensor:
 # order: occlusion, crop, light, lens, file; random erasing last. Each has its own random draws, so
 # that adding one leaves the others unchanged.
 _CHANGES: dict[str, tuple[Callable[..., Tensor], int]] = {
-    "occlude": (occlude, 13),
-    "cover": (cover, 13),
+    "occlude": (degradation.occlude, 13),
+    "cover": (degradation.cover, 13),
     "flip": (mirror, 1),
     "jitter": (jitter_crop, 3),
     "brightness": (change_brightness_contrast, 2),
-    "exposure": (change_exposure, 2),
-    "grey": (remove_colour, 4),
+    "exposure": (degradation.change_exposure, 2),
+    "grey": (degradation.remove_colour, 4),
     "blur": (blur, 1),
-    "noise": (add_noise, 2),
-    "resolution": (lower_resolution, 1),
+    "noise": (degradation.add_noise, 2),
+    "resolution": (degradation.lower_resolution, 1),
     "jpeg": (add_jpeg_artefacts, 1),
-    "erase": (erase, 6),
+    "erase": (degradation.erase, 6),
 }
 _SHARES = ("occlude", "cover", "flip", "grey", "erase")  # their first draw chooses the photos
 _DRAWS = [*(draws for _, draws in _CHANGES.values()), 1]  # the last one: whether it stays unaltered
