@@ -1,9 +1,4 @@
-"""All protocols on one table of embeddings: the figures, and the curves as CSV tables.
-
-Populations: a set of people with its own kind of photos, such as one imported source or one folder,
-is an album of its own, and the worst one counts. An average over all of them would hide the one in
-which strangers resemble each other most.
-"""
+"""All protocols on one table of embeddings: the figures, and the curves as CSV tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -114,7 +109,8 @@ def measure_populations(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return a row for each population in `names` text (N,); none if there is only one.
 
-    A population with too few people for known people and strangers has a "reason" instead.
+    Each is an album of its own. A population with too few people for known people and strangers has
+    a "reason" instead.
     """
     found = np.unique(names).tolist()
     if len(found) < 2:

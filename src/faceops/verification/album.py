@@ -1,29 +1,20 @@
 """The threshold that keeps a budget in one album, found on the album itself without any label.
 
-A budget is the largest share of strangers' faces that may get a name (the false positive
-identification rate, FPIR). With n enrolled people and a share p of pairs of strangers at or above
-a threshold, it is 1 - (1 - p)^n. So the task is to estimate p in this album without labels:
+docs/the-promise.md has the method. A sample of the album's faces and of the enrolled people is
+grouped by average linkage; one face of each group is the cohort of `normalisation`. Two faces of
+different groups are a pair of strangers, one of whom stands for an enrolled person (target-decoy
+approach of proteomics, Elias & Gygi 2007). The album is measured at the scores that 10 % and 1 % of
+pairs reach, where errors of grouping have little effect; the tail beyond them has the shape that
+the release states (`TailShape`).
 
-1. A sample of the album's faces and of the enrolled people is grouped by person: average linkage,
-   first of faces, then of the groups' mean embeddings. One face of each group is the cohort of
-   `normalisation`.
-2. Faces of different groups are pairs of strangers. Such a pair simulates a search: one face is
-   enrolled, the other is a stranger's (target-decoy approach of proteomics, Elias & Gygi 2007).
-3. Grouping errors affect the highest scores most: two strangers who look alike become one group,
-   and one person becomes two. So the album is measured at the scores that 10 % and 1 % of pairs
-   reach, where these errors have little effect, and the tail beyond them has the shape that the
-   release states: after normalisation it is the same in all calibration sets (`TailShape`).
-4. Where pairs of groups made with the strict limit score higher than that, as among relatives, the
-   tail is moved up, by at most `_MOST_ABOVE`; but not if the excess is already there at the higher
-   rates of ordinary strangers, since it then comes from people whose faces were not grouped. At
-   rates that too few pairs of the album reach, the tail is moved up in any case.
+Where pairs of groups made with the strict limit score higher than that, as among relatives, the
+tail is moved up, by at most `_MOST_ABOVE`; but not if the excess is already there at the higher
+rates of ordinary strangers, since it then comes from people whose faces were not grouped. At rates
+that too few pairs of the album reach, the tail is moved up in any case.
 
-All of this but the groups is repeated for resampled groups, a bootstrap (Efron 1979). The
-threshold is where the mean rate of the resamples meets that of the budget (`pair_rate`); the
-interval also covers the chance by which strangers are in the album. An album with fewer than
-`FEWEST_PEOPLE` groups is not measured; the threshold is then that of the calibration set with the
-most similar strangers. With fewer than `ENOUGH_FACES` faces the threshold is between the two, if
-that of the album is the lower one.
+All of this but the groups is repeated for resampled groups, a bootstrap (Efron 1979). An album with
+fewer than `FEWEST_PEOPLE` groups gets the threshold of the calibration set with the most similar
+strangers; with fewer than `ENOUGH_FACES` faces, one between the two, if its own is the lower one.
 """
 
 import hashlib
@@ -146,10 +137,9 @@ def measure_album(
 ) -> Album:  # fmt: skip
     """Measure an album; the same faces in any order give the same result.
 
-    Args:
-        faces: float32 (N, D), the embeddings to be named, L2-normalised.
-        gallery: float32 (G, D), the enrolled people, see `Normalisation.templates`.
-        photos: int (N,), the photo of each face; two faces of one photo are two people.
+    `faces` float32 (N, D) are the embeddings to be named, L2-normalised; `gallery` float32 (G, D)
+    the enrolled people, see `Normalisation.templates`; `photos` int (N,) the photo of each face:
+    two faces of one photo are two people.
     """
     chosen = _sample(faces, SAMPLE)
     chosen = chosen[np.isfinite(faces[chosen]).all(axis=1)]  # others would reach every threshold

@@ -1,22 +1,19 @@
 """Error rates with intervals over people: TAR, FAR, and the false positive identification rate.
 
-Percentile bootstrap over people (Efron 1979): photos of one person are not independent. Whole
-people are drawn with replacement. A pair of one person counts as often as the person was drawn, a
-pair of two people as often as the product says (pigeonhole bootstrap, Owen 2007); a person drawn
-twice makes no pair of two with themselves.
+Percentile bootstrap over people (Efron 1979): photos of one person are not independent. A pair of
+one person counts as often as the person was drawn, a pair of two people as often as the product
+says (pigeonhole bootstrap, Owen 2007); a person drawn twice makes no pair of two with themselves.
 
 FPIR(n, t) is the probability that a random stranger's photo, searched in a gallery of n random
 other people with one photo each, scores t or more with any of them (ISO/IEC 19795-1). A random
 stranger is a random person and then one of their photos, so people weigh the same.
 
-No galleries are drawn. A probe that scores t or more with E of M other people meets none of them
-in C(M - E, n) / C(M, n) of the galleries of n people, so the mean over probes is the exact
-expectation over all galleries: an unbiased U-statistic (Hoeffding 1948), which does not assume
-that pairs are independent, as 1 - (1 - FAR)^n does. Only the photo of each enrolled person is
-drawn, a few times.
-
-For a gallery N larger than the measured ones, 1 - (1 - f)^N is concave in N for every probe, so
-FPIR(N, t) <= FPIR(n, t) N / n: a threshold that keeps b n / N in galleries of n keeps b in N.
+No galleries are drawn. A probe that scores t or more with E of M other people meets none of them in
+C(M - E, n) / C(M, n) of the galleries of n people, so the mean over probes is the exact expectation
+over all galleries: an unbiased U-statistic (Hoeffding 1948), which does not assume that pairs are
+independent, as 1 - (1 - FAR)^n does. Only the photo of each enrolled person is drawn, a few times.
+Beyond the measured sizes see `thresholds`: 1 - (1 - f)^N is concave in N for every probe, so
+FPIR(N, t) <= FPIR(n, t) N / n.
 """
 
 from collections.abc import Callable, Iterator

@@ -37,11 +37,8 @@ def fit_layer(
 
     Minimises the `loss` of sigmoid(squared @ weight + bias) against `same` bool (N,), genuine and
     impostor pairs weighing the same, plus an `l2` penalty that pulls the weights towards those of
-    the plain distance (see `objective`): with few people the fit stays near it.
-
-    With `sign_constraints` no weight is positive (a larger difference never raises the score),
-    and the bias is not negative (identical embeddings are at least as likely genuine as not).
-    L-BFGS-B from the plain distance, so the result is reproducible.
+    the plain distance (see `objective`). With `sign_constraints` no weight is positive, and the
+    bias is not negative. L-BFGS-B from the plain distance, so the result is reproducible.
     """
     from scipy.optimize import minimize
 

@@ -41,13 +41,11 @@ def measure_thresholds(
 ) -> th.Thresholds:  # fmt: skip
     """Measure on `embeddings` float32 (N, D) of `persons` (N,), people that no model was fitted on.
 
-    Args:
-        scores: probabilities of all their pairs by `verifier`.
-        settings: the budgets. A budget that needs more people gets a row without a threshold.
-        populations: text (N,), the calibration set of each face; None for one set.
+    `scores` are the probabilities of all their pairs by `verifier`; `populations` text (N,) is the
+    calibration set of each face, None for one set. A budget of `settings` that needs more people
+    gets a row without a threshold.
 
-    Raises:
-        FaceOpsError: too few pairs to measure anything, or too few people for `default_budget`.
+    Raises FaceOpsError: too few pairs to measure anything, or too few people for `default_budget`.
     """
     people = len(np.unique(persons))
     if len(scores.genuine) < 1 or len(scores.impostor) < th.IMPOSTOR_PAIRS * 2:
@@ -168,15 +166,11 @@ def measure_normalisation(
 ) -> Normalisation | None:  # fmt: skip
     """Measure on `embeddings` float32 (N, D) of `persons` (N,), whom no model was fitted on.
 
-    Each calibration set is an album whose groups are its labels. The shape of the tail is the mean
-    over the sets that are large enough.
+    Each calibration set is an album whose groups are its labels; `populations` text (N,) names that
+    of each face, None is one set. The shape of the tail is the mean over the sets that are large
+    enough. `pair_tail` has the log odds of impostor pairs, as in `Thresholds`.
 
-    Args:
-        pair_tail: log odds of impostor pairs, as in `Thresholds`.
-        populations: text (N,), the name of each face's calibration set; None for one set.
-
-    Returns:
-        None if no set has `FEWEST_PEOPLE` people, or nobody has two photos.
+    None if no set has `FEWEST_PEOPLE` people, or nobody has two photos.
     """
     names = np.full(len(persons), _ONLY_SET) if populations is None else np.asarray(populations)
     first = embeddings[np.unique(np.asarray(persons), return_index=True)[1]]  # one face of each

@@ -1,22 +1,15 @@
 """Score normalisation, after which a score means the same in every album.
 
-How similar two strangers look to an embedder depends on who they are: children resemble each other
-more than adults do, and so do blurred faces. Adaptive symmetric normalisation (AS-norm: Cumani et
-al. 2011, Matejka et al. 2017, from speaker verification) measures the score s of two faces against
-those that each of them reaches with a cohort of other people:
+Adaptive symmetric normalisation (AS-norm: Cumani et al. 2011, Matejka et al. 2017, from speaker
+verification) measures the score s of two faces against those of each with a cohort of other people:
 
     z = ((s - m_a) / d_a + (s - m_b) / d_b) / 2
 
-where m and d are mean and standard deviation of a face's `NEAREST` highest scores with the cohort.
-The very highest are left out, as they may be of the same person; the more faces were grouped, the
-more are left out (`skipped_of`). The cohort is one face of each group in the album (see `album`),
-and `SYNTHETIC` random unit vectors around the mean embedding, which belong to nobody and suffice
-for a small album. z does not change when scores are scaled or shifted.
-
-For joined embeddings of several networks, z is the sum of the z of each network, weighted by their
-shares and scaled so that z of strangers has the same spread as with one network. Raw scores of the
-networks differ in mean and deviation: without this, the network that separates the faces worst,
-such as dlib's for children, would dominate.
+where m and d are mean and standard deviation of a face's `NEAREST` highest scores with the cohort,
+without the very highest (`skipped_of`), which may be of the same person. The cohort is one face of
+each group in the album (see `album`), and `SYNTHETIC` random unit vectors around the mean
+embedding, which belong to nobody. z does not change when scores are scaled or shifted. Of joined
+embeddings it is the weighted sum of the z of each network; docs/the-promise.md says why.
 """
 
 import math
@@ -112,12 +105,8 @@ class Normalisation(FrozenModel):
         """Return one embedding for each group of faces, float32 (G, D), such as each person.
 
         It is their mean, moved away from `centre` until it is as far from it as the faces are on
-        average, in each network. The mean of many faces is nearer to `centre`: normalised to length
-        1, it would have higher scores with everybody than any single face has.
-
-        Args:
-            embeddings: float32 (N, D), L2-normalised.
-            groups: int (N,), from 0 to G - 1.
+        average, in each network: the mean of many faces is nearer to `centre`, and scores higher
+        with everybody. `embeddings` float32 (N, D), L2-normalised; `groups` int (N,), 0 to G - 1.
         """
         centre, counts = np.array(self.centre), np.bincount(groups)
         result = np.zeros((len(counts), embeddings.shape[1]))

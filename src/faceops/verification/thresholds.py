@@ -1,27 +1,20 @@
 """The thresholds of a release on the probability of a pair, each for a budget of errors.
 
-A pair is accepted when its probability is at least the threshold. For a false accept rate f of
-pairs, the threshold is the smallest float32 at which at most a share f of the measured impostor
-pairs is accepted; tied scores are accepted or rejected together.
-
-A stranger is identified when any of n gallery faces is accepted. This rate (FPIR) is measured for
-several n (`error_rates`); between two of them the threshold for a budget is
-interpolated in log odds over log n. For a gallery N larger than the largest measured one, n, the
-threshold is the one that keeps budget * n / N there, which bounds the FPIR in N from above.
-Several faces of one person count as several people, which also errs on the strict side.
+A pair is accepted when its probability is at least the threshold; tied scores are accepted or
+rejected together. docs/evaluation.md has the rules for galleries: between two measured sizes the
+threshold is interpolated in log odds over log n; beyond the largest one, n, that for a gallery N
+keeps budget * n / N at n, which bounds the FPIR in N from above.
 
 Each measured rate is a tail: points (rate, probability), where the share `rate` of pairs or of
 strangers reaches `probability`. Between two points the threshold is interpolated linearly in log
-odds over log rate. Beyond the last one the slope of the last measured decade continues; tails
-that fall faster than exponentially, as those of distances do, are then over-estimated, so the
-threshold errs on the strict side.
+odds over log rate. Beyond the last one the slope of the last measured decade continues; tails that
+fall faster than exponentially, as those of distances do, are then over-estimated, so the threshold
+errs on the strict side.
 
-A budget for which the measured people are too few is refused. Photos of one person are not
-independent, so people are counted. FPIR: if none of P strangers are identified, the rate can still
-be 3 / P with 95 % confidence (rule of three, Hanley & Lippman-Hand 1983); fewer than 3 / FPIR
-people are never enough. FAR: P people make P (P - 1) / 2 pairs of people, and ten of them must be
-expected above the threshold (the rule of 30 of Doddington et al. 2000, relaxed: ten errors give
-about +-60 % at 95 %).
+A budget for which the measured people are too few is refused. If none of P strangers are
+identified, the FPIR can still be 3 / P with 95 % confidence (rule of three, Hanley & Lippman-Hand
+1983). For a FAR, ten pairs of people must be expected above the threshold (the rule of 30 of
+Doddington et al. 2000, relaxed: ten errors give about +-60 % at 95 %).
 """
 
 import math
@@ -113,11 +106,8 @@ class Thresholds(FrozenModel):
     def quality_after(self, before: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Return the quality of faces once they are embedded, float64 (N,), 0 to 1.
 
-        The geometric mean of `before` and the share of the length, `before` where that is unknown.
-
-        Args:
-            before: `Quality.overall` (N,), of the photo.
-            lengths: of the raw embeddings (N,), NaN where they are unknown.
+        The geometric mean of `before`, `Quality.overall` (N,) of the photo, and the share of the
+        length of the raw embedding `lengths` (N,); `before` where that is NaN, unknown.
         """
         if self.length_scale is None:
             return before

@@ -219,8 +219,7 @@ def diagnose(
 
     `embeddings` float32 (N, D), L2-normalised, of `persons` str (N,); `verifier` is calibrated,
     preferably on these photos; for the assumed `share` of wrong labels see `label_doctor.compare`.
-    Time N x G (photos, groups); memory: the inputs, 100 MB per block, 72 MB for a person with
-    thousands of photos.
+    Time N x G (photos, groups); memory: the inputs, and 100 MB.
 
     Raises UsageError: `share` is not between 0 and 0.5.
     """

@@ -4,16 +4,11 @@ A release with a normalisation measures the album without any label (`verificati
 normalises all scores and takes the threshold from the album. An earlier release compares embeddings
 as they are and has one threshold for all albums.
 
-The false positive identification rate (FPIR) is measured again on held-out people: for each budget
-and gallery size the threshold is the one that identification would use, with all the faces as one
-album where the release adapts to it; the FPIR is the exact expectation over all galleries of people
-the release has not seen (`faceops.verification.error_rates`), with a 95 % interval over them.
-
-A budget is "kept" where the rate is at or below it. Above it, it is "broken" if the whole interval
-lies above, else "undecided": the sample is too small to decide. Beside it is the interval that the
-album states for itself without any label or, in a release that does not adapt to albums, the one
-over the people who calibrated it; where it and the measured one are disjoint, the stated one was
-too narrow.
+The false positive identification rate (FPIR) is measured again on held-out people, all their faces
+as one album: the exact expectation over all galleries of people the release has not seen
+(`faceops.verification.error_rates`), with a 95 % interval over them. Beside it is the interval that
+the album states for itself or, in a release that does not adapt to albums, the one over the people
+who calibrated it; where it and the measured one are disjoint, the stated one was too narrow.
 """
 
 from collections.abc import Collection, Sequence
@@ -214,9 +209,8 @@ def measure_fpir_at_thresholds(
     """Return a row of figures for each gallery size that the people can fill, and each budget.
 
     By default for the sizes and budgets of the release's own table and its default budget; where
-    the people can fill fewer than three of the sizes, smaller usual ones are added. "verdict" is
-    "kept", "undecided", "broken" (see the module), or "refused" where the release supports no such
-    budget.
+    the people can fill fewer than three of the sizes, smaller usual ones are added. For "verdict"
+    see `verdict`; it is "refused" where the release supports no such budget.
     """
     people = faces.people
     if gallery_sizes is None:
@@ -279,7 +273,10 @@ def measure_fpir_at_thresholds(
 
 
 def verdict(rate: float, low: float, budget: float) -> str:
-    """Return "kept", "undecided" or "broken": `low` is the lower end of the interval of `rate`."""
+    """Return "kept" where `rate` is within the budget, else "undecided" or "broken".
+
+    Broken: `low`, the lower end of the interval of `rate`, is above the budget too.
+    """
     if rate <= budget:
         return "kept"
     return "undecided" if low <= budget else "broken"

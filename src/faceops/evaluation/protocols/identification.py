@@ -1,18 +1,14 @@
 """Identification in a gallery: closed set (all people are enrolled) and open set (strangers too).
 
-Closed set: everyone has one gallery photo; who is nearest to each probe?
-
 The open-set figures are those of ISO/IEC 19795-1 and of Grother & Ngan's FRVT reports: FPIR, the
-share of strangers' photos that get a name, and DIR, the share of known people's photos that get
-the right one. A photo is named as identification names it: the best person's probability reaches
-the threshold and leads the runner-up by the margin in log odds. With a release that adapts to an
-album, the probes of each gallery are an album of their own, see `album_scores`, and people are
-searched by the means of their embeddings; the album's estimate of the share of strangers named,
-made without a label, is compared with the share that was.
+share of strangers' photos that get a name, and DIR, the share of known people's photos that get the
+right one. A photo is named as identification names it: the best person's probability reaches the
+threshold and leads the runner-up by the margin in log odds. With a release that adapts to an album,
+the probes of each gallery are an album of their own, see `album_scores`; its estimate of the share
+of strangers named is compared with the share that was.
 
 "Gallery against query" has the same outcomes in other figures: TPR, the share of known people's
 photos that get any name, FPR (the FPIR), and an accuracy balanced between known and unknown.
-`OpenSet.curve` has the rates at every threshold.
 """
 
 from collections.abc import Sequence
@@ -103,9 +99,8 @@ def open_set(
 ) -> OpenSet:  # fmt: skip
     """Enrol `gallery_photos` random photos each of known people; probe with everything else.
 
-    A share `unknown_share` of the people who have more than `gallery_photos` photos are
-    strangers, and so is a person with fewer. Drawn `draws` times. Without `thresholds` no probe is
-    named.
+    A share `unknown_share` of the people who have more than `gallery_photos` photos are strangers,
+    and so is a person with fewer. Drawn `draws` times. Without `thresholds` no probe is named.
 
     Raises FaceOpsError: too few people with enough photos.
     """

@@ -1,15 +1,14 @@
 """The true accept rate that remains when a photo is altered.
 
-A pair is an altered photo and another, unaltered photo of the same person: a poor picture
-against a good one, as in a gallery. The threshold is fixed on unaltered photos. A face that is
-not found again is a miss. The fall is a paired difference: the same pairs with and without the
-alteration, people resampled. At a fixed threshold a model gains by giving all altered photos higher
-scores, those of other people too. So each alteration also has the TAR at the threshold that keeps
-the false accept rate of its own pairs.
+A pair is an altered photo and another, unaltered photo of the same person: a poor picture against a
+good one, as in a gallery. The threshold is fixed on unaltered photos; each alteration also has the
+TAR at the threshold that keeps the false accept rate of its own pairs. A face that is not found
+again is a miss. The fall is a paired difference: the same pairs with and without the alteration,
+people resampled.
 
-Each alteration is a pure function of a photo and the face in it. Strengths that depend on the
-face are in shares of its box or of the distance between the eyes, so that they mean the same in
-a small photo as in a large one.
+Each alteration is a pure function of a photo and the face in it. Strengths that depend on the face
+are in shares of its box or of the distance between the eyes, so that they mean the same in a small
+photo as in a large one.
 """
 
 import io

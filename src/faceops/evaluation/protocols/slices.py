@@ -1,16 +1,13 @@
 """Figures of groups (slices) of people or photos, at the thresholds of all people together.
 
-Groups are the values of attributes that a CSV states about people or photos.
-
-A false accept inside a group is an impostor pair of two people of the same group: there a face is
-most likely to be mistaken for another. Where a group is too small, the figures say how many people
-it takes.
+Groups are the values of attributes that a CSV states about people or photos. A false accept inside
+a group is an impostor pair of two people of the group: there a face is most likely to be mistaken
+for another. Where a group is too small, the figures say how many people it takes.
 
 Identification inside a group: gallery and strangers are of the group. The gallery has `GALLERY`
-people with one photo each, whatever the group's size, so that groups can be compared; figures are
-exact expectations over all such galleries, as in
-`faceops.verification.error_rates`. All faces together are one album, whose
-threshold all groups get.
+people with one photo each, whatever the group's size; figures are exact expectations over all such
+galleries (`faceops.verification.error_rates`). All faces together are one album, whose threshold
+all groups get.
 """
 
 import csv
@@ -70,8 +67,7 @@ class AttributesFile:
     def of(self, faces: EmbeddedFaces, photo_ids: np.ndarray | None = None) -> Attributes:
         """Return the attributes of `faces`; `photo_ids` text (N,) where they are known.
 
-        People and photos that are not among the faces are counted only: one file may serve
-        several sets.
+        What is not among the faces is counted only: one file may serve several sets.
 
         Raises UsageError: no row matches a face, or the key is not known here.
         """
@@ -101,8 +97,8 @@ def read_attributes(path: Path) -> AttributesFile:
     """Read a CSV of attributes.
 
     One column is the key: `person` (any spelling), `photo` (a path relative to the data folder,
-    with or without photos/) or `photo_id` (sha256); every other column is an attribute. An empty
-    cell states nothing.
+    with or without photos/) or `photo_id`; every other column is an attribute. An empty cell states
+    nothing.
 
     Raises UsageError: the file is absent, empty, no text, without a key column, repeats a key, or
     has a row of another length or too many values.

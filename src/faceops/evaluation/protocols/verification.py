@@ -1,11 +1,10 @@
 """One-to-one verification on drawn pairs, and one genuine pair against ten impostor pairs.
 
-Random pairs: N pairs, half of them genuine, drawn several times. Accuracy at even odds asks
-whether the calibrated probability is right more often than not; accuracy at a pair threshold is
-what the release does with that false accept rate. Neither threshold is chosen on these pairs. VAL
-at a FAR (validation rate, Schroff et al. 2015) is: the threshold lets at most that share of the
-draw's own impostor pairs pass. Genuine pairs are drawn person by person in turn, so that people
-with many photos do not dominate; where there are fewer than N / 2 of them, every draw has all.
+Random pairs: N pairs, half of them genuine, drawn several times. VAL at a FAR (validation rate,
+Schroff et al. 2015) is the share of genuine pairs at the threshold that lets at most that share of
+the draw's own impostor pairs pass; no other threshold is chosen on these pairs. Genuine pairs are
+drawn person by person in turn, so that people with many photos do not dominate; where there are
+fewer than N / 2 of them, every draw has all.
 
 One against ten: an anchor photo, another photo of its person, and ten photos of other people. No
 negatives are drawn: where E of the M photos of others score as high as the genuine pair or higher,
