@@ -103,8 +103,7 @@ def _lacking_extra(error: Exception) -> FaceOpsError | None:
 def add_command(subparsers: Any, run: Run, **settings: Any) -> argparse.ArgumentParser:
     """Add the command that `run` carries out, under the name of that function, with --json.
 
-    The first line of the function's docstring is the command's line in lists, the rest its
-    description, unless the `settings` of argparse have another.
+    The function's docstring is its help, unless the `settings` of argparse have another.
     """
     first, _, rest = inspect.cleandoc(run.__doc__ or "").partition("\n\n")
     texts = {"help": first[0].lower() + first[1:].removesuffix("."), "description": rest or None}

@@ -222,10 +222,8 @@ def load_release(
     `precision` that of its embedder, for `gallery`, see `choose_precision`; `device` is that of
     `Bundle.load`. A release of synthetic people has a warning in its note.
 
-    Raises:
-        UsageError: `bundle` is not a folder, `model` is not the address of a release, or the device
-            cannot be used.
-        FaceOpsError: the release does not exist or is damaged.
+    Raises UsageError: `bundle` is not a folder, `model` is not the address of a release, or the
+    device cannot be used; FaceOpsError: the release does not exist or is damaged.
     """
     from faceops.release.bundle import Bundle
 

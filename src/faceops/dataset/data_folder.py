@@ -3,8 +3,7 @@
 `faceops data import` writes sources.json, and of each source a list of its photos; people write
 quarantine.csv, the photos that they set aside. `faceops data import reviewed` adds the reviewed
 faces with the decision that each comes from: confirmed people train, and ignored strangers, one
-photo each, calibrate, since they are impostors for everybody. Neither is in the test people or in
-the gate. The manifest has a row per photo.
+photo each, calibrate. The manifest has a row per photo.
 """
 
 import csv
@@ -109,15 +108,9 @@ def _read_csv(path: Path, wrong: str, encoding: str = "utf-8") -> tuple[list[Any
 def add_to_quarantine(path: Path, photos: Mapping[str, str]) -> int:
     """Append photos that the file does not list yet; what it has is kept byte for byte.
 
-    Args:
-        path: the file, created if absent.
-        photos: photo_id -> reason.
+    `photos`: photo_id -> reason. Returns how many rows were added.
 
-    Returns:
-        How many rows were added.
-
-    Raises:
-        FaceOpsError: the file is wrong already, or cannot be written.
+    Raises FaceOpsError: the file is wrong already, or cannot be written.
     """
     listed = read_quarantine(path)
     new = [(photo_id, reason) for photo_id, reason in photos.items() if photo_id not in listed]
@@ -290,9 +283,8 @@ def local_copy(path: str | Path, work: Path) -> Path:
     Only new and changed objects are read, what is gone from the store is removed from the copy, and
     a copy that was cut off is continued.
 
-    Raises:
-        UsageError: there is no object, or one has a name that is no path below a folder.
-        FaceOpsError: as of `ObjectStore.read`.
+    Raises UsageError: there is no object, or one has a name that is no path below a folder;
+    FaceOpsError: as of `ObjectStore.read`.
     """
     if not is_url(path):
         return Path(path)

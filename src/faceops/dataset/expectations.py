@@ -65,12 +65,10 @@ def run_expectations(
 ) -> list[ExpectationResult]:
     """Check `tables` and return one result per name of an expectation, sorted by name.
 
-    Args:
-        hard: names of expectations whose failure stops the pipeline.
-        docs: folder for the Data Docs (HTML), which is replaced; None writes none.
+    A failure of those named in `hard` stops the pipeline. `docs` is the folder for the Data Docs
+    (HTML), which is replaced; None writes none.
 
-    Raises:
-        FaceOpsError: an expectation could not be evaluated, or `docs` cannot be written.
+    Raises FaceOpsError: an expectation could not be evaluated, or `docs` cannot be written.
     """
     import great_expectations as gx  # takes seconds
     import great_expectations.expectations as classes
@@ -188,12 +186,9 @@ _REASONS = {
 def check_photos(
     rows: list[dict[str, Any]], settings: Validate, docs: Path | None = None
 ) -> list[ExpectationResult]:
-    """Check the rows of a manifest.
+    """Check the rows of a manifest, with the columns of `data_folder.SCHEMA`.
 
-    Args:
-        rows: one per photo, with the columns of `data_folder.SCHEMA`.
-        settings: min_photos, max_rejected_share and hard are used.
-        docs: folder for the Data Docs (HTML); None writes none.
+    Of `settings` min_photos, max_rejected_share and hard are used; `docs`: see `run_expectations`.
     """
     import pandas as pd
 
@@ -233,15 +228,11 @@ def check_photos(
 
 
 def check_split(faces: pa.Table, min_photos: int, hard: Sequence[str]) -> list[ExpectationResult]:
-    """Check the table of the stage split.
+    """Check the table of the stage split, with photo_id, person, split and negative_only.
 
-    The photos of each person are counted again by their content, whatever the reason that made
-    the person negative_only.
-
-    Args:
-        faces: with the columns photo_id, person, split, negative_only.
-        min_photos: people with fewer must be negative_only.
-        hard: names of expectations whose failure stops the pipeline.
+    The photos of each person are counted again by their content, whatever the reason that made the
+    person negative_only. People with fewer than `min_photos` must be; `hard`: see
+    `run_expectations`.
     """
     frame = faces.select(["photo_id", "person", "split", "negative_only"]).to_pandas()
     frame["person"] = frame["person"].map(name_key)

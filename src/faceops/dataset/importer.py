@@ -40,16 +40,11 @@ def import_photos(
     """Import the photos of the source `name` at `place` (folder, archive, URL) into `data`.
 
     A person of another source gets the new photos in the same folder. Existing files are kept, so
-    an interrupted import resumes, and a second one writes nothing.
+    an interrupted import resumes, and a second one writes nothing. `limit_people` takes only the
+    first by name, `only_list` a file that names the people to take; `exclude`, `skipped`: as of
+    `walk_photos`.
 
-    Args:
-        name: a key of `sources.SOURCES`.
-        limit_people: take only so many people, the first by name.
-        only_list: a file that names the people to take.
-        exclude, skipped: as of `walk_photos`, in the folder of the source.
-
-    Returns:
-        counts: people and photos of this source in `data`, and the files written now.
+    Returns counts: people and photos of this source in `data`, and the files written now.
 
     Raises:
         UsageError: there is no such source, place or list.
@@ -137,14 +132,10 @@ def _check_names(photos: list[SourcePhoto]) -> None:
 def _copy_photos(
     photos: list[SourcePhoto], data: Path, source: str, earlier: dict[str, str]
 ) -> tuple[dict[str, str], int]:
-    """Write the photos that `data` lacks.
+    """Write the photos that `data` lacks; return path -> origin of all, and how many were written.
 
-    A photo whose file name belongs to another one gets the name of the source appended.
-
-    `earlier`: path -> origin of what was imported from this source before.
-
-    Returns:
-        path (POSIX, relative to `data`) -> origin of all `photos`, and how many were written.
+    A photo whose file name belongs to another one gets the name of the source appended. `earlier`:
+    path -> origin of what was imported from this source before.
     """
     root = data / "photos"
     existing = sorted(root.iterdir()) if root.is_dir() else []
@@ -318,14 +309,12 @@ def _check_entry(archive: Path, name: str, file_or_folder: bool) -> None:
 def source_folder(place: str, work: Path) -> Iterator[tuple[Path, bool]]:
     """Yield the folder of a source, and whether it was unpacked from an archive.
 
-    Args:
-        place: a folder, an archive, or the URL of an archive (http, https or file).
-        work: folder for what is downloaded and unpacked. It is kept after an error, so that the
-            next call resumes, and removed after success.
+    `place` is a folder, an archive, or the URL of an archive (http, https or file). What is
+    downloaded and unpacked in the folder `work` is kept after an error, so that the next call
+    resumes.
 
-    Raises:
-        UsageError: `place` does not exist, or is not an address.
-        FaceOpsError: not an archive, or a download that failed.
+    Raises UsageError: `place` does not exist, or is not an address; FaceOpsError: not an archive,
+    or a download that failed.
     """
     scheme = urlsplit(place).scheme
     if "://" in place and scheme not in ("http", "https", "file"):

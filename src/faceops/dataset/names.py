@@ -90,8 +90,8 @@ def given_name(text: str) -> str:
 def _joins(name: str, place: int) -> bool:
     """Return whether the character at `place` is a joiner where the writing needs one.
 
-    That is beside a virama, as in Indic names, or between letters of the Arabic scripts or of
-    Mongolian, marks aside (cf. RFC 5892, appendix A), or between emoji.
+    Beside a virama, as in Indic names, or between letters of the Arabic scripts or of Mongolian,
+    marks aside (cf. RFC 5892, appendix A), or between emoji.
     """
     if name[place] not in JOINERS:
         return False
@@ -111,8 +111,7 @@ def is_well_formed(name: str) -> bool:
     """Return whether `name` can be a person's folder in a data set.
 
     A name without a problem, of letters, digits, marks, and the punctuation of names, in one
-    spelling of its spaces, at most 100 characters, nothing that is hidden or that a file system
-    refuses.
+    spelling of its spaces, at most 100 characters.
     """
     is_shown = name == name.strip() and not name.startswith((".", "-"))
     if name_problem(name) or not is_shown or len(name) > _LONGEST:

@@ -43,12 +43,10 @@ def split_people(
         photos: person -> count of photos.
         shares: of validation people, and of test people.
         min_photos: people with fewer are used as negatives only.
-        lists: names in DevTrain and in DevTest, in any spelling; the same name in another source is
-            the same person.
+        lists: names in DevTrain and in DevTest, in any spelling.
 
-    Raises:
-        FaceOpsError: a split has fewer than two people with `min_photos`, or a person is in both
-            lists.
+    Raises FaceOpsError: a split has fewer than two people with `min_photos`, or a person is in both
+    lists.
     """
     dev_train, dev_test = ({name_key(name) for name in names} for names in lists or ((), ()))
     if both := sorted(dev_train & dev_test):

@@ -43,13 +43,9 @@ class HashedPhoto:
 def find_duplicates(photos: Iterable[HashedPhoto], max_bits: int = -1) -> dict[str, Reason]:
     """Return path -> reason for the photos to reject.
 
-    Of the same bytes under one person, the first path is kept. The same bytes under two people
-    are all rejected, because one of the labels is wrong; so are photos of two people whose
-    perceptual hashes differ in at most `max_bits` bits.
-
-    Args:
-        photos: with a photo_id, and with a phash unless `max_bits` is -1.
-        max_bits: largest Hamming distance of near duplicates; -1 disables the comparison.
+    Of the same bytes under one person, the first path is kept. The same bytes under two people are
+    all rejected, because one of the labels is wrong; so are photos of two people whose perceptual
+    hashes differ in at most `max_bits` bits (-1 disables the comparison). All have a photo_id.
     """
     photos = sorted(photos, key=lambda photo: photo.path)
     reasons: dict[str, Reason] = {}
@@ -94,15 +90,11 @@ def validate_photos(
     """Open every photo below `data`/photos once; accept it, or reject it with a reason.
 
     Returns the rows of the manifest, sorted by path, with the `format` of each photo besides.
+    `formats` of `photos.formats` are accepted; `near_bits` is the largest Hamming distance of
+    perceptual hashes of near duplicates, -1 disables.
 
-    Args:
-        formats: names of `photos.formats` to accept.
-        near_bits: largest Hamming distance of perceptual hashes of near duplicates; -1 disables.
-
-    Raises:
-        UsageError: there is no such format.
-        FaceOpsError: there are no photos, quarantine.csv is wrong, a process was killed, or memory
-            or the like is short.
+    Raises UsageError: there is no such format; FaceOpsError: there are no photos, quarantine.csv is
+    wrong, a process was killed, or memory or the like is short.
     """
     known = [each.name for each in FORMATS]
     if unknown := sorted(set(formats) - set(known)):

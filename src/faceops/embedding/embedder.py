@@ -21,10 +21,9 @@ class InputStage(nn.Module):
     """float32 (B, 3, 112, 112) RGB 0..255 -> float32 (B, C, S, S) in [-1, 1).
 
     C is 1 for grey, else 3; S is `input_size`. It is a part of the network, so a release takes the
-    same crops whatever its network sees, and the scaling cannot be omitted or repeated.
-
-    The change of size is antialiased bilinear, as two products with a fixed matrix: the same sums
-    on every device and in ONNX, whose antialiased Resize differs between runtimes.
+    same crops whatever its network sees. The change of size is antialiased bilinear, as two
+    products with a fixed matrix: the same sums on every device and in ONNX, whose antialiased
+    Resize differs between runtimes.
 
     Raises FaceOpsError: a colour that is not in COLOURS.
     """

@@ -23,14 +23,11 @@ from faceops.base.errors import FaceOpsError
 class ClassificationHead(nn.Module):
     """A softmax over scaled cosines between embeddings and one learned direction per person.
 
-    Only training uses it. Use it outside autocast: a cosine in bfloat16 is coarser than the
-    effect of the margins. Subclasses define `apply_margin` and the range of their margin.
+    Only training uses it, outside autocast: a cosine in bfloat16 is coarser than the effect of the
+    margins. Subclasses define `apply_margin` and `max_margin`. `scale`, above 0, is the inverse of
+    the softmax's temperature.
 
-    Args:
-        scale: factor of the cosines, above 0; the inverse of the softmax's temperature.
-        margin: 0 .. below `max_margin`.
-
-    Raises FaceOpsError: the margin is out of range.
+    Raises FaceOpsError: the margin is not 0 to below `max_margin`.
     """
 
     max_margin = math.inf
@@ -123,7 +120,6 @@ class Softmax(ClassificationHead):
 
     @torch.no_grad()
     def start_at(self, centres: torch.Tensor) -> None:
-        """Begin each class at its person's mean embedding, (people, D), without bias."""
         super().start_at(centres)
         self.bias.zero_()
 
@@ -192,9 +188,7 @@ def triplet_loss(distances: Tensor, triplets: Triplets, margin: float) -> Tensor
 def positive_pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return which pairs of the `labels`, int64 (B,), are of one person, two bool (B, B).
 
-    Returns:
-        same: whether two rows are of one person; the diagonal is.
-        positive: the same without the diagonal: a photo is not its own positive.
+    The second without the diagonal: a photo is not its own positive.
     """
     same = labels[:, None] == labels[None, :]
     return same, same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
@@ -239,11 +233,8 @@ def contrastive_loss(embeddings: Tensor, labels: Tensor, temperature: float) -> 
 
     For each face that has a positive: the mean over its positives of the negative log of their
     share in the softmax of its cosines to all other faces, divided by `temperature`. Then the mean
-    over these faces; with none of them the loss is 0, and its gradient too.
-
-    Args:
-        embeddings: float32 (B, D), L2-normalised.
-        labels: int64 (B,), on the same device; a label that occurs once serves as negative only.
+    over these faces; with none of them the loss is 0, and its gradient too. `embeddings` float32
+    (B, D), L2-normalised; `labels` int64 (B,), on the same device.
     """
     _, positive = positive_pairs(labels)
     anchors = torch.nonzero(positive.any(dim=1)).flatten()

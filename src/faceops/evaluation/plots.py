@@ -43,9 +43,9 @@ def write_plots(
 ) -> list[Path]:  # fmt: skip
     """Write PNG pictures to `folder` and return their paths.
 
-    Of an evaluation roc, det, scores and cmc, of a calibrated model calibration too; promise, where
-    `fpir_rows`, the rows of `measure_fpir_at_thresholds`, have a measured rate; loss, where
-    `history`, the rows of a training, has epochs. The reader's own matplotlibrc has no effect.
+    Of an evaluation roc, det, scores and cmc, of a calibrated model calibration too; promise, of
+    the rows of `measure_fpir_at_thresholds`; loss, of the `history` of a training. The reader's own
+    matplotlibrc has no effect.
     """
     figures: dict[str, Figure | None] = {}
     with mpl.rc_context():

@@ -281,9 +281,8 @@ class Album(AlbumViews):
     def _keys_of(self, unknown: str, faces: int | None = None) -> list[FaceKey]:
         """Return the faces of an unknown person.
 
-        Args:
-            faces: number of faces that the page showed. If it differs, the group was changed since
-                in another tab or by another user, who must look at it again.
+        UsageError if they are not as many as the page showed, `faces`: the group was changed since
+        in another tab or by another user, who must look at it again.
         """
         rows = lists.group_rows(self.decided, unknown_number(unknown))
         if not len(rows):

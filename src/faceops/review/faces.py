@@ -239,11 +239,9 @@ def _chances(album: DecidedAlbum, probabilities: np.ndarray, shares: np.ndarray)
 def why(
     album: DecidedAlbum, bundle: Bundle, row: int, candidates: list[Candidate], decided_by: str
 ) -> Why:
-    """Return why the face `row` has its name.
+    """Return why the face `row` has its name; `decided_by`: see `Why`.
 
-    Args:
-        candidates: the people whom it may show, the likeliest first.
-        decided_by: see `Why`.
+    `candidates` are the people whom it may show, the likeliest first.
     """
     faces, gallery = album.faces, album.gallery
     best = int(faces.best[row])

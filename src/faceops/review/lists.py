@@ -1,7 +1,5 @@
 """What the page lists: piles of faces to confirm, people, and groups of unknown people.
 
-All functions take one decided album, and return rows of its faces or cards about people.
-
 Hints come from the context of a face: its photo, the time, faces already named. They set the order
 in which the page asks, and suggest names for groups. They change no decision, no probability and no
 record: their error rate is not measured, so no budget could be kept with them.
@@ -128,10 +126,7 @@ def with_hints(
 
     First come those of the `MOST` likeliest whose photo was taken within `WITHIN_S` of a photo in
     the same folder in which the person is named; last come faces whose own photo has another face
-    with the person's name.
-
-    Args:
-        rows: int64 (N,), faces that may show one person.
+    with the person's name. `rows` int64 (N,).
     """
     if not len(rows):
         return rows, {}
@@ -284,16 +279,11 @@ class Links:
             self._lowest = lowest_cosine(bundle.verify, threshold, self._embeddings.shape[1])
 
     def of(self, rows: np.ndarray, refused: Sequence[Collection[str]]) -> tuple[int, str] | None:
-        """Return the person with the highest mean cosine to a group, None if none is linked.
+        """Return the person with the highest mean cosine to a group, and the sentence about it.
 
-        People who are named in a photo of the group are left out.
-
-        Args:
-            rows: int64 (N,), the faces of the group.
-            refused: for each face, the names of the people whom it does not show by decision.
-
-        Returns:
-            The place of the person in the album's people, and the sentence about the group.
+        None if nobody is linked. People who are named in a photo of the group are left out. `rows`
+        int64 (N,) are the faces of the group; `refused` has for each the names of the people whom
+        it does not show by decision.
         """
         album, faces = self._album, self._album.faces
         if not len(self._named):

@@ -54,16 +54,12 @@ class _ClosedError(Exception):
 class LiveAlbum:
     """The latest results in `out` with all decisions; thread-safe.
 
-    Attributes:
-        bundle: the release that made the results.
-        place: of the gallery.
-        lock: to be held while `decisions` are read or changed.
-        results, decisions, decided: the current ones.
-        version: increases whenever the page may look different.
+    Attributes:     bundle: the release that made the results.     place: of the gallery.     lock:
+    to be held while `decisions` are read or changed.     results, decisions, decided: the current
+    ones.     version: increases whenever the page may look different.
 
-    Raises:
-        UsageError: `out` has no results, or `place` has no gallery.
-        FaceOpsError: they are damaged, or of another release.
+    Raises UsageError: `out` has no results, or `place` has no gallery; FaceOpsError: they are
+    damaged, or of another release.
     """
 
     def __init__(self, out: Path, place: GalleryPlace, bundle: Bundle) -> None:
@@ -166,12 +162,10 @@ class LiveAlbum:
     ) -> None:
         """Write decisions to the journal, and apply them to the faces of these photos.
 
-        Args:
-            draws: whether the entries change which boxes are drawn by hand.
-            change: applied in addition, until the whole album is decided again.
+        `draws`: whether the entries change which boxes are drawn by hand. `change` is applied in
+        addition, until the whole album is decided again.
 
-        Raises:
-            FaceOpsError: the journal cannot be written; nothing was decided.
+        Raises FaceOpsError: the journal cannot be written; nothing was decided.
         """
         with self.lock:
             is_known = storage_of(self.place).stamp() == self._stamp

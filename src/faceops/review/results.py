@@ -98,13 +98,9 @@ class Results:
     def recorded(self, photos: PhotoBlock, people: list[str]) -> tuple[FaceDecisions, np.ndarray]:
         """Return the run's decisions about the faces of `photos`, and their unknown people.
 
-        Args:
-            photos: all photos; their drawn faces may differ from those of the run.
-            people: the possible names; others are replaced by nobody.
-
-        Returns:
-            the decisions, without a best person for unnamed faces, which the records do not have;
-            and int64 (F,), the number of each face's unknown person, 0 for none.
+        `photos` are all photos; their drawn faces may differ from those of the run. Names not among
+        `people` are replaced by nobody, and unnamed faces have no best person, which the records do
+        not hold. The second is int64 (F,), the number of each face's unknown person, 0 for none.
         """
         source, target = common_rows(self.starts, photos.starts)
         taken = take_rows(self.records, source)
@@ -189,9 +185,8 @@ class CaptureTimes:
 def common_rows(starts: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of the faces that photos have in two lists of faces, int64 (K,) each.
 
-    Args:
-        starts, other: int64 (P + 1,), the first row of each photo in either list. Where one has
-            more faces of a photo, the others come after the common ones.
+    `starts`, `other` int64 (P + 1,): the first row of each photo in either list. Where one has more
+    faces of a photo, the others come after the common ones.
     """
     counts = np.minimum(np.diff(starts), np.diff(other))
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

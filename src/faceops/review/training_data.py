@@ -73,16 +73,12 @@ def import_reviewed(
     """Bring the reviewed faces in the folder `data` up to date with the journal of `gallery`.
 
     Photos are found through the states of the output folders that the gallery knows. An existing
-    crop stays while its decision is valid, even if its photo is missing.
+    crop stays while its decision is valid, even if its photo is missing. `bundle` groups ignored
+    faces by stranger, of whom one photo each is kept: two photos of one person would count as two
+    strangers who look alike, and raise the thresholds.
 
-    Args:
-        bundle: groups ignored faces by stranger, of whom one photo each is kept: two photos of one
-            person would count as two strangers who look alike, and raise the thresholds.
-        threads: number of photos opened at once.
-
-    Raises:
-        FaceOpsError: there is no decision, `data` holds the synthetic set, faces of another gallery
-            or is in use, or a file is damaged or cannot be written.
+    Raises FaceOpsError: there is no decision, `data` holds the synthetic set, faces of another
+    gallery or is in use, or a file is damaged or cannot be written.
     """
     data.mkdir(parents=True, exist_ok=True)
     with file_lock(data, f"{data} is in use"):

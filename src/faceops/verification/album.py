@@ -362,9 +362,9 @@ def _tail(
 ) -> np.ndarray:
     """Return the scores at `RATES`: `loose` at two rates, `shape` beyond, moved as `strict` says.
 
-    `pairs` were counted: at rates that fewer than 30 of them reach, relatives cannot be detected in
-    the tail, so it is moved up by `_UNSEEN` a decade. `off`, -1 to 1, moves the tail within the
-    differences between the shapes of the calibration sets.
+    At rates that fewer than 30 of the `pairs` counted reach, the tail is moved up by `_UNSEEN` a
+    decade. `off`, -1 to 1, moves the tail within the differences between the shapes of the
+    calibration sets.
     """
     span = max(loose[HIGH] - loose[LOW], 1e-6)
     tail = loose[LOW] + shape * span

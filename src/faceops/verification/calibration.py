@@ -212,9 +212,9 @@ def choose_calibration(
 ) -> ChosenCalibration:
     """Fit `method`, or the one with the lowest cross-validated log loss (the simplest of equals).
 
-    `logits` are the raw ones of all pairs of `persons` (N,), by `all_pair_scores` with `seed`.
-    Folds are of people: a method is fitted on the pairs among the people outside a fold and scored
-    on the pairs within it. Genuine pairs are weighted so that people weigh the same.
+    `logits` are the raw ones of all pairs of `persons` (N,), by `all_pair_scores` with `seed`. A
+    method is fitted on the pairs among the people outside a fold and scored on the pairs within it.
+    Genuine pairs are weighted so that people weigh the same.
     """
     person = codes(persons)
     folds = min(FOLDS, int((np.bincount(person) > 1).sum()))

@@ -183,10 +183,9 @@ def fit_verifier(
 ) -> VerifierFit:  # fmt: skip
     """Fit on `train` float32 (N, D), choose and calibrate on `val` float32 (M, D).
 
-    The linear verifier is kept only if its true accept rate on validation people is higher than
-    the plain distance's with one-sided 95 % confidence (paired bootstrap over people), at the
-    smallest false accept rate of `far_budgets` that the validation people support. Calibration is
-    strictly increasing, so it does not affect that choice.
+    The linear verifier is kept only if its true accept rate on validation people is higher than the
+    plain distance's with one-sided 95 % confidence (paired bootstrap over people), at the smallest
+    false accept rate of `far_budgets` that the validation people support.
 
     Raises FaceOpsError: a split has too few people or photos for pairs.
     """

@@ -66,9 +66,8 @@ def balanced_pairs(
     """Return up to `count` pairs, half of them genuine, drawn without repeats.
 
     There are fewer when there are fewer genuine pairs. Genuine pairs are drawn one per person in
-    turn, so that people with many photos do not dominate. A share `hard_negative_share` of the
-    impostor pairs is hard: a random photo with the nearest of another person in a random pool of
-    2,000, by `embeddings` float32 (N, D).
+    turn. A share `hard_negative_share` of the impostor pairs is hard: a random photo with the
+    nearest of another person in a random pool of 2,000, by `embeddings` float32 (N, D).
 
     Raises FaceOpsError: nobody has two photos, or there is only one person.
     """

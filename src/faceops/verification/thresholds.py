@@ -302,8 +302,7 @@ def required_lead(
 
     `threshold` is that of the default budget: the lead does not depend on the one that is asked
     for, so a larger budget takes no name away. The lead is the release's `margin`, and more where
-    the runner-up comes near the threshold too, as a relative does: neither then looks like a
-    stranger, so it is less certain which of the two the face shows.
+    the runner-up comes near the threshold too, as a relative does.
     """
     return margin + np.maximum(runner_up - threshold + _NEAR, 0)
 

@@ -204,9 +204,7 @@ TERMS = "Faces of people who do not exist; no rights of persons attach to them."
 def make_synthetic(data: Path, settings: SyntheticSettings, weights: Path) -> dict[str, Any]:
     """Make the set in the folder `data` and return its counts; `written` counts new files.
 
-    Files are written atomically, so an interrupted run resumes and a second run writes nothing.
-
-    `weights`: the generator's file.
+    An interrupted run resumes and a second run writes nothing. `weights`: the generator's file.
 
     Raises FaceOpsError: the folder holds something else, or cannot be written.
     """

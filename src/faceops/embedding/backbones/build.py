@@ -27,12 +27,9 @@ def build_residual(name: str, embedding_size: int, input_size: int, colour: str)
     """Return an untrained ResNet (He et al. 2016) or ResNeXt (Xie et al. 2017) for small faces.
 
     The stem is a 3 x 3 convolution of stride 2 without max-pool, and the first stage halves once
-    more: the work of the 224-pixel stem, without its blind 7 x 7 window. A stem of stride 1
-    costs sixteen times as much, which a CPU cannot carry.
-    The neck is BN-linear-BN (ArcFace, Deng et al. 2019) on the flat map, 4 x 4 at 112 pixels: a
-    face is aligned, so where a feature lies means something, and pooling would throw it away.
-
-    `input_size`: pixels; the map's side is input_size / 32, rounded up.
+    more: the work of the 224-pixel stem, without its blind 7 x 7 window. The neck is BN-linear-BN
+    (ArcFace, Deng et al. 2019) on the flat map, `input_size` / 32 pixels a side, rounded up: a face
+    is aligned, so where a feature lies means something, and pooling would throw it away.
     """
     from torchvision.models import get_model  # imports torch's compiler: two CPU seconds
 
@@ -96,17 +93,12 @@ def build_backbone(
 ) -> Embedder:
     """Return the untrained network `name`, its weights drawn from torch's global generator.
 
-    Every network takes float32 (B, 3, 112, 112) RGB, 0 to 255, and returns float32
-    (B, embedding_size) of length 1.
+    Every network takes float32 (B, 3, 112, 112) RGB, 0 to 255, resizes it to `input_size` pixels,
+    rgb or grey, and returns float32 (B, embedding_size) of length 1. "pretrained" is SFace's
+    architecture, whose weights load_sface reads.
 
-    Args:
-        name: a key of BACKBONES; "pretrained" is SFace's architecture, whose weights load_sface
-            reads.
-        input_size: side of the network's input in pixels, to which crops are resized.
-        colour: rgb or grey, the channels of the network's input.
-
-    Raises:
-        FaceOpsError: the name is unknown, or the network does not support the size or the colour.
+    Raises FaceOpsError: the name is unknown, or the network does not support the size or the
+    colour.
     """
     if name not in BACKBONES:
         raise FaceOpsError(

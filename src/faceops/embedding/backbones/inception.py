@@ -105,10 +105,9 @@ _DROPPED = 0.2
 def build_inception_resnet_v1(embedding_size: int, input_size: int, colour: str) -> Embedder:
     """Return an untrained network, its weights drawn from torch's global generator.
 
-    The paper's figures 10 to 14 with 5, 10 and 5 residual blocks. As in the variant that faces
-    are trained with, a last block without ReLU follows and a linear layer with batch
-    normalisation makes the embedding (512-d where it was published). The stem and the reductions
-    do not pad: the map is 3 x 3 at 160 pixels, 2 x 2 at 112, 1 x 1 at 80.
+    The paper's figures 10 to 14 with 5, 10 and 5 residual blocks. As in the variant that faces are
+    trained with, a last block without ReLU follows and a linear layer with batch normalisation
+    makes the embedding. The map is 3 x 3 at 160 pixels, 2 x 2 at 112, 1 x 1 at 80.
 
     Raises FaceOpsError: `input_size` is below 75.
     """

@@ -25,10 +25,9 @@ _FEATURES = 512
 def build_mobilefacenet(embedding_size: int, input_size: int, colour: str) -> Embedder:
     """Return an untrained MobileFaceNet, its weights drawn from torch's global generator.
 
-    Instead of an average of the last map it takes a weighted sum, a weight per place and channel
-    (global depthwise convolution): the middle of a face matters more than its border.
-
-    `input_size`: pixels; the map's side is input_size / 16, rounded up (7 at 112).
+    Instead of an average of the last map, `input_size` / 16 pixels a side, rounded up, it takes a
+    weighted sum, a weight per place and channel (global depthwise convolution): the middle of a
+    face matters more than its border.
     """
     stage = InputStage(input_size, colour)
     units: list[nn.Module] = [

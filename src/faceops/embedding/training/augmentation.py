@@ -1,8 +1,7 @@
 """Augmentation: changes of a crop that keep the person, on the device, in batches.
 
-torchvision's transforms draw once for a whole batch, and its JPEG works photo by photo on the CPU.
-Here each photo has its own draws, all from the seed that the caller gives, by NumPy on the CPU: a
-step can be repeated bit for bit, and a GPU makes the same changes as a CPU.
+Each photo has its own draws, all from the seed that the caller gives, by NumPy on the CPU: a step
+can be repeated bit for bit, and a GPU makes the same changes as a CPU.
 
 A change takes `pixels`, float32 (B, 3, H, W) RGB, 0..255, and `draws` in [0, 1) of each photo; one
 that all photos get also takes a `strength` in 0..1, the largest change.
@@ -24,9 +23,8 @@ from faceops.embedding.training import degradation
 def change_brightness_contrast(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Change brightness (all values) and contrast (their differences from the photo's mean).
 
-    Args:
-        draws: (B, 2): brightness, contrast; .5 changes nothing.
-        strength: at 1 both factors lie between 1/2 and 3/2.
+    `draws` (B, 2): brightness, contrast; .5 changes nothing. At `strength` 1 both factors lie
+    between 1/2 and 3/2.
     """
     brightness, contrast = (1 + strength * (draws - 0.5)).T[:, :, None, None, None]
     mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
@@ -41,10 +39,9 @@ MAX_SCALE = 1.25
 def jitter_crop(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Shift each photo along both axes and scale it about its middle; its border is mirrored.
 
-    Args:
-        draws: (B, 3): shift to the right, shift down, scale; .5 changes nothing.
-        strength: at 1 shifts reach 1/7 of the side (16 of 112 pixels) and scales lie between
-            1 / 1.25 and 1.25, evenly on a log scale.
+    `draws` (B, 3): shift to the right, shift down, scale; .5 changes nothing. At `strength` 1
+    shifts reach 1/7 of the side (16 of 112 pixels) and scales lie between 1 / 1.25 and 1.25, evenly
+    on a log scale.
     """
     signed = (2 * draws - 1) * strength
     shrink = MAX_SCALE ** -signed[:, 2:]  # (B, 1)
@@ -64,11 +61,9 @@ MAX_SIGMA = 3 / 112  # of the side, at strength 1
 
 
 def blur(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
-    """Blur each photo by a Gaussian with its own sigma.
+    """Blur each photo by a Gaussian with its own sigma: `draws` (B, 1) over the largest.
 
-    Args:
-        draws: (B, 1): sigma over the largest.
-        strength: at 1 the largest sigma is 3/112 of the side (3 of 112 pixels).
+    At `strength` 1 the largest sigma is 3/112 of the side (3 of 112 pixels).
     """
     count, channels, height, width = pixels.shape
     largest = MAX_SIGMA * strength * width
@@ -133,9 +128,7 @@ def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
 def _rounded(plane: Tensor, waves: Tensor, table: tuple[int, ...], factor: Tensor) -> Tensor:
     """Return `plane` (N, H, W) from its quantised coefficients, 8 x 8 a block.
 
-    Args:
-        waves: (8, 8) or (8, 16), what turns a row of a block into its coefficients.
-        factor: (N,), of the `table`.
+    `waves` (8, 8) or (8, 16) turn a row of a block into its coefficients; `factor` (N,) of `table`.
     """
     count, height, width = plane.shape
     side = waves.shape[1]
@@ -195,14 +188,9 @@ _PIECE = 16  # photos
 def augment(pixels: Tensor, settings: Train, seed: int, first: int = 0) -> Tensor:
     """Return changed copies of `pixels`, float32 (B, 3, H, W) RGB, 0..255, on their device.
 
-    Photo i depends on its own pixels, the settings, the seed and on first + i alone, not on the
-    other photos. A strength is the largest change, as the function of that change states: each
-    photo's own change is drawn between none and that. With all of them 0 the tensor itself is
-    returned.
-
-    Args:
-        seed: of all randomness, at least 0.
-        first: the place of the first photo in a batch that several processes share.
+    Photo i depends on its own pixels, the settings, the `seed` (at least 0) and on `first` + i
+    alone, its place in a batch that several processes share. Each photo's own change is drawn
+    between none and the strength. With all of them 0 the tensor itself is returned.
     """
     if not any(getattr(settings, name) for name in _CHANGES) or len(pixels) == 0:
         return pixels

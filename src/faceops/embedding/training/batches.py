@@ -21,18 +21,15 @@ class BalancedSampler:
 
     Its length is the number of batches in an epoch, which sees about as many photos as there are,
     and each person at least once; with `square_root` not each, since a person's odds to be drawn
-    are the square root of the number of photos (Mahajan et al. 2018): the network does not overfit
-    the few photos of most people, nor do the people with many photos fill the batches.
+    are the square root of the number of photos (Mahajan et al. 2018).
 
     Args:
-        labels: int64 (N,), the person of each photo.
+        labels: int64 (N,), the person of each photo; 0 and up for people with several photos.
         negative_only: bool (N,), photos that may only be negatives.
         people: P, at most as many as there are.
         photos: K; of a person with fewer photos, all of them: a photo is never its own positive.
         negatives: negative-only photos that are added to each batch.
-        confused: pairs of labels to draw into one batch, as a miner looks for negatives there. The
-            labels of people with several photos are 0 and up. Not with `square_root`.
-        square_root: draw people by the square root of their number of photos.
+        confused: pairs of labels to draw into one batch. Not with `square_root`.
     """
 
     labels: np.ndarray
@@ -95,13 +92,9 @@ class BalancedSampler:
 class UniformSampler:
     """Each photo once per epoch, in batches whose sizes differ by at most one photo.
 
-    P people x K photos give all people the same weight. Where most people have two or three photos
-    a network from scratch hardly learns from that; drawn by photo, it begins with the people who
-    have many.
-
-    Args:
-        positions: int64 (N,), the photos.
-        size: of a batch, at most. A last batch of one photo would have no batch statistics.
+    A network from scratch then begins with the people who have many photos. `positions` int64 (N,)
+    are the photos, `size` is the largest of a batch. A last batch of one photo would have no batch
+    statistics.
     """
 
     positions: np.ndarray
@@ -133,16 +126,11 @@ def nearest_negatives(
 ) -> np.ndarray:
     """Return for each anchor the `count` nearest faces of other people after the first `skip`.
 
-    The nearest face of another person is often a twin, or the same person under another
-    name: a negative that teaches the wrong thing. The search is exact (see `base.nearest`).
+    The nearest face of another person is often a twin, or the same person under another name. The
+    search is exact (see `base.nearest`). `embeddings` float32 (N, D), L2-normalised, of the people
+    `labels` int64 (N,); `anchors` int64 (A,), rows.
 
-    Args:
-        embeddings: float32 (N, D), L2-normalised.
-        labels: int64 (N,), the person of each row.
-        anchors: int64 (A,), rows.
-
-    Returns:
-        int64 (A, count), rows, the nearest first; -1 where there are no more.
+    Returns int64 (A, count), rows, the nearest first; -1 where there are no more.
     """
     own = embeddings[anchors], labels[anchors]
     near, _ = nearest_of_others(*own, embeddings, labels, skip + count, "mining negatives")
@@ -154,9 +142,7 @@ def random_negatives(
 ) -> np.ndarray:
     """Return int64 (A, count): for each anchor, rows drawn uniformly from those of other people.
 
-    A row may be drawn twice. Without another person the row is -1.
-
-    `labels`: int64 (N,), the person of each row.
+    A row may be drawn twice; it is -1 without another person. `labels` int64 (N,) of each row.
     """
     by_person = np.argsort(labels, kind="stable")
     ordered = labels[by_person]
@@ -175,14 +161,10 @@ def with_mined(
 ) -> Batch:  # fmt: skip
     """Return a batch with some of the mined negatives of its faces after them, and its triplets.
 
-    These are all (a, p, n) of two photos of a person from `batch` and a mined negative of a that
-    is now in the batch, whichever face it was added for.
-
-    Args:
-        batch: int64 (B,), positions of training faces, P people x K photos.
-        labels: int64 (N,), the person of each training face.
-        negatives: int64 (N, m), the mined negatives of each face, -1 for none.
-        added: the largest number of negatives that the batch gets.
+    These are all (a, p, n) of two photos of a person from `batch` and a mined negative of a that is
+    now in the batch, whichever face it was added for. `batch` int64 (B,) are positions of training
+    faces, P people x K photos, `labels` int64 (N,) the people of all of them, `negatives` int64 (N,
+    m) the mined negatives of each, -1 for none; at most `added` of them are added.
     """
     candidates = negatives[batch]  # (B, m)
     positions = np.concatenate([batch, _spread(candidates, batch, added, generator)])
@@ -217,11 +199,7 @@ def _spread(
 
 @dataclass(frozen=True)
 class Epochs:
-    """The epochs of a run, counted from 1: their phase, their miner, their batches.
-
-    train: the faces of the split.
-    settings: the section train of params.yaml.
-    """
+    """The epochs of a run, counted from 1: their phase, their miner, their batches."""
 
     train: FaceDataset
     settings: Train
@@ -259,11 +237,7 @@ class Epochs:
         return self.settings.warmup_epochs + 1
 
     def batches(self, epoch: int, negatives: np.ndarray | None = None) -> list[Batch]:
-        """Return the batches of `epoch`, the same each time.
-
-        Args:
-            negatives: int64 (N, k), those that `mine` found for each face.
-        """
+        """Return the batches of `epoch`, the same each time; `negatives`: see `mine`."""
         labels, added = self.train.labels, self.settings.negatives_per_batch
         generator = np.random.default_rng([self.settings.seed, epoch])
         phase = self.phase(epoch)
@@ -283,11 +257,9 @@ class Epochs:
     def mine(self, embeddings: np.ndarray, epoch: int) -> np.ndarray:
         """Return the negatives of each training face, int64 (N, nearest + random), -1 for none.
 
-        First the nearest faces of other people, then random ones, people with one photo among
-        them. A face that is negative only has none.
-
-        Args:
-            embeddings: float32 (N, D), the latest of each training face, L2-normalised.
+        First the nearest faces of other people, then random ones, people with one photo among them.
+        A face that is negative only has none. `embeddings` float32 (N, D) are the latest of each
+        face.
         """
         settings, labels = self.settings, self.train.labels
         anchors = np.flatnonzero(~self.train.negative_only)

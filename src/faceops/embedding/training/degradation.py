@@ -18,12 +18,9 @@ MAX_GAMMA = 2.0
 def change_exposure(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Multiply all values, which clips what becomes too bright, after a power law (gamma).
 
-    Draws near .5, which change little, are the more frequent ones in effect: a change grows with
-    the square of its draw's distance from there.
-
-    Args:
-        draws: (B, 2): exposure, gamma; .5 changes nothing.
-        strength: at 1 the factors lie between 1/5.7 and 5.7 (2.5 stops), gamma between 1/2 and 2.
+    `draws` (B, 2): exposure, gamma; .5 changes nothing, and a change grows with the square of its
+    draw's distance from there. At `strength` 1 the factors lie between 1/5.7 and 5.7 (2.5 stops),
+    gamma between 1/2 and 2.
     """
     signed = 2 * draws - 1
     power = (signed * signed.abs() * strength)[:, :, None, None, None]  # (B, 2, 1, 1, 1)
@@ -32,12 +29,9 @@ def change_exposure(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
 
 
 def remove_colour(pixels: Tensor, draws: Tensor) -> Tensor:
-    """Replace the colours by one grey each.
+    """Replace the colours by one grey each, as different films do; infrared sees mostly red.
 
-    The film decides how much red, green and blue add to it: some see like the eye, some (and
-    infrared) mostly red.
-
-    `draws`: (B, 3): red, green, blue, relative to each other.
+    `draws` (B, 3): red, green, blue, relative to each other.
     """
     weights = (draws + 1e-3) / (draws + 1e-3).sum(dim=1, keepdim=True)
     return (pixels * weights[:, :, None, None]).sum(dim=1, keepdim=True).expand_as(pixels)
@@ -50,9 +44,8 @@ _PLACES = 2**16
 def add_noise(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Add white noise, as of a sensor at high sensitivity.
 
-    Args:
-        draws: (B, 2): standard deviation over the largest (its square root), place in the noise.
-        strength: at 1 the largest standard deviation is 30.
+    `draws` (B, 2): standard deviation over the largest (its square root), place in the noise. At
+    `strength` 1 the largest is 30.
     """
     deviation = (MAX_NOISE * strength * draws[:, 0] ** 2)[:, None, None, None]
     noise = noise_like(pixels, draws[:, 1]).sub(127.5).mul(12**0.5 / 255)
@@ -82,9 +75,8 @@ SMALLEST = 20 / 112  # of the side, at strength 1
 def lower_resolution(pixels: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Make each photo smaller and stretch it to its size again.
 
-    Args:
-        draws: (B, 1): 0 changes nothing; the side falls with the square of the draw.
-        strength: at 1 the smallest side is 20 of 112 pixels.
+    `draws` (B, 1): 0 changes nothing; the side falls with the square of the draw. At `strength` 1
+    the smallest side is 20 of 112 pixels.
     """
     side = pixels.shape[-1]
     sides = side * (1 - (1 - SMALLEST) * strength * draws[:, 0] ** 2)

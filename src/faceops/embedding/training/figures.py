@@ -29,12 +29,11 @@ def check_gradient(norm: float, epoch: int, step: int) -> None:
 
 
 def check_collapse(history: list[dict[str, Any]]) -> None:
-    """Raise when the last epoch of `history` shows that the network does not learn.
+    """Raise FaceOpsError when the last epoch of `history` shows that the network does not learn.
 
-    Raises:
-        FaceOpsError: all embeddings are equal (then every triplet costs the margin); or for two
-            triplet epochs in a row two photos of one person were as far apart as two of different
-            people, so the loss is stuck at the margin.
+    All embeddings are equal (then every triplet costs the margin); or for two triplet epochs in a
+    row two photos of one person were as far apart as two of different people, so the loss is stuck
+    at the margin.
     """
     row = history[-1]
     if row["spread"] < MIN_SPREAD:
@@ -61,17 +60,12 @@ def validation_figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, 
     """Return the figures over all pairs of validation photos, where each person counts the same.
 
     A genuine pair weighs one over the pairs of its person; an impostor pair one over the pairs of
-    its two people. Else a few people with many photos would choose the epoch.
+    its two people. `embeddings` float32 (N, D), L2-normalised, of the people `labels` (N,); of more
+    than 4,000, those of people drawn by a fixed seed until there are 4,000.
 
-    Args:
-        embeddings: float32 (N, D), L2-normalised; of more than 4,000, those of people
-            drawn by a fixed seed until there are 4,000.
-        labels: (N,), the person of each.
-
-    Returns:
-        val_tar (at FAR 1e-3), val_tar_far_1e-2, val_auc, and their mean val_score, by which
-        epochs are compared. With few people TAR at 1e-3 depends on a few dozen impostor pairs;
-        TAR at 1e-2 steadies it, and AUC still moves when both are 1. NaN without pairs of a kind.
+    Returns val_tar (at FAR 1e-3), val_tar_far_1e-2, val_auc, and their mean val_score, by which
+    epochs are compared: TAR at 1e-2 steadies it, and AUC still moves when both are 1. NaN without
+    pairs of a kind.
     """
     if len(embeddings) > MAX_PHOTOS:
         chosen = _photos_of_drawn_people(labels)
@@ -206,17 +200,12 @@ def place(embeddings: np.ndarray, seed: int) -> np.ndarray:
 def draw_similarity_map(
     embeddings: np.ndarray, persons: np.ndarray, crops: Crops | None = None, seed: int = 0
 ) -> Image.Image | None:
-    """Return a map of some people's faces: similar ones lie near each other (t-SNE, van der Maaten
-    2008). None if there are fewer than ten faces to show.
+    """Return a map of faces by t-SNE (van der Maaten 2008); None of fewer than ten.
 
-    Each face takes the free cell of a grid nearest to its place, so that none hides another. The
-    map shows which people are neighbours; distances across it mean nothing.
-
-    Args:
-        embeddings: float32 (N, D), L2-normalised.
-        persons: text (N,), the name of the person of each.
-        crops: the faces to draw; without them each cell is a square of its person's colour.
-        seed: chooses the people and places them; the same seed gives the same picture.
+    Each face takes the free cell of a grid nearest to its place, so that none hides another.
+    Neighbours are similar; distances across the map mean nothing. `embeddings` float32 (N, D),
+    L2-normalised, of `persons` text (N,); without `crops` each cell is a square of its person's
+    colour. `seed` chooses the people and places them.
     """
     rows = choose_faces(persons, seed)
     if len(rows) < MIN_FACES or not np.isfinite(embeddings[rows]).all():

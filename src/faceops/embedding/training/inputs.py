@@ -83,9 +83,7 @@ class FaceDataset:
     def num_classes(self, settings: Train) -> int:
         """Return the number of classes of the head: labels below it are classes.
 
-        People with one photo are classes only where the warm-up draws their photos. Such a class
-        teaches nothing about two photos of a person, but what distinguishes its person from
-        others; the more people, the better an embedding generalises to new ones.
+        People with one photo are classes only where the warm-up draws their photos.
         """
         if settings.warmup_sampler.endswith("_all"):
             return int(self.labels.max()) + 1
@@ -122,9 +120,8 @@ class TrainingInputs:
     def embed(self, model: Embedder, loaded: Tensor, seed: int, first: int = 0) -> Tensor:
         """Return embeddings (B, D), with gradient, of faces that `load` returned.
 
-        Args:
-            seed: of all randomness, at least 0.
-            first: the place of the first face in a batch that several processes share.
+        `seed`, at least 0, is that of all randomness; `first` is the place of the first face in a
+        batch that several processes share.
         """
         return self.forward(model, loaded.to(self.device, non_blocking=True), seed, first)
 
@@ -136,7 +133,7 @@ class TrainingInputs:
         positions: np.ndarray | None = None,
         seed: int | None = None,
     ) -> np.ndarray:
-        """Return float32 (N, D) of faces of `split`: those at `positions`, or all.
+        """Return float32 (N, D) of faces of `split`, those at `positions` or all.
 
         They are unchanged, or with a `seed` augmented as it draws.
         """
@@ -241,14 +238,12 @@ def cached_features(
 ) -> np.ndarray:
     """Return the trunk's features of `faces`, float16 (N, views, ...), memory-mapped.
 
-    View 0 is the face as it is; with `flip` view 1 is its mirror image. Other augmentations
-    (shift, brightness) cannot be applied to features. Half precision halves the file and changes
-    an embedding by less than 1e-3.
+    View 0 is the face as it is; with `flip` view 1 is its mirror image. Half precision halves the
+    file and changes an embedding by less than 1e-3.
 
-    Args:
-        folder: where `features-<name>-<key>.f16` is written, batch by batch: an interrupted run
-            continues where it stopped. Files of the same name with other keys are deleted. The key
-            is a hash of what changes the features: crops, the trunk's weights, the views.
+    `features-<name>-<key>.f16` is written to `folder` batch by batch: an interrupted run continues
+    where it stopped. Files of the same name with other keys are deleted. The key is a hash of what
+    changes the features: crops, the trunk's weights, the views.
     """
     digest = hashlib.sha256(
         f"{FEATURES_VERSION} {flip} {model.backbone} {weights_sha256(model.trunk)}".encode()

@@ -164,11 +164,8 @@ def started_by_torchrun() -> bool:
 def start_processes(count: int, module: str) -> None:
     """Run `python -m module` in `count` processes on this machine, and wait for them.
 
-    For several machines call `torchrun --nnodes ... -m module` instead.
-
-    Raises:
-        SystemExit: one of them failed, after printing why.
-        KeyboardInterrupt: Ctrl-C or SIGTERM came, and was passed on to them.
+    Raises SystemExit: one of them failed, after printing why; KeyboardInterrupt: Ctrl-C or SIGTERM
+    came, and was passed on to them.
     """
     config = LaunchConfig(
         min_nodes=1,

@@ -1,14 +1,12 @@
 """Train an embedder: a classification warm-up, then mined triplets; the best epoch is kept.
 
-An epoch is a list of batches of P people x K photos, or in the warm-up of as many photos of any
-people. A step embeds its batch, takes the loss (of the classification head, of the triplets that
-a miner finds in the batch, of all its pairs, or several of these), and updates the weights. After
-an epoch the validation people are scored. `Trainer` reads from top to bottom: data, model,
-optimiser, loop.
+An epoch is a list of batches. A step embeds its batch, takes the loss (of the classification head,
+of the triplets that a miner finds in the batch, of all its pairs, or several of these), and updates
+the weights. After an epoch the validation people are scored. `Trainer` reads from top to bottom:
+data, model, optimiser, loop.
 
 A warm-up by distillation needs no labels: the network learns to give an augmented crop the
-embedding that the start gives to the crop as it is. The start is both teacher and student, which
-learns to ignore the augmentation. Validation crops are then augmented too.
+embedding that the start gives to the crop as it is. Validation crops are then augmented too.
 """
 
 import sys
@@ -56,18 +54,13 @@ class TrainingResult:
 class Trainer:
     """Trains a model in place; it ends with the weights of its best epoch.
 
-    Epochs are compared by `val_score` (see `validation_figures`); the start is a candidate, and
-    any gain makes a new best. Patience counts the epochs of a phase since `val_score` rose by more
-    than `min_delta`.
+    Epochs are compared by `val_score` (see `validation_figures`); the start is a candidate.
+    Patience counts the epochs of a phase since `val_score` rose by more than `min_delta`.
 
     A run that was interrupted, at any step and in any way, continues after the last step in
-    `checkpoints` and on a CPU ends with the same weights, bit for bit; the caller deletes the
-    checkpoints when it has stored the result.
-
-    Args:
-        inputs: pixels (trains all layers) or cached features (trains the head).
-        checkpoints: a folder of this run's own.
-        log: takes the figures of steps and epochs.
+    `checkpoints`, a folder of its own, and on a CPU ends with the same weights, bit for bit; the
+    caller deletes the checkpoints when it has stored the result. `log` takes the figures of steps
+    and epochs.
     """
 
     def __init__(

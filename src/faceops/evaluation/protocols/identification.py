@@ -168,8 +168,8 @@ def open_set_figures(result: OpenSet, thresholds: Thresholds | None, seed: int) 
 def estimate_figures(estimates: Sequence[tuple[AlbumThreshold, float]]) -> dict[str, Any]:
     """Return the mean interval that the albums state, and how often it contains the measured rate.
 
-    Both are None where all albums had too few people. "fallback_population" is the calibration set
-    whose threshold was used for albums with too few people, "" without any.
+    Both are None where all albums had too few people; "fallback_population" is the calibration set
+    whose threshold was used for such albums, "" without any.
     """
     estimated = [
         (one.low, one.high, reached)
@@ -202,8 +202,7 @@ def open_set_protocol(
     """Return the outcomes of the open-set search by `settings`, and its figures.
 
     These are "open_set", "gallery_query" and "open_sets", a row for each of
-    `settings.open_set_gallery_photos`: where too few people have so many photos, it is
-    {"gallery_photos", "reason"}.
+    `settings.open_set_gallery_photos`, with a "reason" where too few people have so many photos.
 
     Raises FaceOpsError: as `open_set`.
     """
@@ -228,11 +227,9 @@ def open_set_protocol(
 
 
 def gallery_query_figures(result: OpenSet, seed: int) -> dict[str, Any]:
-    """Return the rates with intervals over people.
+    """Return the rates with intervals over people; without thresholds, the area under the curve.
 
-    `accuracy` is the mean of two rates, right names among known and no name among unknown, so
-    that it does not depend on how many of each there are. Without a release's thresholds only
-    the area under TPR against FPR is there.
+    `accuracy` is the mean of two rates, right names among known and no name among unknown.
     """
     figures: dict[str, Any] = {
         "detection_auc": result.detection_auc,

@@ -252,8 +252,8 @@ def measure_robustness(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return a row of figures for "unaltered" and for each alteration.
 
-    `faces` are all test faces: their pairs fix the threshold; about `count` of them, whole people
-    drawn at random, are opened again, altered and embedded.
+    The pairs of all test `faces` fix the threshold; about `count` faces, whole people drawn at
+    random, are opened again, altered and embedded.
 
     Raises FaceOpsError: nobody has two photos, or a photo was changed since.
     """

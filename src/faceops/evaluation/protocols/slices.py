@@ -259,8 +259,8 @@ def chance_identified(
 
     A photo of each person is drawn for the gallery, `DRAWS` times; every other photo probes. With
     the own score at `cut` or above, the name is given unless it lacks the lead over one of the
-    `GALLERY` - 1 others, see `AlbumScores.lead`: over E of the M others, so C(M - E, n) / C(M, n)
-    galleries are without them. The rows of `faces` are those that `scored.verifier` compares.
+    `GALLERY` - 1 others, see `AlbumScores.lead`: C(M - E, n) / C(M, n) galleries are without the E
+    of them. The rows of `faces` are those that `scored.verifier` compares.
     """
     person = codes(faces.persons)
     draw = np.random.default_rng(seed)

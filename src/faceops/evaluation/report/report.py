@@ -86,8 +86,7 @@ def worst_mistakes(
     """Return up to `most` pairs of each kind, those of two people first, the worst first.
 
     A photo is in one pair of a list, its worst: else one wrong label would fill the list. Pairs of
-    two people are among the highest that `scan` of `faces` has kept. Without calibration the score
-    of a pair is its negative squared distance.
+    two people are among the highest that `scan` of `faces` has kept.
     """
     highest = np.stack([scan.top.first, scan.top.second], axis=1).astype(np.int64)
     genuine = genuine_pairs(faces.persons)
