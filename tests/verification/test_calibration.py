@@ -105,7 +105,7 @@ def scores_of(persons: np.ndarray, bend: bool) -> PairScores:
     genuine, impostor = draw.normal(1, 1, one), draw.normal(-1, 1, two)
     if bend:
         genuine, impostor = (np.where(x > 0, 4 * x, x / 2) for x in (genuine, impostor))
-    return PairScores(genuine.astype(np.float32), impostor.astype(np.float32), False)
+    return PairScores(genuine.astype(np.float32), impostor.astype(np.float32))
 
 
 def test_folds_are_of_people_and_even():

@@ -98,7 +98,7 @@ def drawn_scores(seed: int, shift: float, decimals: int = 7) -> PairScores:
     two = len(PERSONS) * (len(PERSONS) - 1) // 2 - one
     genuine, impostor = draw.normal(shift, 1, one), draw.normal(0, 1, two)
     parts = (part.round(decimals).astype(np.float32) for part in (genuine, impostor))
-    return PairScores(*parts, sampled=False)
+    return PairScores(*parts)
 
 
 @pytest.mark.parametrize("decimals", [7, 0])

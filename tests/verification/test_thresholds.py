@@ -161,7 +161,7 @@ def test_strangers_who_look_the_same_are_never_accepted():
     embeddings = np.zeros((60, SIZE), np.float32)
     embeddings[:, 0] = 1
     persons = np.repeat(np.arange(30), 2).astype(str)
-    scores = PairScores(np.ones(30, np.float32), np.ones(1740, np.float32), False)
+    scores = PairScores(np.ones(30, np.float32), np.ones(1740, np.float32))
     sure = Verifier(np.full(SIZE, -9, np.float32), 40.0, "distance")
     thresholds = measure_thresholds(embeddings, persons, sure, scores, SMALL, "one face")
     assert thresholds.for_search(0.1, 10) > 1
@@ -169,7 +169,7 @@ def test_strangers_who_look_the_same_are_never_accepted():
 
 
 def test_too_few_pairs_are_refused():
-    none = PairScores(np.zeros(0, np.float32), np.zeros(100, np.float32), False)
+    none = PairScores(np.zeros(0, np.float32), np.zeros(100, np.float32))
     with pytest.raises(FaceOpsError, match="too few"):
         measure_thresholds(*population(0, 100), VERIFIER, none, SMALL, "x")
 

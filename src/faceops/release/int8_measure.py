@@ -61,7 +61,7 @@ def compare_with_float32(
     refusal = why_not(measured)
     if refusal:
         return None, measured, refusal
-    probabilities = PairScores(sigmoid(logits.genuine), sigmoid(logits.impostor), logits.sampled)
+    probabilities = PairScores(sigmoid(logits.genuine), sigmoid(logits.impostor))
     float32 = bundle.release.thresholds  # of the same people and crops
     thresholds = measure_thresholds(
         ints, val.persons, verifier, probabilities, params.verify, float32.data, sources

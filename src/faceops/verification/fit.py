@@ -209,7 +209,7 @@ def fit_verifier(
     verifier = calibration.map.of(layers[chosen])
     # The raw logits give the calibrated probabilities: no pair is scored twice.
     genuine, impostor = (calibration.map.probability(part) for part in (raw.genuine, raw.impostor))
-    scores = PairScores(genuine, impostor, raw.sampled)
+    scores = PairScores(genuine, impostor)
     return VerifierFit(verifier, scores, gain, calibration, training_pairs)
 
 

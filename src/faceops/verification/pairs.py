@@ -213,7 +213,6 @@ class PairScores:
 
     genuine: np.ndarray
     impostor: np.ndarray
-    sampled: bool  # the impostor pairs are those of a sample of the photos
 
 
 def all_pair_scores(
@@ -233,7 +232,7 @@ def all_pair_scores(
     for block in impostor_blocks(person, limit=limit, seed=seed):
         scores = by_matrix(embeddings[block.rows], embeddings[block.start :])
         impostor.append(scores[block.new])
-    return PairScores(genuine, np.concatenate(impostor), math.comb(len(person), 2) > limit)
+    return PairScores(genuine, np.concatenate(impostor))
 
 
 SCORE_BINS = 1 << 15
@@ -292,8 +291,7 @@ def score_table(
     its scores. `weights` float (N,) of the genuine pairs, else 1.
     """
     cells = np.zeros(len(genuine), np.int16), np.zeros(len(impostor), np.int16)
-    scores = PairScores(genuine, impostor, sampled=False)
-    return fold_table(scores, cells, 1, bins, weights=weights).whole()
+    return fold_table(PairScores(genuine, impostor), cells, 1, bins, weights=weights).whole()
 
 
 def fold_table(

@@ -22,21 +22,14 @@ class BalancedSampler:
     Its length is the number of batches in an epoch, which sees about as many photos as there are,
     and each person at least once; with `square_root` not each, since a person's odds to be drawn
     are the square root of the number of photos (Mahajan et al. 2018).
-
-    Args:
-        labels: int64 (N,), the person of each photo; 0 and up for people with several photos.
-        negative_only: bool (N,), photos that may only be negatives.
-        people: P, at most as many as there are.
-        photos: K; of a person with fewer photos, all of them: a photo is never its own positive.
-        negatives: negative-only photos that are added to each batch.
-        confused: pairs of labels to draw into one batch. Not with `square_root`.
     """
 
-    labels: np.ndarray
-    negative_only: np.ndarray
-    people: int
-    photos: int
-    negatives: int = 0
+    labels: np.ndarray  # int64 (N,), of each photo; 0 and up for people with several photos
+    negative_only: np.ndarray  # bool (N,), photos that may only be negatives
+    people: int  # P, at most as many as there are
+    photos: int  # K; of a person with fewer all of them: a photo is never its own positive
+    negatives: int = 0  # negative-only photos that are added to each batch
+    # Pairs of labels to draw into one batch; not with `square_root`
     confused: tuple[tuple[int, int], ...] = ()
     square_root: bool = False
 
@@ -92,13 +85,12 @@ class BalancedSampler:
 class UniformSampler:
     """Each photo once per epoch, in batches whose sizes differ by at most one photo.
 
-    A network from scratch then begins with the people who have many photos. `positions` int64 (N,)
-    are the photos, `size` is the largest of a batch. A last batch of one photo would have no batch
-    statistics.
+    A network from scratch then begins with the people who have many photos. A last batch of one
+    photo would have no batch statistics.
     """
 
-    positions: np.ndarray
-    size: int
+    positions: np.ndarray  # int64 (N,), the photos
+    size: int  # of a batch, at most
 
     def __len__(self) -> int:
         return math.ceil(len(self.positions) / self.size)
@@ -109,16 +101,11 @@ class UniformSampler:
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of B training faces.
+    """One batch of B training faces."""
 
-    positions: int64 (B,), in the training split.
-    labels: int64 (B,), their people.
-    triplets: rows of the batch, where global mining chose them; else a miner finds them.
-    """
-
-    positions: np.ndarray
-    labels: np.ndarray
-    triplets: Triplets | None = None
+    positions: np.ndarray  # int64 (B,), in the training split
+    labels: np.ndarray  # int64 (B,), their people
+    triplets: Triplets | None = None  # rows of the batch, where global mining chose them
 
 
 def nearest_negatives(

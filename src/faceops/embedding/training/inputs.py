@@ -33,19 +33,14 @@ Split = Literal["train", "val"]
 
 @dataclass(frozen=True)
 class FaceDataset:
-    """The faces of one split, with the person of each.
+    """The faces of one split, with the person of each."""
 
-    crops: uint8 (M, H, W, 3) RGB of all splits, may be memory-mapped.
-    rows: int64 (N,), the row in `crops` of each face of this split.
-    labels: int64 (N,); people with two or more photos are 0 .. people - 1, the others follow.
-    negative_only: bool (N,), faces of people with one photo.
-    confused: pairs of labels below `people`, of people who were taken for each other.
-    """
-
-    crops: np.ndarray
-    rows: np.ndarray
+    crops: np.ndarray  # uint8 (M, H, W, 3) RGB of all splits, may be memory-mapped
+    rows: np.ndarray  # int64 (N,), the row in `crops` of each face of this split
+    # int64 (N,); people with two or more photos are 0 .. people - 1, the others follow
     labels: np.ndarray
-    negative_only: np.ndarray
+    negative_only: np.ndarray  # bool (N,), faces of people with one photo
+    # Pairs of labels below `people`, of people who were taken for each other
     confused: tuple[tuple[int, int], ...] = ()
 
     @classmethod
