@@ -30,9 +30,10 @@ from faceops.embedding.backbones.mobilefacenet import load_sface, sface_centre
 from faceops.evaluation.protocols import lfw as protocol
 from faceops.evaluation.protocols.all_pairs import PAIR_REPEATS, pair_intervals, scan_pairs
 from faceops.faces.crop_photos import CropSettings
-from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
+from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release import joined_embedder as graphs
 from faceops.release.bundle import run_embedder
 from faceops.release.embedder_graph import export_embedder

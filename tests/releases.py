@@ -10,8 +10,9 @@ import onnxruntime
 from onnx import numpy_helper
 
 from faceops.config.sections import Verify
-from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
+from faceops.faces.landmarks import LandmarkRefiner
 from faceops.photos.open_photo import open_photo
 from faceops.release.bundle import run_embedder
 from faceops.release.contract import (

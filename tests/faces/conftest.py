@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from faceops.dataset.synthetic.people import load_generator
-from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
+from faceops.faces.landmarks import LandmarkRefiner
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,21 @@ def test_recall_on_group_photos(detector, group_photos):
     assert found / wanted >= 0.95
 
 
+def test_an_overexposed_photo_is_searched_again_with_its_highlights_recovered(
+    detector, detector_bytes, group_photos
+):
+    once, found = Detector(detector_bytes, version=1), {1: 0, 2: 0}
+    for path in sorted(group_photos.glob("*.jpg")):
+        pixels = open_photo(path).pixels
+        bright = np.minimum(pixels * 2.2, 255).astype(np.uint8)
+        for version, searched in ((1, once), (2, detector)):
+            found[version] += len(searched.search(bright)[0])
+        grey = bright[..., :1].repeat(3, axis=2)  # nothing to recover
+        boxes = [[face.box for face in one.search(grey)[0]] for one in (once, detector)]
+        assert boxes[0] == boxes[1]
+    assert found[2] >= found[1] + 5
+
+
 def test_faces_that_fill_a_small_picture_or_a_large_photo_are_found(detector, drawn_faces):
     faces = drawn_faces[:30]
     assert np.mean([len(detector.search(face)[0]) == 1 for face in faces]) >= 0.95

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from faceops.evaluation.protocols.robustness import ALTERATIONS
 from faceops.faces.align import TEMPLATE, align
 from faceops.faces.crop_photos import CropSettings, box_crop, choose_face
 from faceops.faces.detector import Detection
@@ -25,6 +26,7 @@ from faceops.faces.find_faces import (
     search_in_detail,
     tiles_along,
 )
+from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import Quality, measure, yaw
 from faceops.photos.open_photo import open_photo
 from faceops.photos.pixels import ORIENTATION
@@ -55,6 +57,28 @@ def test_refining_a_batch_equals_refining_each(detector, refiner, scene):
         refined = refiner.refine(scene, [Detection(box, TEMPLATE, 0.9)])[0]  # over the edge
         assert np.isfinite(refined.landmarks).all()
     assert refiner.refine(scene, []) == []
+
+
+@pytest.mark.parametrize("alteration", ["sunglasses", "mask", "bright"])
+def test_landmarks_of_covered_and_overexposed_faces_lie_nearer_than_in_version_1(
+    detector, refiner, weights_dir, drawn_faces, alteration
+):
+    versions = refiner, LandmarkRefiner(weights_dir / "onet.onnx", version=1)
+    off = []
+    for face in drawn_faces[:30]:
+        photo = np.pad(face, ((70, 70), (70, 70), (0, 0)), constant_values=120)
+        for seen in detector.search(photo)[0]:
+            altered = ALTERATIONS[alteration](photo, seen).pixels
+            near = [
+                np.linalg.norm(
+                    one.refine(altered, [seen])[0].landmarks
+                    - one.refine(photo, [seen])[0].landmarks
+                )
+                for one in versions
+            ]
+            off.append(near)
+    now, before = np.mean(off, axis=0)
+    assert len(off) > 25 and now < 0.97 * before
 
 
 def judge(crop: np.ndarray, detection: Detection) -> Quality:

@@ -137,6 +137,15 @@ def test_the_command_makes_damaged_embeddings_again_from_their_crops(folder, sfa
     assert f"{faces} faces of" in capsys.readouterr().out
 
 
+def test_crops_of_another_alignment_version_are_embedded(folder, bundle, new):
+    alignment = bundle.release.alignment.model_copy(update={"version": 1})
+    earlier = bundle.release.model_copy(update={"alignment": alignment})
+    state(folder, crops_id=earlier.crops_id)
+    assert earlier.crops_id != new.release.crops_id
+    assert reembed(folder, new).embedded == len(Gallery.open(folder).faces)
+    assert Gallery.open(folder).crops_id == new.release.crops_id
+
+
 def test_crops_that_were_cut_in_another_way_are_refused(folder, new):
     state(folder, crops_id="e" * 64)
     before = content_of(folder)

@@ -9,9 +9,19 @@ import pytest
 
 from faceops.base.errors import FaceOpsError
 from faceops.cli import main
+from faceops.dataset.synthetic.people import load_generator
+from faceops.faces.detector import Detector, with_symbolic_size
+from faceops.faces.find_faces import FaceFinder
+from faceops.faces.landmarks import LandmarkRefiner
 from faceops.gallery.store import Gallery
 from faceops.release.bundle import EMBED_BATCH, Bundle, Embedded, check_files, resumable_embeddings
-from faceops.release.contract import EMBEDDER, EMBEDDER_INT8, MODEL_FILES, read_release
+from faceops.release.contract import (
+    EMBEDDER,
+    EMBEDDER_INT8,
+    MODEL_FILES,
+    read_release,
+    write_release,
+)
 from tests.release.tiny_release import SIZE, VERIFIER, write_tiny
 from tests.releases import add_int8
 
@@ -118,6 +128,29 @@ def test_releases_written_before_int8_can_be_read(copy, tiny_folder):
     loaded = Bundle.load(copy)
     assert loaded.release.int8 is None
     assert loaded.release.contract_id == read_release(tiny_folder).contract_id
+
+
+def test_a_release_of_alignment_version_1_cuts_faces_as_it_did(copy, tiny_bundle, weights_dir):
+    release = read_release(copy)
+    earlier = release.alignment.model_copy(update={"version": 1})
+    release = release.model_copy(update={"alignment": earlier, "int8": None})
+    stated = release.expected_contract_id()
+    write_release(release.model_copy(update={"contract_id": stated}), copy)
+    latents = np.random.default_rng(1).normal(size=(3, 100))
+    faces = load_generator(weights_dir / "weights.tar")(latents).repeat(2, 1).repeat(2, 2)
+    scene = np.pad(np.concatenate(faces, axis=1), ((60, 60), (60, 60), (0, 0)))
+    overexposed = np.minimum(scene * 2.2, 255).astype(np.uint8)
+    yunet = with_symbolic_size((weights_dir / "face_detection_yunet_2023mar.onnx").read_bytes())
+    refiner = LandmarkRefiner(weights_dir / "onet.onnx", version=1)
+    finders = (
+        FaceFinder(Detector(yunet, version=1), refiner),
+        Bundle.load(copy).face_finder(),
+        tiny_bundle.face_finder(),
+    )
+    expected, before, now = (
+        [one.crop.tobytes() for one in finder.find(overexposed)] for finder in finders
+    )
+    assert before == expected != now and len(expected) > 1
 
 
 def test_int8_has_its_own_contract_thresholds_and_weight(copy):

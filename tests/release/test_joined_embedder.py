@@ -7,9 +7,10 @@ import onnx
 import pytest
 
 from faceops.base.errors import FaceOpsError
-from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
+from faceops.faces.landmarks import LandmarkRefiner
 from faceops.photos.open_photo import open_photo
 from faceops.release.contract import raw_output
 from faceops.release.embedder_graph import adapt_embedder

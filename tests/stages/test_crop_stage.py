@@ -17,8 +17,9 @@ from faceops.dataset.data_folder import write_manifest
 from faceops.dataset.synthetic.people import load_generator
 from faceops.faces.contact_sheets import draw_contact_sheet
 from faceops.faces.crop_photos import SCHEMA, CropSettings, choose_face, crop_photos
-from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
+from faceops.faces.landmarks import LandmarkRefiner
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import open_photo
 from faceops.stages import crop as crop_stage

@@ -37,8 +37,9 @@ def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 # Increase it with every change that alters the bytes of a crop: in the decoding of the detector's
-# output, the landmarks or the alignment.
-ALIGNMENT_VERSION = 1
+# output, the landmarks or the alignment. A release of an earlier version keeps its own crops.
+# 1: overexposed photos are searched as they are, and O-Net sees each face once.
+ALIGNMENT_VERSION = 2
 
 CROP_SIZE = 112  # pixels, the side of every crop
 

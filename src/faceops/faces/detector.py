@@ -1,4 +1,4 @@
-"""Detect the faces of a photo with YuNet on ONNX Runtime, and refine their landmarks with O-Net.
+"""Detect the faces of a photo with YuNet on ONNX Runtime.
 
 YuNet: Wu, Peng, Yu: "YuNet: A Tiny Millisecond-level Face Detector", 2023. Every cell of its output
 maps at strides 8, 16 and 32 holds a class score, an objectness score, a box as offset of its
@@ -7,7 +7,7 @@ centre and logarithm of its sides, and five landmarks as offsets, all in units o
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,9 @@ from PIL import Image
 
 from faceops.base.errors import FaceOpsError
 from faceops.base.work import Device
-from faceops.faces.align import square_crop
+from faceops.faces.align import ALIGNMENT_VERSION
 from faceops.faces.inference_session import open_session
-from faceops.photos.pixels import image_of, pixels_of
+from faceops.photos.pixels import clipped_share, image_of, pixels_of, recover_highlights
 
 Box = tuple[float, float, float, float]  # x, y, width, height
 
@@ -28,6 +28,7 @@ SAME_BOX = 0.5  # intersection over union from which two boxes of one photo show
 _RETRY_SCALE = 0.5  # of `Detector.size`
 _RETRY_BORDER = 0.3  # black, of the longer side, all around
 TRACE = 0.12  # score from which a place may show a face that does not stand upright
+_PHOTO_CLIPPED = 0.05  # of a photo, clipped in some channels but not in all: searched twice
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +114,8 @@ class Detector:
         model: the ONNX file or its bytes, as `with_symbolic_size` makes it.
         size: longest side in pixels; larger photos are scaled down to it, smaller never up.
         threshold: smallest score of a face, 0 to 1.
+        version: of the alignment; from 2 on, an overexposed photo is searched a second time with
+            `recover_highlights`.
 
     Raises:
         UsageError: the device cannot be used.
@@ -121,7 +124,7 @@ class Detector:
 
     def __init__(
         self, model: Path | bytes, size: int = 640, threshold: float = 0.6, threads: int = 1,
-        device: Device = "cpu",
+        device: Device = "cpu", version: int = ALIGNMENT_VERSION,
     ) -> None:  # fmt: skip
         self._session = open_session(model, threads, shapes_vary=True, device=device)
         self._input = self._session.get_inputs()[0]
@@ -133,6 +136,7 @@ class Detector:
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.size = size
         self.threshold = threshold
+        self._version = version
 
     def search(
         self, pixels: np.ndarray, *, retry: bool = True
@@ -162,15 +166,11 @@ class Detector:
         height, width = pixels.shape[:2]
         small = scaled_down(pixels, min(1.0, size / max(height, width)))
         border = round(border_share * max(small.shape))
-        net_input = _net_input(small, border)
-        outputs = self._session.run(self._outputs, {self._input.name: net_input})
-        maps = dict(zip(self._outputs, outputs, strict=True))
-        boxes, landmarks, scores = decode(maps, net_input.shape[3], min(TRACE, self.threshold))
-        # Unusual pixels may give boxes that are not finite or larger than the input.
-        sides = boxes[:, 2:]
-        in_range = (sides >= 1) & (sides <= 2 * max(net_input.shape[2:]))
-        plausible = np.isfinite(boxes).all(axis=1) & in_range.all(axis=1)
-        boxes, landmarks, scores = boxes[plausible], landmarks[plausible], scores[plausible]
+        views = [small]
+        if self._version >= 2 and clipped_share(small[::2, ::2], recoverable=True) > _PHOTO_CLIPPED:
+            views.append(recover_highlights(small))
+        candidates = [self._candidates(view, border) for view in views]
+        boxes, landmarks, scores = (np.concatenate(one) for one in zip(*candidates, strict=True))
         faces = np.flatnonzero(scores >= self.threshold)
         kept = faces[non_maximum_suppression(boxes[faces], scores[faces], MAX_OVERLAP)]
         # Sides were rounded to whole pixels, so each axis has its own scale.
@@ -185,6 +185,20 @@ class Detector:
 
         best = detection(int(scores.argmax())) if len(scores) else None
         return [detection(i) for i in kept], best
+
+    def _candidates(
+        self, pixels: np.ndarray, border: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the plausible boxes, landmarks and scores as `decode` does."""
+        net_input = _net_input(pixels, border)
+        outputs = self._session.run(self._outputs, {self._input.name: net_input})
+        maps = dict(zip(self._outputs, outputs, strict=True))
+        boxes, landmarks, scores = decode(maps, net_input.shape[3], min(TRACE, self.threshold))
+        # Unusual pixels may give boxes that are not finite or larger than the input.
+        sides = boxes[:, 2:]
+        in_range = (sides >= 1) & (sides <= 2 * max(net_input.shape[2:]))
+        plausible = np.isfinite(boxes).all(axis=1) & in_range.all(axis=1)
+        return boxes[plausible], landmarks[plausible], scores[plausible]
 
 
 def scaled_down(pixels: np.ndarray, scale: float, *, fast: bool = False) -> np.ndarray:
@@ -286,51 +300,6 @@ def distinct(found: list[Detection], max_inside: float) -> list[Detection]:
         return []
     boxes, scores = (np.array([getattr(one, name) for one in found]) for name in ("box", "score"))
     return [found[at] for at in non_maximum_suppression(boxes, scores, MAX_OVERLAP, max_inside)]
-
-
-_REFINED_SIDE = 48  # the net's input, pixels
-_REFINED_SHARE = 0.95  # side of the square that the net sees, of the box's longer side
-
-
-class LandmarkRefiner:
-    """O-Net of MTCNN (Zhang et al. 2016), on the boxes of another detector.
-
-    Args:
-        model: the ONNX file or its bytes; input (N, 3, 48, 48), first output (N, 10).
-        threads: of ONNX Runtime inside an operator.
-        device: that runs it.
-
-    Raises:
-        UsageError: the device cannot be used.
-        FaceOpsError: the model cannot be run.
-    """
-
-    def __init__(self, model: Path | bytes, threads: int = 1, device: Device = "cpu") -> None:
-        self._session = open_session(model, threads, shapes_vary=True, device=device)
-        self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[0].name
-
-    def refine(self, pixels: np.ndarray, detections: list[Detection]) -> list[Detection]:
-        """Return `detections` in their order with new landmarks; all in one batch.
-
-        Args:
-            pixels: uint8 (H, W, 3) RGB, upright.
-            detections: faces of this photo; boxes and scores stay as they are.
-        """
-        if not detections:
-            return []
-        squares = []  # left, top and side of each, around the middle of the box
-        for x, y, width, height in (detection.box for detection in detections):
-            side = max(_REFINED_SHARE * max(width, height), 1.0)
-            squares.append((x + (width - side) / 2, y + (height - side) / 2, side))
-        crops = np.stack([square_crop(pixels, *square, _REFINED_SIDE) for square in squares])
-        net_input = (crops.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 128
-        fractions = self._session.run([self._output], {self._input: net_input})[0]  # (N, 10)
-        refined = []
-        for detection, (left, top, side), row in zip(detections, squares, fractions, strict=True):
-            points = row.reshape(2, 5).T * side + (left, top)
-            refined.append(replace(detection, landmarks=points.astype(np.float32)))
-        return refined
 
 
 def box_overlap(one: Box, other: Box) -> float:

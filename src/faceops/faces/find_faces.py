@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from faceops.faces.align import align
-from faceops.faces.detector import Box, Detection, Detector, LandmarkRefiner, distinct, scaled_down
+from faceops.faces.detector import Box, Detection, Detector, distinct, scaled_down
+from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import Quality, measure, yaw
 from faceops.photos.formats import PhotoLimits
 from faceops.photos.open_photo import Photo, decode_photo, open_photo

@@ -79,6 +79,7 @@ def reembed(gallery_dir: GalleryPlace, bundle: Bundle) -> Reembedding:
             gallery,
             contract_id=release.contract_id,
             embedding_size=release.embedding_size,
+            crops_id=release.crops_id,
             faces=gallery.faces.with_embeddings(*_embedded(gallery, bundle)),
         ).save()
     return replace(done, embedded=len(gallery.faces), left_out=left_out)
@@ -91,7 +92,7 @@ def _check_crops_id(gallery: Gallery, bundle: Bundle) -> None:
             "faceops wrote it: run this once with the release that it was enrolled with "
             f"(contract {gallery.contract_id[:12]}), which notes it, then again; or {ENROL_ANEW}."
         )
-    if gallery.crops_id != bundle.release.crops_id:
+    if not bundle.release.can_embed(gallery.crops_id):
         raise FaceOpsError(
             f"the crops in the gallery {gallery.storage} were cut in another way than "
             f"{bundle.name} cuts faces (its detector, landmarks or alignment differ): {ENROL_ANEW}."

@@ -15,6 +15,7 @@ import pyarrow as pa
 from PIL import Image, ImageCms
 
 _WHITE = (255, 255, 255, 255)
+_CLIPPED = 249  # a channel above it is clipped, as in `embedding.embedder`
 _WIDE_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _WITH_PROFILE = ("L", "RGB", "CMYK", "LAB")
 # One block an image: Arrow refuses several.
@@ -252,3 +253,22 @@ def is_single_scan(content: bytes) -> bool:
             return 0 < components == content[at + 4]
         at += 2 + length
     return False
+
+
+def recover_highlights(pixels: np.ndarray) -> np.ndarray:
+    """Return the means of uint8 (H, W, 3) RGB pixels and their lowest channels.
+
+    They show what an overexposed face still has, see `embedder.ClippedHighlights`.
+    """
+    lowest = np.minimum(np.minimum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
+    return ((pixels.astype(np.uint16) + lowest[..., None] + 1) // 2).astype(np.uint8)
+
+
+def clipped_share(pixels: np.ndarray, *, recoverable: bool = False) -> float:
+    """Return the share of pixels with a clipped channel; `recoverable`: and one that is not."""
+    clipped = pixels > _CLIPPED
+    red, green, blue = clipped[..., 0], clipped[..., 1], clipped[..., 2]
+    counted = red | green | blue
+    if recoverable:
+        counted &= ~(red & green & blue)
+    return float(counted.mean())

@@ -18,9 +18,10 @@ from faceops.base.errors import FaceOpsError, ShortageError, UsageError, shortag
 from faceops.base.files import cache_folder, read_json_object, sha256_file, write_json
 from faceops.base.work import Device, DeviceChoice, ordered_map, track
 from faceops.faces.align import ALIGNMENT_VERSION, TEMPLATE
-from faceops.faces.detector import Detector, LandmarkRefiner
+from faceops.faces.detector import Detector
 from faceops.faces.find_faces import Face, FaceFinder
 from faceops.faces.inference_session import choose_device, open_session
+from faceops.faces.landmarks import LandmarkRefiner
 from faceops.release import contract
 from faceops.release.contract import exported_graph
 from faceops.release.release_file import DamagedBundleError, Precision, require_trusted
@@ -226,8 +227,9 @@ class Bundle:
         """Return the finder of aligned faces, also where crops of another mode were trained on."""
         alignment = self.release.alignment
         size, threshold = alignment.detector_size, alignment.detector_threshold
-        detector = Detector(self._detector_bytes, size, threshold, threads, self.device)
-        refiner = LandmarkRefiner(self._landmarks_bytes, threads, device=self.device)
+        on = self.device, alignment.version
+        detector = Detector(self._detector_bytes, size, threshold, threads, *on)
+        refiner = LandmarkRefiner(self._landmarks_bytes, threads, *on)
         return FaceFinder(detector, refiner, detail, turns=turns)
 
 
@@ -299,14 +301,14 @@ def _read_supported(folder: Path) -> contract.Release:
     release = contract.read_release(folder)
     alignment = release.alignment
     if (
-        alignment.version != ALIGNMENT_VERSION
+        not 1 <= alignment.version <= ALIGNMENT_VERSION
         or alignment.template != contract.rounded_template(TEMPLATE.tolist())
         or release.preprocessing.version != contract.PREPROCESSING_VERSION
     ):
         raise FaceOpsError(
             f"{folder} was made for alignment version {alignment.version} and preprocessing "
-            f"version {release.preprocessing.version}, this faceops has {ALIGNMENT_VERSION} and "
-            f"{contract.PREPROCESSING_VERSION}; use the faceops that wrote it, or rebuild."
+            f"version {release.preprocessing.version}, this faceops has 1 to {ALIGNMENT_VERSION} "
+            f"and {contract.PREPROCESSING_VERSION}; use the faceops that wrote it, or rebuild."
         )
     return release
 

@@ -192,6 +192,15 @@ class Release(_Frozen):
         """
         return _digest(self._crop_fields() | {"crop_size": self.alignment.size})
 
+    def can_embed(self, crops_id: str) -> bool:
+        """Return whether crops of that id are as good as the release's own.
+
+        Those of another alignment version are: only covered and overexposed faces lie differently.
+        """
+        fields = self._crop_fields() | {"crop_size": self.alignment.size}
+        versions = range(1, ALIGNMENT_VERSION + 1)
+        return crops_id in {_digest(fields | {"alignment_version": one}) for one in versions}
+
     def _crop_fields(self) -> dict[str, Any]:
         alignment = self.alignment
         return {

@@ -7,8 +7,9 @@ from faceops.base.work import usable_cpus
 from faceops.dataset.data_folder import read_manifest
 from faceops.faces.contact_sheets import draw_contact_sheet, write_sheet
 from faceops.faces.crop_photos import CropSettings, crop_photos
-from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
+from faceops.faces.landmarks import LandmarkRefiner
 from faceops.photos.formats import PhotoLimits
 from faceops.stages import CROPPED, CROPS, DATA, MANIFEST, run_stage, stage_params
 from faceops.weights import weight_path

@@ -21,14 +21,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.base.files import sha256_file
 from faceops.dataset.names import name_key
-from faceops.faces.align import ALIGNMENT_VERSION
 from faceops.faces.crop_photos import CropSettings
-from faceops.faces.detector import Detector, LandmarkRefiner, with_symbolic_size
+from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
 from faceops.faces.inference_session import open_session
+from faceops.faces.landmarks import LandmarkRefiner
 from faceops.faces.quality import QUALITY_VERSION
 from faceops.release.bundle import Bundle, Embed, Embedded
-from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS
+from faceops.release.contract import DETECTOR, EMBEDDER, LANDMARKS, Alignment
 from faceops.release.export import pair_verifier
 from faceops.release.release_file import RELEASE_FILE, Precision
 from faceops.verification.thresholds import Thresholds
@@ -213,12 +213,11 @@ class MeasuredModel:
         )
         alignment = release.alignment
         files = [release.weights[file].sha256 for file in (DETECTOR, LANDMARKS)]
-        detector = alignment.detector_size, alignment.detector_threshold
         return cls(
             name=bundle.name,
             identity=release.contract_id,
             finder=bundle.finder_of_any_mode(threads=1),
-            finder_identity=_finder_identity(files, detector, settings),
+            finder_identity=_finder_identity(files, alignment, settings),
             crops=settings,
             embed=bundle.embed,
             embedding_size=release.embedding_size,
@@ -235,12 +234,13 @@ class MeasuredModel:
         onet = weight_path("onet").read_bytes()
         detector = Detector(yunet)
         settings, size = CropSettings(), embedder.embedding_size
+        alignment = Alignment.current(detector.size, detector.threshold, settings.mode)
         files = [hashlib.sha256(content).hexdigest() for content in (yunet, onet)]
         return cls(
             name=str(embedder.folder),
             identity=embedder.identity,
             finder=FaceFinder(detector, LandmarkRefiner(onet)),
-            finder_identity=_finder_identity(files, (detector.size, detector.threshold), settings),
+            finder_identity=_finder_identity(files, alignment, settings),
             crops=settings,
             embed=lambda crops: Embedded.without_lengths(embedder.embed(crops)),
             embedding_size=size,
@@ -268,10 +268,11 @@ def open_model(folder: Path, threads: int = 1, precision: Precision = "float32")
     return MeasuredModel.from_foreign(ForeignEmbedder.load(folder, threads))
 
 
-def _finder_identity(files: list[str], detector: tuple[int, float], settings: CropSettings) -> str:
-    """Return the hash over models, the `detector`'s size and threshold, and `settings`."""
-    key = {"models": files, "size": detector[0], "threshold": detector[1]}
-    key |= {"alignment": ALIGNMENT_VERSION, "crops": repr(settings), "quality": QUALITY_VERSION}
+def _finder_identity(files: list[str], alignment: Alignment, settings: CropSettings) -> str:
+    """Return the hash over the models' digests, how they are used, and `settings`."""
+    key = {"models": files, "size": alignment.detector_size}
+    key |= {"threshold": alignment.detector_threshold, "alignment": alignment.version}
+    key |= {"crops": repr(settings), "quality": QUALITY_VERSION}
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
