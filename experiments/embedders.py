@@ -29,6 +29,7 @@ from faceops.dataset.names import read_people_list
 from faceops.embedding.backbones.mobilefacenet import load_sface, sface_centre
 from faceops.evaluation.protocols import lfw as protocol
 from faceops.evaluation.protocols.all_pairs import PAIR_REPEATS, pair_intervals, scan_pairs
+from faceops.faces.align import ALIGNMENT_VERSION
 from faceops.faces.crop_photos import CropSettings
 from faceops.faces.detector import Detector, with_symbolic_size
 from faceops.faces.find_faces import FaceFinder
@@ -85,7 +86,7 @@ def embed_folder(data: Path, work: Path, network: onnx.ModelProto) -> EmbeddedPh
         name="a network",
         identity=hashlib.sha256(content).hexdigest(),
         finder=FaceFinder(Detector(with_symbolic_size(yunet)), LandmarkRefiner(onet)),
-        finder_identity=hashlib.sha256(yunet + onet).hexdigest(),
+        finder_identity=hashlib.sha256(yunet + onet + bytes([ALIGNMENT_VERSION])).hexdigest(),
         crops=CropSettings(),
         embed=lambda crops: run_embedder(session, crops, size),
         embedding_size=size,
