@@ -188,12 +188,12 @@ def speed_table(lfw: Path, photos: EmbeddedPhotos) -> None:
         for one in (mirrored, single)
     )
     calibration = crops(evenly_spread(train, settings.calibration_crops))
-    int8 = quantise_embedder(float32, calibration, settings.float_layers)
+    int8 = quantise_embedder(not_mirrored, calibration, settings.float_layers)
     models = {
         "SFace": single,
         f"joined {share:g}, centred": not_mirrored,
         f"joined {share:g}, mirrored, centred": float32,
-        "the last in int8": int8,
+        f"joined {share:g}, centred, in int8": int8,
     }
     sessions = {name: open_session(serialise(model), 1) for name, model in models.items()}
     print("\nMilliseconds a face, ratio to SFace's file, ratio to SFace in our graph\n")

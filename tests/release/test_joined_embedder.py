@@ -23,6 +23,7 @@ from faceops.release.joined_embedder import (
     mirror_embedder,
     raw_embedding,
     with_dlib,
+    without_mirror,
 )
 from faceops.release.onnx_graph import embedding_size
 from faceops.weights import read_catalogue
@@ -100,6 +101,19 @@ def test_the_graph_holds_the_published_bytes_which_fold_to_floats(files):
     kinds = [node.op_type for node in folded.graph.node]
     assert kinds.count("Cast") == 1 and kinds.count("Conv") == 29
     np.testing.assert_allclose(embed(folded, CROPS), embed(graph, CROPS), atol=1e-5)
+
+
+def test_without_mirror_undoes_it_in_a_joined_graph():
+    mean = np.full(embedding_size(small_net()), 0.1)
+    plain, mirrored = (
+        with_dlib(centre_embeddings(one, mean), 0.5)
+        for one in (small_net(), mirror_embedder(small_net()))
+    )
+    assert np.abs(embed(mirrored, CROPS) - embed(plain, CROPS)).max() > 1e-3
+    once = without_mirror(mirrored)
+    assert len(once.graph.node) == len(plain.graph.node)
+    np.testing.assert_array_equal(embed(once, CROPS), embed(plain, CROPS))
+    assert serialise(without_mirror(plain)) == serialise(plain)
 
 
 def test_int8_keeps_the_first_layers_of_both_networks_in_float32():

@@ -58,7 +58,9 @@ def embedder_file(model: onnx.ModelProto) -> tuple[bytes, dict[str, str | None]]
     }
 
 
-AS_PUBLISHED = "as published, not trained further"  # in the source of an embedder
+# In the source of an embedder.
+AS_PUBLISHED = "as published, not trained further"
+MIRRORED = ", averaged with mirrored crops"
 
 
 def is_sface_as_published(backbone: str, start: str, epochs: int) -> bool:

@@ -6,6 +6,7 @@ from faceops.base.figures import roc
 from faceops.base.work import track, usable_cpus
 from faceops.config.sections import Params, Quantise
 from faceops.faces.inference_session import open_session
+from faceops.faces.quality import LengthScale
 from faceops.release.bundle import Bundle, run_embedder
 from faceops.release.contract import EMBEDDER, Int8, Int8Measured, Release
 from faceops.release.export import pair_verifier
@@ -16,7 +17,7 @@ from faceops.verification.thresholds import people_for_far
 from faceops.verification.verifier import sigmoid
 
 _BLOCK = 256
-_OF_QUALITY = ("quality_deciles", "quality_version", "length_scale")  # lengths hardly differ
+_OF_QUALITY = ("quality_deciles", "quality_version")  # shares of lengths hardly differ
 
 
 def compare_with_float32(
@@ -42,10 +43,10 @@ def compare_with_float32(
     verifier = pair_verifier(bundle)
     session = open_session(embedder, threads=1)
     size = bundle.release.embedding_size
-    ints = np.empty_like(val.embeddings)
+    ints, lengths = np.empty_like(val.embeddings), np.empty(len(val), np.float32)
     for start in track(range(0, len(val), _BLOCK), "embedding blocks of faces in int8"):
         part = slice(start, start + _BLOCK)
-        ints[part] = run_embedder(session, val.crops[part], size, usable_cpus()).embeddings
+        ints[part], lengths[part] = run_embedder(session, val.crops[part], size, usable_cpus())
 
     def scored(embeddings: np.ndarray) -> PairScores:
         seed = params.verify.seed
@@ -71,6 +72,7 @@ def compare_with_float32(
         contract_id=release.contract_id,
         thresholds=thresholds.model_copy(
             update={name: getattr(float32, name) for name in _OF_QUALITY}
+            | {"length_scale": LengthScale.of(lengths)}
         ),
         measured=measured,
     )

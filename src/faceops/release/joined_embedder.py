@@ -223,6 +223,21 @@ def mirror_embedder(model: onnx.ModelProto) -> onnx.ModelProto:
     return mirrored
 
 
+def without_mirror(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return `model` without what `mirror_embedder` added, or an equal copy if it added nothing.
+
+    It takes half the time. `model` may be centred and joined since.
+    """
+    once = deepcopy(model)
+    for node in model.graph.node:
+        if node.op_type == "Reshape" and node.input[1] == "mirror_shape":
+            both, mean = node.input[0], node.input[0].removesuffix("_both")
+            onnx_graph.rename_inputs(once.graph, {"crops_both": "crops", mean: both})
+    onnx_graph.remove_unused(once.graph)
+    onnx.checker.check_model(once, full_check=True)
+    return once
+
+
 CENTRE = "centre"  # the initialiser with the mean embedding
 
 

@@ -45,10 +45,16 @@ def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> No
     graph.node.extend(kept)
 
 
-def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Rename what the nodes of `graph` read and write; `names` has the new name of each old one."""
+def rename_inputs(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Let the nodes of `graph` read other values; `names` has the new name of each old one."""
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
+
+
+def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Rename what the nodes of `graph` read and write; `names` has the new name of each old one."""
+    rename_inputs(graph, names)
+    for node in graph.node:
         node.output[:] = [names.get(name, name) for name in node.output]
 
 

@@ -13,6 +13,7 @@ from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER, Alignment, WeightFile
 from faceops.release.export import (
     AS_PUBLISHED,
+    MIRRORED,
     BundleModels,
     is_sface_as_published,
     load_network,
@@ -126,7 +127,7 @@ def embedder_origin(params: Params, epochs: int, catalogue: dict[str, Weight]) -
             how = "its last layers trained further by this pipeline"
         licence, source = sface.licence, f"sface: {sface.what}, {how}"
     if params.export.mirrored:
-        source += ", averaged with mirrored crops"
+        source += MIRRORED
     if params.export.centred:
         source += ", its embeddings centred"
     if share:

@@ -1,6 +1,7 @@
 """Stage quantise: the embedder in int8, offered where it is good enough on validation people.
 
-A graph that the quantiser does not take stops nothing: the release then offers float32 only.
+It is for speed, so it embeds each crop once where `export.mirrored` averages two views. A graph
+that the quantiser does not take stops nothing: the release then offers float32 only.
 """
 
 from pathlib import Path
@@ -10,9 +11,10 @@ from faceops.base.figures import rounded
 from faceops.base.files import write_json
 from faceops.release.bundle import Bundle
 from faceops.release.contract import EMBEDDER
-from faceops.release.export import Offer, embedder_file, load_network, write_offer
+from faceops.release.export import MIRRORED, Offer, embedder_file, load_network, write_offer
 from faceops.release.int8_graph import CannotQuantise, quantise_embedder
 from faceops.release.int8_measure import compare_with_float32
+from faceops.release.joined_embedder import without_mirror
 from faceops.stages import BUNDLE, CROPS, EMBED, FACES, MANIFEST, run_stage, stage_params
 from faceops.verification import embedded_faces as tables
 
@@ -27,7 +29,7 @@ def main() -> None:
     rows = tables.read_split(FACES, "train").rows
     rows = tables.evenly_spread(rows, params.quantise.calibration_crops)
     crops = tables.read_rows(CROPS, rows)
-    network = load_network(BUNDLE / EMBEDDER)
+    network = without_mirror(load_network(BUNDLE / EMBEDDER))
     try:
         quantised = quantise_embedder(network, crops, params.quantise.float_layers)
     except CannotQuantise as error:
@@ -36,6 +38,7 @@ def main() -> None:
         write_json(OUT / "quantise.json", {"offered": False, "why_not": str(error)})
         return
     embedder, stated = embedder_file(quantised)
+    stated["source"] = bundle.release.weights[EMBEDDER].source.replace(MIRRORED, "")
     val = tables.read_embedded(FACES, "val", EMBED / "embeddings.npy", CROPS)
     sources = tables.photo_sources(MANIFEST, val.paths)
     release = bundle.release.with_embedder(stated)
