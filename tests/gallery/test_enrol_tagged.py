@@ -206,7 +206,7 @@ def test_photos_that_give_no_face_are_replaced_by_further_ones_and_the_best_are_
     blank = Image.new("RGB", SIZE, "grey")
     save(blank, album / "a.jpg", lightroom([("Ada", ADA)], SIZE))
     smaller = ADA._replace(w=0.29)
-    blurred = couples[0].resize((50, 25)).resize(SIZE)
+    blurred = couples[0].resize((60, 30)).resize(SIZE)
     for name, picture in (("b.jpg", blurred), ("c.jpg", couples[0])):
         save(picture, album / name, lightroom([("Ada", smaller)], SIZE))
     report = enrol_album(album, bundle)

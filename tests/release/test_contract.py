@@ -56,7 +56,7 @@ def test_the_contract_id_is_that_of_the_first_version():
     release = Release.model_construct(
         embedding_size=128,
         preprocessing=Preprocessing(),
-        alignment=Alignment.current(640, 0.6, "aligned"),
+        alignment=Alignment.current(640, 0.6, "aligned").model_copy(update={"version": 1}),
         weights={
             name: WeightFile(sha256=name, licence="", source="")
             for name in (EMBEDDER, DETECTOR, LANDMARKS)
