@@ -50,13 +50,11 @@ class Chances:
 
     The verifier's probability is about a pair, as if both answers were equally frequent. How likely
     the name is depends on the album: of a thousand strangers, a few reach a probability of .9 with
-    somebody. For each face the share of strangers who score as high is known; over strangers it is
-    uniform from 0 to 1, for enrolled people it is near 0. The chance is 1 - local false discovery
-    rate (Efron, 2004), with the Grenander estimator of a decreasing density (1956; as in Strimmer,
-    2008) and Storey's estimate (2002) of the share of strangers.
-
-    Args:
-        shares: float (N,), 0 to 1, of the album's faces; NaN for faces that were not compared.
+    somebody. For each face the share of strangers who score as high is known, `shares` float (N,),
+    NaN for faces that were not compared; over strangers it is uniform from 0 to 1, for enrolled
+    people it is near 0. The chance is 1 - local false discovery rate (Efron, 2004), with the
+    Grenander estimator of a decreasing density (1956; as in Strimmer, 2008) and Storey's estimate
+    (2002) of the share of strangers.
     """
 
     def __init__(self, shares: np.ndarray) -> None:

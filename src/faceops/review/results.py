@@ -48,9 +48,8 @@ class Results:
     def load(cls, out: Path, bundle: Bundle) -> "Results":
         """Read the results in `out`, which `bundle` gave.
 
-        Raises:
-            UsageError: there are none.
-            FaceOpsError: they are of another release, damaged, or without a state.
+        Raises UsageError: there are none; FaceOpsError: they are of another release, damaged, or
+        without a state.
         """
         run = latest_run(out)
         release, summary = bundle.release, run.summary

@@ -87,13 +87,10 @@ class Doctor:
 
 
 class AlbumViews(LiveAlbum):
-    """A `LiveAlbum` as the page shows it.
+    """A `LiveAlbum` as the page shows it; `by` decides, "" if not stated.
 
     Faces are given by their `FaceKey`, people by their name in the gallery, in any spelling. Every
     method raises a UsageError for what does not exist, with a sentence for the page.
-
-    Args:
-        by: name of the person who decides, "" if not stated.
     """
 
     def __init__(self, out: Path, gallery: GalleryPlace, bundle: Bundle, by: str = "") -> None:
