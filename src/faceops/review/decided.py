@@ -219,9 +219,14 @@ class DecidedAlbum:
         if people == self.people:
             return replace(self, shown=shown)
         places = {name: place for place, name in enumerate(people)}
-        to = np.array([*(places.get(name, NOBODY) for name in self.people), NOBODY], np.int32)
-        moved = {name: to[getattr(self.faces, name)] for name in ("best", "runner_up")}
-        return replace(self, people=people, shown=shown, faces=replace(self.faces, **moved))
+        faces = self._moved([places.get(name, NOBODY) for name in self.people])
+        return replace(self, people=people, shown=shown, faces=faces)
+
+    def _moved(self, to: list[int]) -> FaceDecisions:
+        """Return the decisions with another place for each of the people."""
+        places = np.array([*to, NOBODY], np.int32)
+        moved = {name: places[getattr(self.faces, name)] for name in ("best", "runner_up")}
+        return replace(self.faces, **moved)
 
     def renamed(self, old: str, new: str) -> "DecidedAlbum":
         """Return the album with the faces of `old` named `new`, who may exist already."""
@@ -230,11 +235,7 @@ class DecidedAlbum:
         people, shown = list(self.people), list(self.shown)
         at, faces = self.places[old], self.faces
         if new in self.places:
-            both = {}
-            for name in ("best", "runner_up"):
-                column = getattr(faces, name)
-                both[name] = np.where(column == at, self.places[new], column).astype(np.int32)
-            faces = replace(faces, **both)
+            faces = self._moved([*range(at), self.places[new], *range(at + 1, len(people))])
         else:
             people[at] = new
         shown[at] = people[at]

@@ -36,7 +36,7 @@ from faceops.review.faces import (
     why,
 )
 from faceops.review.live import LiveAlbum
-from faceops.review.results import CaptureTimes, Results
+from faceops.review.results import Results, capture_time
 
 _NOT_ENROLLED = "this face is not in the gallery any more; load the page again."
 COUNT = 60  # faces of a response by default
@@ -94,7 +94,8 @@ class AlbumViews(LiveAlbum):
     """
 
     def __init__(self, out: Path, gallery: GalleryPlace, bundle: Bundle, by: str = "") -> None:
-        self.by, self._times = by, CaptureTimes()
+        self.by = by
+        self._times: dict[str, datetime | None] = {}  # capture times of photos, by photo_id
         super().__init__(out, gallery, bundle)
 
     @property
@@ -115,7 +116,9 @@ class AlbumViews(LiveAlbum):
 
         def taken(photo: int) -> datetime | None:
             photo_id = album.photos.photo_ids[photo] or ""
-            return self._times.of(results, photo_id, album.texts[photo])
+            if photo_id not in self._times:  # a file is opened once
+                self._times[photo_id] = capture_time(results.run, album.texts[photo])
+            return self._times[photo_id]
 
         rows = lists.pile_rows(album, self._name_of(album, person))
         rows, notes = lists.with_hints(album, rows, taken)
