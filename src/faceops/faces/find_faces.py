@@ -40,8 +40,6 @@ TURNED_LEAD = 0.03  # least lead of that score over the best one without turning
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A face of a photo."""
-
     detection: Detection  # box, refined landmarks, score
     quality: Quality  # measures of the crop
     crop: np.ndarray  # uint8 (112, 112, 3) RGB, aligned

@@ -30,8 +30,6 @@ FACE = slice(28, 108), slice(22, 90)  # rows and columns of the face in a crop o
 
 @dataclass(frozen=True)
 class Quality:
-    """Measures of one face."""
-
     # Variance of the Laplacian of the aligned crop's grey values (0-255), 0 upwards
     sharpness: float
     brightness: float  # mean grey value, 0 to 1

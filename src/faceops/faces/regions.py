@@ -31,8 +31,6 @@ _UNDOES = {6: 8, 8: 6}
 
 @dataclass(frozen=True)
 class Region:
-    """A region of a photo."""
-
     name: str  # as it is stored, "" for none
     area: Area | None  # shares of the stored image; None if it was cropped or turned since
     kind: str = "Face"  # MWG's type: "Face", also where none is stated, "Pet", "Focus" and others

@@ -27,8 +27,6 @@ from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of, unread_f
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """An opened photo."""
-
     pixels: np.ndarray  # uint8 (H, W, 3) RGB in sRGB, upright
     format: str  # the name of its `formats.PhotoFormat`, such as "JPEG"
     photo_id: str  # sha256 of the file's bytes, hexadecimal

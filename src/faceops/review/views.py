@@ -65,8 +65,6 @@ class Found:
 
 @dataclass(frozen=True)
 class DoubtfulFace:
-    """An enrolled face to look at."""
-
     crop_id: str
     person: str
     shown: str

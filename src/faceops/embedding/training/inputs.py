@@ -157,7 +157,6 @@ class PixelInputs(TrainingInputs):
     _frozen: nn.Module | None = field(default=None, init=False)  # of the first model, fused
 
     def forward(self, model: Embedder, batch: Tensor, seed: int | None, first: int) -> Tensor:
-        """Embed crops, augmented if there is a `seed`."""
         pixels = batch.permute(0, 3, 1, 2).float()
         if seed is not None:
             pixels = augment(pixels, self.settings, seed, first)
@@ -182,11 +181,9 @@ class FeatureInputs(TrainingInputs):
     features: dict[Split, np.ndarray]
 
     def trained(self, model: Embedder) -> nn.Module:
-        """Return the head."""
         return model.head
 
     def read(self, split: Split, positions: np.ndarray) -> np.ndarray:
-        """Return all views of the features."""
         return self.features[split][positions]
 
     def forward(self, model: Embedder, batch: Tensor, seed: int | None, first: int) -> Tensor:
