@@ -273,11 +273,6 @@ def cached_features(
     return np.memmap(path, np.float16, "r", shape=(len(faces), *shape))
 
 
-def trains_head_only(settings: Train) -> bool:
-    """Return whether the trunk is frozen."""
-    return settings.backbone == "pretrained" and settings.freeze
-
-
 def build_inputs(
     model: Embedder,
     train: FaceDataset,
@@ -297,7 +292,7 @@ def build_inputs(
                 f"the split {name} has {faces.people} people with two or more photos, and at least"
                 " 2 are needed; add photos, or change the shares in the section split."
             )
-    if not trains_head_only(settings):
+    if settings.backbone != "pretrained" or not settings.freeze:
         return PixelInputs(train, val, device, settings)
     features: dict[Split, np.ndarray] = {
         "train": cached_features(model, train, settings.flip, folder, "train", device),
