@@ -56,14 +56,6 @@ class ReviewedPhoto:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search found: people as (name in the gallery, name to show), photos as (id, path)."""
-
-    people: list[tuple[str, str]]
-    photos: list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
 class DoubtfulFace:
     crop_id: str
     person: str
@@ -74,14 +66,6 @@ class DoubtfulFace:
     # other faces)
     what: str
     sentence: str  # what is wrong with it
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """The doubtful enrolled faces of a gallery, the worst first, and people who look alike."""
-
-    faces: list[DoubtfulFace]
-    lookalikes: list[Lookalikes]
 
 
 class AlbumViews(LiveAlbum):
@@ -179,16 +163,23 @@ class AlbumViews(LiveAlbum):
         with self.lock:
             return histories.history(self.decisions, start, count)
 
-    def doctor(self) -> Doctor:
-        album = self.decided
+    def doctor(self) -> tuple[list[DoubtfulFace], list[Lookalikes]]:
+        """Return the doubtful enrolled faces, the worst first, and people who look alike."""
+        album, bundle = self.decided, self.bundle
         shown = dict(zip(album.people, album.shown, strict=True))
-        return examine(album.gallery, self.bundle, shown)
+        lookalikes = find_lookalikes(album.gallery, bundle.release.thresholds, bundle.verify)
+        return examine(album.gallery, bundle, shown), lookalikes
 
-    def search(self, text: str, most: int = 20) -> Found:
-        """Return people and photos whose name or path has `text`, in any case."""
+    def search(
+        self, text: str, most: int = 20
+    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Return people and photos whose name or path has `text`, in any case.
+
+        People as (name in the gallery, name to show), photos as (photo_id, path).
+        """
         album, wanted = self.decided, text.casefold().strip()
         if not wanted:
-            return Found([], [])
+            return [], []
         people = [
             pair
             for pair in zip(album.people, album.shown, strict=True)
@@ -200,7 +191,7 @@ class AlbumViews(LiveAlbum):
             for photo_id, place in album.photo_places.items()
             if wanted in album.texts[place].casefold()
         )
-        return Found(people[:most], list(itertools.islice(photos, most)))
+        return people[:most], list(itertools.islice(photos, most))
 
     def face_picture(self, key: FaceKey, size: int = 96) -> bytes:
         """Return a square picture of a face: WebP or JPEG.
@@ -285,8 +276,8 @@ def _encoded(image: Image.Image, side: int, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def examine(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> Doctor:
-    """Return what to check in `gallery`; `shown`: the name to show by name in the gallery."""
+def examine(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> list[DoubtfulFace]:
+    """Return the doubtful faces, the worst first; `shown`: the name to show by that in gallery."""
     kinds = {"mixed": _mixed(gallery, shown), "doubtful": _unlike(gallery, bundle)}
     kinds["weak"] = sorted(
         (face.quality, row, "poor quality: small, blurred, dark or turned away")
@@ -302,8 +293,7 @@ def examine(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> Doctor:
                 face.crop_id,
                 DoubtfulFace(face.crop_id, face.person, name, face.photo, quality, what, sentence),
             )
-    lookalikes = find_lookalikes(gallery, bundle.release.thresholds, bundle.verify)
-    return Doctor(list(doubtful.values()), lookalikes)
+    return list(doubtful.values())
 
 
 _Found = tuple[float, int, str]  # how good a face is, its row in the gallery, and what is wrong
