@@ -75,12 +75,10 @@ def temporary_name(path: Path) -> Path:
 def atomic_path(path: Path, *, temporary: Path | None = None, sync: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there then replaces `path`.
 
-    After an error, such as a full disk, `path` is as it was and the temporary file is removed.
-    An existing file keeps its permissions.
-
-    Args:
-        temporary: in the same folder; default: `temporary_name` of `path`.
-        sync: flush the file to the disk first, so that it also survives a power failure.
+    After an error, such as a full disk, `path` is as it was and the temporary file is removed. An
+    existing file keeps its permissions. `temporary` is in the same folder, by default
+    `temporary_name` of `path`; `sync` flushes the file to the disk first, so that it also survives
+    a power failure.
     """
     temporary = temporary or temporary_name(path)
     try:
@@ -128,9 +126,8 @@ def write_error(path: Path, error: OSError) -> FaceOpsError:
 def read_json_object(path: Path) -> dict[str, Any]:
     """Return the content of `path`.
 
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is not UTF-8, not JSON, too deeply nested, or no JSON object.
+    Raises OSError: it cannot be read; ValueError: it is not UTF-8, not JSON, too deeply nested, or
+    no JSON object.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -208,17 +205,12 @@ def replace_folder(source: Path, target: Path) -> None:
 def file_lock(path: Path, busy: str, advice: str = "wait until it has ended") -> Iterator[None]:
     """Lock `path` for this process, or fail at once.
 
-    The operating system releases the lock when the process ends, even when it is killed.
+    The operating system releases the lock when the process ends, even when it is killed. `path` is
+    a lock file, created if absent, which names the process that holds it; or an existing folder,
+    which cannot. The error message begins with `busy`, such as "DIR is being rebuilt", and ends
+    with `advice`.
 
-    Args:
-        path: a lock file, created if absent, which names the process that holds it; or an existing
-            folder, which cannot.
-        busy: the beginning of the error message, such as "DIR is being rebuilt".
-        advice: the end of it: what the user can do.
-
-    Raises:
-        InUseError: another process holds it.
-        FaceOpsError: the file cannot be written or locked.
+    Raises InUseError: another process holds it; FaceOpsError: the file cannot be written or locked.
     """
     is_folder = path.is_dir()
     try:

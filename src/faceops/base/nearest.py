@@ -51,14 +51,11 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the `k` rows of `gallery` with the largest inner product with each query.
 
-    Args:
-        queries, gallery: (Q, D) and (N, D), computed in float32; L2-normalised rows make the
-            inner product the cosine similarity.
-        threads: at most so many; None: the CPUs that this process may use.
+    `queries` (Q, D) and `gallery` (N, D) are computed in float32; L2-normalised rows make the inner
+    product the cosine similarity. `threads` at most; None: the CPUs that this process may use.
 
-    Returns:
-        indices: int64 (Q, k), rows of `gallery`, the most similar first; -1 beyond N.
-        similarities: float32 (Q, k); -inf beyond N.
+    Returns indices int64 (Q, k), rows of `gallery`, the most similar first, -1 beyond N; and
+    similarities float32 (Q, k), -inf beyond N.
     """
     indices, similarities = _nothing(len(queries), k)
     found = min(k, len(gallery))
@@ -84,13 +81,8 @@ def nearest_of_others(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return for each query the `count` nearest vectors with another label, as `nearest` does.
 
-    Args:
-        queries, vectors: (Q, D) and (N, D).
-        labels, owners: (Q,) and (N,), the label of each.
-
-    Returns:
-        indices, similarities: (Q, count), the most similar first; -1 and -inf where there are no
-        more.
+    `labels` (Q,) are those of `queries` (Q, D), `owners` (N,) those of `vectors` (N, D). The
+    indices and similarities (Q, count) are -1 and -inf where there are no more.
     """
     indices, similarities = _nothing(len(queries), count)
     if not len(vectors):
@@ -119,14 +111,12 @@ class Index:
     """The nearest of `vectors`; the same vectors give the same index.
 
     Args:
-        vectors: float32 (N, D), may be mapped from a file; the caller's own, which are not changed
-            as long as the index is used.
+        vectors: float32 (N, D), may be mapped; not changed as long as the index is used.
         what: what the vectors describe, for progress and the message when building takes seconds.
         exact_rows: with at most so many vectors, and with 1,000, the search is exact.
         lists: use an inverted file, which searches only the lists whose centres are nearest to a
             query: faster where there are as many queries as vectors. Else the codes of all vectors
             are compared, with a higher recall. Codes take D / 8 bytes with lists, else D / 4.
-        threads: as of `nearest`.
     """
 
     def __init__(

@@ -207,9 +207,8 @@ class ObjectStore:
     def read(self, name: str, stop: int | None = None, start: int = 0) -> bytes:
         """Return the bytes of an object from `start` up to `stop`, by one request.
 
-        Raises:
-            OSError: there is no such object, it may not be read, or it has no such range.
-            ObjectStoreError: the store does not answer.
+        Raises OSError: there is no such object, it may not be read, or it has no such range;
+        ObjectStoreError: the store does not answer.
         """
         ranged = {} if stop is None and not start else {"start": start, "end": stop}
         try:
@@ -223,14 +222,10 @@ class ObjectStore:
         """Write an object at once: a reader finds the old content or the new one.
 
         `replaces`: the version that the object must still have, "" for none. It is compared before;
-        S3 compares it again itself, elsewhere a writer may come in between.
+        S3 compares it again itself, elsewhere a writer may come in between. Returns its version, ""
+        where the store does not answer with it.
 
-        Returns:
-            Its version, "" where the store does not answer with it.
-
-        Raises:
-            ChangedError: it has another version.
-            ObjectStoreError: it cannot be written.
+        Raises ChangedError: it has another version; ObjectStoreError: it cannot be written.
         """
         path, answer = self._path(name), None
         condition = self._condition(name, replaces)

@@ -85,9 +85,8 @@ def choose_model(contract_id: str, precision: release_file.PrecisionChoice, root
 def import_registry(model: str) -> ModuleType:
     """Import the registry, which needs MLflow, to find `model`.
 
-    Raises:
-        UsageError: it is not installed, and `model` is no address of a release.
-        NoReleaseError: it is not installed.
+    Raises UsageError where it is not installed and `model` is no address of a release; else
+    NoReleaseError.
     """
     try:
         from faceops.registry import fetch

@@ -84,9 +84,8 @@ def _mapping(path: Path) -> dict[str, Any]:
 def read_params(path: Path) -> Params:
     """Return the parameters in the file `path`; a missing key has its default.
 
-    Raises:
-        UsageError: the file is missing or not YAML, a key is unknown or was renamed, or a value
-            has the wrong type or range.
+    Raises UsageError: the file is missing or not YAML, a key is unknown or was renamed, or a value
+    has the wrong type or range.
     """
     content = _mapping(path)
     _refuse_renamed(content, path)

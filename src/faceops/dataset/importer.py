@@ -46,10 +46,8 @@ def import_photos(
 
     Returns counts: people and photos of this source in `data`, and the files written now.
 
-    Raises:
-        UsageError: there is no such source, place or list.
-        FaceOpsError: there is nothing to import, `data` holds the synthetic set, or another
-            process uses it.
+    Raises UsageError: there is no such source, place or list; FaceOpsError: there is nothing to
+    import, `data` holds the synthetic set, or another process uses it.
     """
     if name not in SOURCES:
         raise UsageError(f"there is no source {name!r}; choose from {', '.join(SOURCES)}.")

@@ -76,8 +76,6 @@ def near_duplicates(photos: list[HashedPhoto], max_bits: int) -> set[str]:
 
 @dataclass(frozen=True)
 class InspectedPhoto(HashedPhoto):
-    """One photo as it was read."""
-
     width: int = 0  # of the upright photo in pixels; 0 if it could not be decoded
     height: int = 0
     format: str = ""  # a name of `photos.formats`; "" if it could not be decoded

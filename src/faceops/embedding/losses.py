@@ -101,7 +101,6 @@ class CosFace(ClassificationHead):
     max_margin = 1.0
 
     def apply_margin(self, cosines: torch.Tensor) -> torch.Tensor:
-        """Return `cosines` - margin."""
         return cosines - self.margin
 
 

@@ -11,13 +11,10 @@ from faceops.photos.pixels import part_of
 def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return float64 (2, 3): `target` ~ matrix[:, :2] @ point + matrix[:, 2], by least squares.
 
-    Without reflection. Umeyama: "Least-squares estimation of transformation parameters between
-    two point patterns", 1991; in two dimensions the rotation has a closed form.
-    Source points that coincide (or are not finite) give a pure shift at scale 1.
-
-    Args:
-        source: float (N, 2).
-        target: float (N, 2).
+    Of `source` float (N, 2) and `target` float (N, 2), without reflection. Umeyama: "Least-squares
+    estimation of transformation parameters between two point patterns", 1991; in two dimensions the
+    rotation has a closed form. Source points that coincide (or are not finite) give a pure shift at
+    scale 1.
     """
     source = np.asarray(source, dtype=np.float64)
     target = np.asarray(target, dtype=np.float64)
@@ -62,13 +59,10 @@ _LARGEST_REDUCTION = 64
 def align(pixels: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Return the face as uint8 (112, 112, 3) RGB; black outside the photo.
 
-    A similarity transform by least squares maps the landmarks to the template; sampling is
-    bilinear. A face larger than the crop is first averaged over blocks of n x n pixels, n being
-    the integer part of the scale, so that it does not alias.
-
-    Args:
-        pixels: uint8 (H, W, 3) RGB, upright.
-        landmarks: float (5, 2), pixels of the photo, centre of the first pixel at 0.
+    `pixels` uint8 (H, W, 3) RGB, upright. A similarity transform by least squares maps `landmarks`
+    float (5, 2), pixels of the photo, centre of the first pixel at 0, to the template; sampling is
+    bilinear. A face larger than the crop is first averaged over blocks of n x n pixels, n being the
+    integer part of the scale, so that it does not alias.
     """
     forward = similarity_transform(landmarks, TEMPLATE)
     linear = np.linalg.inv(forward[:, :2])
@@ -102,11 +96,8 @@ def _covered(inverse: np.ndarray, shape: tuple[int, ...], margin: int) -> tuple[
 def square_crop(pixels: np.ndarray, left: float, top: float, side: float, size: int) -> np.ndarray:
     """Return a square of the photo as uint8 (size, size, 3), anti-aliased; black outside.
 
-    Args:
-        pixels: uint8 (H, W, 3) RGB.
-        left, top: of the square, pixels; may be negative.
-        side: of the square, pixels; 1 if smaller.
-        size: side of the result, pixels.
+    `pixels` uint8 (H, W, 3) RGB; `left`, `top` and `side` in pixels; the first two may be negative,
+    a side below 1 is 1.
     """
     side = max(side, 1.0)
     x0, y0 = int(np.floor(left)), int(np.floor(top))

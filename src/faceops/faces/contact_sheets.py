@@ -114,11 +114,8 @@ def draw_contact_sheet(
 ) -> Image.Image:
     """Return a sheet: kept faces with person and quality, rejected photos with their reason.
 
-    At most 60 of each, evenly spread over the table, so equal input gives an equal sheet.
-
-    Args:
-        table: as `crop_photos.SCHEMA`.
-        data_root: the folder that the table's paths start from.
+    At most 60 of each, evenly spread over the `table` (as `crop_photos.SCHEMA`), so equal input
+    gives an equal sheet. `data_root` is the folder that its paths start from.
     """
 
     def kept(row: dict[str, Any]) -> Thumbnail:

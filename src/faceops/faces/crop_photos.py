@@ -42,11 +42,8 @@ def choose_face(
 ) -> Face | None:
     """Return the face that `settings` choose in a photo of one person, or None where they cannot.
 
-    Of equally good faces the one with the better detector score is chosen.
-
-    Args:
-        faces: of the photo, best score first.
-        size: width and height of the photo in pixels.
+    `faces` has the best score first: it decides between equally good ones. `size` is the width and
+    height of the photo in pixels.
     """
     large = [face for face in faces if face.detection.size >= settings.min_face]
     if not large or (settings.several_faces == "skip" and len(large) > 1):
@@ -64,9 +61,7 @@ def choose_face(
 def box_crop(pixels: np.ndarray, box: Box, margin: float) -> np.ndarray:
     """Return the square around `box` as uint8 (112, 112, 3); black outside the photo.
 
-    Args:
-        pixels: uint8 (H, W, 3) RGB, upright.
-        margin: added on each side, as a share of the box's longer side.
+    `pixels` uint8 (H, W, 3) RGB, upright; `margin` on each side is a share of the longer side.
     """
     x, y, width, height = box
     side = max(width, height) * (1 + 2 * margin)
@@ -165,15 +160,10 @@ def crop_photos(
 ) -> tuple[int, dict[str, int]]:  # fmt: skip
     """Write `out`/crops.npy and `out`/faces.parquet: a row for every photo of the manifest.
 
-    Return the number of accepted photos, and that of rejected ones by reason, sorted.
-
-    Rows are sorted by path; accepted ones are numbered in this order. The bytes do not depend on
-    the number of workers. Both files are written atomically.
-
-    Args:
-        manifest: columns photo_id, path (POSIX, relative to `data_root`), person, status, reason.
-        out: folder for the results, created if absent.
-        workers: number of threads, which share the finder.
+    Return the number of accepted photos, and that of rejected ones by reason, sorted. `manifest`
+    has the columns photo_id, path (POSIX, relative to `data_root`), person, status, reason. Rows
+    are sorted by path; accepted ones are numbered in this order. The bytes do not depend on the
+    number of `workers`, threads that share the finder. Both files are written atomically.
 
     Raises FaceOpsError: no photo gave a face, or the machine lacks memory or the like: a later run
     can crop the photo, and a result without it must not be kept.

@@ -57,9 +57,8 @@ class Detection:
     def turned_back(self, quarters: int, size: tuple[int, int]) -> "Detection":
         """Return the detection in pixels of a photo, found in its turned copy.
 
-        Args:
-            quarters: turns anticlockwise that make the copy of the photo, as for `np.rot90`.
-            size: width and height of the copy in pixels.
+        `quarters` anticlockwise turns make the copy, as for `np.rot90`; `size` is its width and
+        height.
         """
         (x, y, wide, high), landmarks, (width, height) = self.box, self.landmarks, size
         for _ in range(quarters):
@@ -110,16 +109,13 @@ def with_symbolic_size(model: bytes) -> bytes:
 class Detector:
     """YuNet, with symbolic height and width, at a maximum size.
 
-    Args:
-        model: the ONNX file or its bytes, as `with_symbolic_size` makes it.
-        size: longest side in pixels; larger photos are scaled down to it, smaller never up.
-        threshold: smallest score of a face, 0 to 1.
-        version: of the alignment; from 2 on, an overexposed photo is searched a second time with
-            `recover_highlights`.
+    `model` is the ONNX file or its bytes, as `with_symbolic_size` makes it. Photos whose longest
+    side is over `size` pixels are scaled down to it, never up. `threshold`, 0 to 1, is the smallest
+    score of a face. From `version` 2 of the alignment on, an overexposed photo is searched a second
+    time with `recover_highlights`.
 
-    Raises:
-        UsageError: the device cannot be used.
-        FaceOpsError: the model cannot be run or has a fixed size.
+    Raises UsageError: the device cannot be used; FaceOpsError: the model cannot be run or has a
+    fixed size.
     """
 
     def __init__(
@@ -233,15 +229,12 @@ def decode(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the candidates that score `threshold` or more, in the order of the cells.
 
-    Args:
-        maps: `cls_S` and `obj_S` float32 (1, cells, 1), `bbox_S` (1, cells, 4), `kps_S`
-            (1, cells, 10) for each stride S, row by row.
-        width: of the net's input in pixels, a multiple of 32.
-        threshold: smallest score, the root of class score times objectness.
+    `maps` are `cls_S` and `obj_S` float32 (1, cells, 1), `bbox_S` (1, cells, 4), `kps_S` (1, cells,
+    10) for each stride S, row by row; `width` of the net's input in pixels is a multiple of 32. A
+    score is the root of class score times objectness.
 
-    Returns:
-        boxes float32 (N, 4) x, y, width, height; landmarks float32 (N, 5, 2); scores float32 (N,);
-        in pixels of the net's input.
+    Returns boxes float32 (N, 4) x, y, width, height; landmarks float32 (N, 5, 2); scores float32
+    (N,); in pixels of the net's input.
     """
     boxes, landmarks, scores = [], [], []
     for stride in STRIDES:
@@ -270,13 +263,9 @@ def non_maximum_suppression(
 ) -> np.ndarray:
     """Return the indices of the boxes to keep, best score first.
 
-    A box is dropped when its intersection over union with a better kept one exceeds `max_overlap`,
-    or its share inside that one `max_inside`. Equal scores keep the order of their rows.
-
-    Args:
-        boxes: float (N, 4), x, y, width, height.
-        scores: float (N,).
-        max_overlap, max_inside: 0 to 1.
+    A box, float (N, 4) x, y, width, height, is dropped when its intersection over union with a
+    better kept one exceeds `max_overlap`, or its share inside that one `max_inside`, both 0 to 1.
+    Equal `scores` float (N,) keep the order of their rows.
     """
     order = np.argsort(-scores, kind="stable")
     left, top = boxes[:, 0], boxes[:, 1]

@@ -41,8 +41,6 @@ TURNED_LEAD = 0.03  # least lead of that score over the best one without turning
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A face of a photo."""
-
     detection: Detection  # box, refined landmarks, score
     quality: Quality  # measures of the crop
     crop: np.ndarray  # uint8 (112, 112, 3) RGB, aligned
@@ -89,13 +87,10 @@ class FaceFinder:
         return self.crop(pixels, self._search(pixels)[0])
 
     def detect_turned(self, pixels: np.ndarray) -> tuple[list[Detection], int]:
-        """Return where the faces are after the turn that shows them best, and that turn.
+        """Return where the faces are after the turn that shows them best, and that turn, 0 to 3.
 
-        `pixels`: uint8 (H, W, 3) RGB, upright as far as the file says.
-
-        Returns:
-            the faces, in pixels of `np.rot90(pixels, turns)`, and `turns`, 0 to 3; 0 if the finder
-            does not turn photos.
+        `pixels` uint8 (H, W, 3) RGB, upright as far as the file says; the faces are in pixels of
+        `np.rot90(pixels, turns)`. The turn is 0 if the finder does not turn photos.
         """
         found, place = self._search(pixels)
         if not self._turns or place is None:
@@ -145,10 +140,8 @@ class FaceFinder:
     ) -> list[Face]:
         """Return the faces of `detections`, with refined landmarks and aligned crops.
 
-        Args:
-            pixels: uint8 (H, W, 3) RGB, upright.
-            detections: in pixels of `pixels`.
-            scale: pixels of the photo at its full size per pixel, for the size in quality.
+        `pixels` uint8 (H, W, 3) RGB, upright; a pixel of it is `scale` pixels of the photo at its
+        full size, for the size in quality.
         """
         faces = []
         for detection in self._refiner.refine(pixels, detections):
@@ -213,13 +206,10 @@ def search_in_detail(
 ) -> tuple[list[Detection], Detection | None]:
     """Return the faces of a photo that is larger than the detector's size, see `Detector.search`.
 
-    The photo is scaled down until its longest side is `detail` and searched in overlapping tiles;
-    up to MAX_TILE times the detector's size it is one tile. Faces too large for a tile are found in
-    the whole photo, scaled to the detector's size, or to half of the one tile.
-
-    Args:
-        detector: its `size` limits that of a tile, so memory does not grow with the photo.
-        pixels: uint8 (H, W, 3) RGB, upright.
+    `pixels` uint8 (H, W, 3) RGB, upright, are scaled down until the longest side is `detail` and
+    searched in overlapping tiles of the detector's size, so memory does not grow with the photo; up
+    to MAX_TILE times that size it is one tile. Faces too large for a tile are found in the whole
+    photo, scaled to the detector's size, or to half of the one tile.
     """
     is_one_tile = detail <= MAX_TILE * detector.size  # smaller faces need smoother pixels
     view = scaled_down(pixels, detail / max(pixels.shape), fast=is_one_tile)

@@ -77,10 +77,8 @@ def open_session(
     time, and more memory in all. A plan of the memory is kept for each shape of the input, unless
     `shapes_vary`: for photos it gains nothing and takes a third more.
 
-    Raises:
-        UsageError: `device` is cuda, and ONNX Runtime cannot use it on this machine.
-        FaceOpsError: the file is missing or not a model that ONNX Runtime can run, or memory is
-            short.
+    Raises UsageError: `device` is cuda, and ONNX Runtime cannot use it on this machine;
+    FaceOpsError: the file is missing or not a model that ONNX Runtime can run, or memory is short.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

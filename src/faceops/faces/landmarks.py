@@ -27,15 +27,11 @@ class LandmarkRefiner:
     between the face and its mirror image. Such a face is seen again in three smaller squares, as
     it is and mirrored, and the median of the eight counts.
 
-    Args:
-        model: the ONNX file or its bytes; input (N, 3, 48, 48), first output (N, 10).
-        threads: of ONNX Runtime inside an operator.
-        device: that runs it.
-        version: of the alignment; 1 sees each face once and overexposed ones as they are.
+    `model` is the ONNX file or its bytes; input (N, 3, 48, 48), first output (N, 10). It runs on
+    `device`, with `threads` of ONNX Runtime inside an operator. `version` 1 of the alignment sees
+    each face once, and overexposed ones as they are.
 
-    Raises:
-        UsageError: the device cannot be used.
-        FaceOpsError: the model cannot be run.
+    Raises UsageError: the device cannot be used; FaceOpsError: the model cannot be run.
     """
 
     def __init__(
@@ -50,9 +46,7 @@ class LandmarkRefiner:
     def refine(self, pixels: np.ndarray, detections: list[Detection]) -> list[Detection]:
         """Return `detections` in their order with new landmarks.
 
-        Args:
-            pixels: uint8 (H, W, 3) RGB, upright.
-            detections: faces of this photo; boxes and scores stay as they are.
+        Boxes and scores stay as they are. `pixels` uint8 (H, W, 3) RGB, upright, is their photo.
         """
         if not detections:
             return []

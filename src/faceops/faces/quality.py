@@ -30,8 +30,6 @@ FACE = slice(28, 108), slice(22, 90)  # rows and columns of the face in a crop o
 
 @dataclass(frozen=True)
 class Quality:
-    """Measures of one face."""
-
     # Variance of the Laplacian of the aligned crop's grey values (0-255), 0 upwards
     sharpness: float
     brightness: float  # mean grey value, 0 to 1
@@ -52,13 +50,10 @@ class Quality:
 
 
 def measure(crop: np.ndarray, pose: float, size_px: float, score: float = 1.0) -> Quality:
-    """Return the quality of a face.
+    """Return the quality of a face, of its `crop` uint8 (112, 112, 3) RGB, aligned.
 
-    Args:
-        crop: uint8 (112, 112, 3) RGB, aligned.
-        pose: 0 to 1, see `yaw`.
-        size_px: shorter side of the face's box, pixels of the photo.
-        score: the detector's, 0 to 1.
+    `pose` 0 to 1, see `yaw`; `size_px`: shorter side of the face's box, pixels of the photo;
+    `score`, 0 to 1, is the detector's.
     """
     grey = crop.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     middle = grey[FACE]

@@ -31,8 +31,6 @@ _UNDOES = {6: 8, 8: 6}
 
 @dataclass(frozen=True)
 class Region:
-    """A region of a photo."""
-
     name: str  # as it is stored, "" for none
     area: Area | None  # shares of the stored image; None if it was cropped or turned since
     kind: str = "Face"  # MWG's type: "Face", also where none is stated, "Pet", "Focus" and others
@@ -68,9 +66,7 @@ def regions_of_others(
 ) -> list[Region]:
     """Return the regions that FaceOps did not decide, each once, where several state it.
 
-    Args:
-        size: width and height of the upright photo in pixels.
-        orientation: stated by the file, 1 to 8.
+    `size` is the width and height of the upright photo in pixels, `orientation` 1 to 8 as stated.
     """
     found: list[Region] = []
     for document in documents:
@@ -89,9 +85,7 @@ def _box_in(area: Area, size: tuple[float, float] = (1, 1)) -> Box:
 def upright_box(area: Area, size: tuple[int, int], orientation: int) -> Box:
     """Return an area of the stored image as x, y, width, height in pixels of the upright photo.
 
-    Args:
-        size: width and height of the upright photo in pixels.
-        orientation: stated by the file, 1 to 8.
+    `size` is the width and height of the upright photo in pixels, `orientation` 1 to 8 as stated.
     """
     stored = size[::-1] if orientation in SIDEWAYS else size
     undoing = _UNDOES.get(orientation, orientation)

@@ -17,8 +17,6 @@ import PIL
 
 @dataclass(frozen=True)
 class PhotoLimits:
-    """Limits on one photo."""
-
     # Width times height; a JPEG with more is decoded at a half, a quarter or an eighth of its size
     max_pixels: int = 250_000_000
     max_bytes: int = 500_000_000  # of the file, before it is read
@@ -27,8 +25,6 @@ class PhotoLimits:
 
 @dataclass(frozen=True)
 class PhotoFormat:
-    """A format of photo files."""
-
     name: str  # for users, in the manifest and in validate.formats, and that of Pillow's plug-in
     # Of its files, in lower case; imports of labelled photos take files with one
     suffixes: tuple[str, ...]

@@ -27,8 +27,6 @@ from faceops.photos.formats import PhotoFormat, PhotoLimits, format_of, unread_f
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """An opened photo."""
-
     pixels: np.ndarray  # uint8 (H, W, 3) RGB in sRGB, upright
     format: str  # the name of its `formats.PhotoFormat`, such as "JPEG"
     photo_id: str  # sha256 of the file's bytes, hexadecimal
@@ -212,13 +210,10 @@ def decode_photo(
 ) -> Photo:
     """Return the photo that is encoded in `content`, the bytes of a file.
 
-    Its orientation is applied. Of an animation the first frame is returned.
-
-    Args:
-        path: for messages; it is not opened.
-        least_side: decode a JPEG at the smallest of 1/8, 1/4, 1/2 and 1 of its size whose
-            `scaled_side` has so many pixels; several times as fast. Other formats are decoded in
-            full. A photo of more than FULL_PIXELS is reduced to so many in any case.
+    Its orientation is applied. Of an animation the first frame is returned. A JPEG is decoded at
+    the smallest of 1/8, 1/4, 1/2 and 1 of its size whose `scaled_side` has `least_side` pixels,
+    several times as fast; other formats are decoded in full. A photo of more than FULL_PIXELS is
+    reduced to so many in any case. `path` is for messages; it is not opened.
 
     Raises PhotoError: with the reason code and one sentence.
     """

@@ -36,8 +36,6 @@ _PNG_PLAIN = re.compile(rb"\0\0[^\0]*\0[^\0]*\0")  # not compressed, language, t
 
 @dataclass(frozen=True)
 class PhotoHeader:
-    """What a photo's file states."""
-
     size: tuple[int, int]  # width and height of the upright photo in pixels
     orientation: int  # see `orientation_of`
     packets: tuple[bytes, ...]  # the XMP packets in the file, each of up to `MAX_BYTES`

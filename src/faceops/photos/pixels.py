@@ -222,11 +222,8 @@ _DRAFT_SCALES = (1, 2, 4, 8)  # of a JPEG: what its transform gives cheaply
 def choose_scale(image: Image.Image, least_side: int | None, most_pixels: int) -> bool:
     """Choose the scale at which a JPEG is decoded; return whether `least_side` made it smaller.
 
-    It has `most_pixels` or fewer, if possible. Other formats are decoded in full.
-
-    Args:
-        image: not loaded yet.
-        least_side: its `scaled_side` keeps so many pixels, unless it has fewer at full size.
+    It has `most_pixels` or fewer, if possible, and its `scaled_side` keeps `least_side` pixels,
+    unless it has fewer at full size. Other formats are decoded in full. `image` is not loaded yet.
     """
     width, height = image.size
     fitting = [scale for scale in _DRAFT_SCALES if width * height <= most_pixels * scale**2]

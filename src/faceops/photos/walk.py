@@ -82,9 +82,8 @@ class ExcludeRules:
     def within(self, folder: Path, root: Path, names: Iterable[str]) -> "ExcludeRules":
         """Return the rules for `folder`, which has entries of these `names`.
 
-        Raises:
-            UsageError: a pattern is wrong, or the file .faceopsignore is not UTF-8 text.
-            FaceOpsError: that cannot be read.
+        Raises UsageError: a pattern is wrong, or the file .faceopsignore is not UTF-8 text;
+        FaceOpsError: that cannot be read.
         """
         if not self.reads_files or IGNORE_FILE not in names:
             return self
@@ -170,17 +169,13 @@ def photo_paths(root: Path, exclude: Sequence[str], skipped: dict[Path, str]) ->
 
     Files that are not images are listed too, so that they get a row with a reason; so are broken
     links and folders that may not be listed. Left out: hidden names (a leading dot), metadata
-    beside photos (.xmp) and copies of it, what `ExcludeRules` skip, pipes, sockets and devices.
-    Links to folders are followed, and each real folder is entered once, by its own name before any
-    link to it: loops end.
+    beside photos (.xmp) and copies of it, pipes, sockets and devices, and what the gitignore
+    patterns `exclude`, relative to `root`, and those of .faceopsignore files skip: `skipped` gets
+    the rule by path. Links to folders are followed, and each real folder is entered once, by its
+    own name before any link to it: loops end.
 
-    Args:
-        exclude: gitignore patterns, relative to `root`, beside those of .faceopsignore files.
-        skipped: gets the rule by which each file or folder is skipped, by its path.
-
-    Raises:
-        UsageError: `root` is not a folder, or may not be listed; a pattern is wrong.
-        FaceOpsError: a .faceopsignore file cannot be read.
+    Raises UsageError: `root` is not a folder, or may not be listed; a pattern is wrong;
+    FaceOpsError: a .faceopsignore file cannot be read.
     """
     return _walk(root, is_photo, ExcludeRules.of_options(root, exclude), skipped)
 
@@ -279,9 +274,8 @@ def walk_objects(
     Sidecars and copies of them are listed too. Folders are listed page by page, several at a time,
     and no object is asked for by itself.
 
-    Raises:
-        UsageError, FaceOpsError: as `photo_paths`.
-        ObjectStoreError: a folder cannot be listed: what was yielded is not all.
+    Raises as `photo_paths`, and ObjectStoreError: a folder cannot be listed: what was yielded is
+    not all.
     """
     store, top = split(root)
 

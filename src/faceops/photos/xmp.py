@@ -71,10 +71,8 @@ def stored_area(
 ) -> Area | None:
     """Return where `box` lies in the stored image; None if it is outside the photo.
 
-    Args:
-        box: x, y, width, height in pixels of the upright photo; it is clipped to the photo.
-        size: width and height of the upright photo in pixels.
-        orientation: stated by the file, 1 to 8, that was applied to make it upright.
+    `box` is x, y, width, height in pixels of the upright photo, clipped to its `size`, width and
+    height; `orientation`, 1 to 8 as stated by the file, made it upright.
     """
     width, height = size
     left, top = max(box[0], 0.0), max(box[1], 0.0)

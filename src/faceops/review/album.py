@@ -40,11 +40,8 @@ class Outcome:
 class Album(AlbumViews):
     """An album with the decisions that change it; thread-safe.
 
-    Each decision returns the id of its batch, for `undo`.
-
-    Raises (every decision):
-        UsageError: a face or an unknown person does not exist any more.
-        FaceOpsError: the journal cannot be written.
+    Each decision returns the id of its batch, for `undo`. It raises a UsageError if a face or an
+    unknown person does not exist any more, and a FaceOpsError if the journal cannot be written.
     """
 
     def confirm(self, keys: Sequence[FaceKey], person: str, listed: bool = False) -> str:

@@ -50,13 +50,11 @@ class Chances:
 
     The verifier's probability is about a pair, as if both answers were equally frequent. How likely
     the name is depends on the album: of a thousand strangers, a few reach a probability of .9 with
-    somebody. For each face the share of strangers who score as high is known; over strangers it is
-    uniform from 0 to 1, for enrolled people it is near 0. The chance is 1 - local false discovery
-    rate (Efron, 2004), with the Grenander estimator of a decreasing density (1956; as in Strimmer,
-    2008) and Storey's estimate (2002) of the share of strangers.
-
-    Args:
-        shares: float (N,), 0 to 1, of the album's faces; NaN for faces that were not compared.
+    somebody. For each face the share of strangers who score as high is known, `shares` float (N,),
+    NaN for faces that were not compared; over strangers it is uniform from 0 to 1, for enrolled
+    people it is near 0. The chance is 1 - local false discovery rate (Efron, 2004), with the
+    Grenander estimator of a decreasing density (1956; as in Strimmer, 2008) and Storey's estimate
+    (2002) of the share of strangers.
     """
 
     def __init__(self, shares: np.ndarray) -> None:
@@ -221,9 +219,14 @@ class DecidedAlbum:
         if people == self.people:
             return replace(self, shown=shown)
         places = {name: place for place, name in enumerate(people)}
-        to = np.array([*(places.get(name, NOBODY) for name in self.people), NOBODY], np.int32)
-        moved = {name: to[getattr(self.faces, name)] for name in ("best", "runner_up")}
-        return replace(self, people=people, shown=shown, faces=replace(self.faces, **moved))
+        faces = self._moved([places.get(name, NOBODY) for name in self.people])
+        return replace(self, people=people, shown=shown, faces=faces)
+
+    def _moved(self, to: list[int]) -> FaceDecisions:
+        """Return the decisions with another place for each of the people."""
+        places = np.array([*to, NOBODY], np.int32)
+        moved = {name: places[getattr(self.faces, name)] for name in ("best", "runner_up")}
+        return replace(self.faces, **moved)
 
     def renamed(self, old: str, new: str) -> "DecidedAlbum":
         """Return the album with the faces of `old` named `new`, who may exist already."""
@@ -232,11 +235,7 @@ class DecidedAlbum:
         people, shown = list(self.people), list(self.shown)
         at, faces = self.places[old], self.faces
         if new in self.places:
-            both = {}
-            for name in ("best", "runner_up"):
-                column = getattr(faces, name)
-                both[name] = np.where(column == at, self.places[new], column).astype(np.int32)
-            faces = replace(faces, **both)
+            faces = self._moved([*range(at), self.places[new], *range(at + 1, len(people))])
         else:
             people[at] = new
         shown[at] = people[at]

@@ -24,8 +24,6 @@ FaceKey = str  # "<photo_id>.<place in the photo>", the same as long as an album
 
 @dataclass(frozen=True)
 class Candidate:
-    """A person whom a face may show."""
-
     person: str  # the name in the gallery, which is unique
     shown: str  # the name to show
     probability: float  # 0 to 1, by the verifier, for even prior odds
@@ -50,8 +48,6 @@ class ReviewedFace:
 
 @dataclass(frozen=True)
 class NearEnrolled:
-    """An enrolled face that is compared with a face."""
-
     crop_id: str  # of its picture
     photo: str  # path of its photo below the folder that it was enrolled from
     probability: float  # 0 to 1, that both faces are one person

@@ -36,8 +36,6 @@ Taken = Callable[[int], datetime | None]  # when a photo of an album was taken, 
 
 @dataclass(frozen=True)
 class Pile:
-    """Faces to confirm as one person."""
-
     # person, shown: name in the gallery and name to show
     person: str
     shown: str
@@ -47,8 +45,6 @@ class Pile:
 
 @dataclass(frozen=True)
 class PersonCard:
-    """A person who is enrolled or named."""
-
     person: str
     shown: str
     key: FaceKey  # of the album's face that is the person's picture, "" if there is none

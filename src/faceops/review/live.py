@@ -54,9 +54,9 @@ class _ClosedError(Exception):
 class LiveAlbum:
     """The latest results in `out` with all decisions; thread-safe.
 
-    Attributes:     bundle: the release that made the results.     place: of the gallery.     lock:
-    to be held while `decisions` are read or changed.     results, decisions, decided: the current
-    ones.     version: increases whenever the page may look different.
+    `place` is that of the gallery, `bundle` the release that made the results; `version` increases
+    whenever the page may look different. `lock` is to be held while `decisions` are read or
+    changed.
 
     Raises UsageError: `out` has no results, or `place` has no gallery; FaceOpsError: they are
     damaged, or of another release.
@@ -197,8 +197,7 @@ class LiveAlbum:
     def publish(self, wait: bool = False) -> None:
         """Run identify with the settings of the latest run, in a thread; see `status`.
 
-        Args:
-            wait: return when the results have all current decisions, or the run has failed.
+        With `wait` return when the results have all current decisions, or the run has failed.
         """
         if wait and self._publisher:  # it may have started before the latest decisions
             self._publisher.join()

@@ -221,20 +221,20 @@ class Pages:
 
     def doctor(self, request: Request) -> Response:
         people = {card.person: _with_picture(card) for card in self._cards}
-        doctor = self._of_version(self._album.doctor)
+        doubtful, lookalikes = self._of_version(self._album.doctor)
         pairs = [
             (people[one.person], people[one.other])
-            for one in doctor.lookalikes
+            for one in lookalikes
             if one.person in people and one.other in people
         ]
-        return self.html("doctor", "doctor", faces=doctor.faces, pairs=pairs)
+        return self.html("doctor", "doctor", faces=doubtful, pairs=pairs)
 
     def search(self, request: Request) -> Response:
         query = request.query_params.get("q", "").strip()[:200]
-        found = self._album.search(query)
+        people, photos = self._album.search(query)
         cards = {card.person: card for card in self._cards}
-        people = [_with_picture(cards[name]) for name, _ in found.people if name in cards]
-        return self.html("search", "", query=query, cards=people, photos=found.photos)
+        found = [_with_picture(cards[name]) for name, _ in people if name in cards]
+        return self.html("search", "", query=query, cards=found, photos=photos)
 
     # JSON for the script.
 

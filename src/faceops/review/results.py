@@ -48,9 +48,8 @@ class Results:
     def load(cls, out: Path, bundle: Bundle) -> "Results":
         """Read the results in `out`, which `bundle` gave.
 
-        Raises:
-            UsageError: there are none.
-            FaceOpsError: they are of another release, damaged, or without a state.
+        Raises UsageError: there are none; FaceOpsError: they are of another release, damaged, or
+        without a state.
         """
         run = latest_run(out)
         release, summary = bundle.release, run.summary
@@ -157,29 +156,16 @@ def _blocks(root: Path, photos: pa.Table, store: FaceStore, bundle: Bundle) -> l
     return blocks
 
 
-class CaptureTimes:
-    """The capture times of a run's photos; each file is opened once, when its time is needed.
+def capture_time(run: LatestRun, text: str) -> datetime | None:
+    """Return when the photo at the path `text` was taken, None if its file does not say it.
 
-    Camera raw files and JPEG XL have none: opening them is slow.
+    Camera raw files and JPEG XL are not asked: opening them is slow.
     """
-
-    def __init__(self) -> None:
-        self._known: dict[str, datetime | None] = {}
-
-    def of(self, results: Results, photo_id: str, text: str) -> datetime | None:
-        """Return when the photo at the path `text` was taken, None if its file does not say it."""
-        if photo_id not in self._known:
-            self._known[photo_id] = self._read(results, text)
-        return self._known[photo_id]
-
-    @staticmethod
-    def _read(results: Results, text: str) -> datetime | None:
-        if PurePosixPath(text).suffix.lower() in WITHOUT_PACKETS:
-            return None
-        for path in paths_shown_as(results.run.root, text):
+    if PurePosixPath(text).suffix.lower() not in WITHOUT_PACKETS:
+        for path in paths_shown_as(run.root, text):
             with suppress(FaceOpsError):
-                return read_header(path, results.run.summary.limits).taken
-        return None
+                return read_header(path, run.summary.limits).taken
+    return None
 
 
 def common_rows(starts: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -171,9 +171,7 @@ def _same(given: str, right: str) -> bool:
 class Guard:
     """ASGI middleware: lets requests through that `Access` permits, and adds headers to answers.
 
-    Args:
-        door: returns the page that asks for the token or the password; takes a sentence, "" for
-            none, and the status.
+    `door` returns the page that asks for the token or the password, with a sentence and a status.
     """
 
     def __init__(self, app: ASGIApp, access: Access, door: Callable[[str, int], Response]) -> None:

@@ -36,7 +36,7 @@ from faceops.review.faces import (
     why,
 )
 from faceops.review.live import LiveAlbum
-from faceops.review.results import CaptureTimes, Results
+from faceops.review.results import Results, capture_time
 
 _NOT_ENROLLED = "this face is not in the gallery any more; load the page again."
 COUNT = 60  # faces of a response by default
@@ -56,17 +56,7 @@ class ReviewedPhoto:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search found: people as (name in the gallery, name to show), photos as (id, path)."""
-
-    people: list[tuple[str, str]]
-    photos: list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
 class DoubtfulFace:
-    """An enrolled face to look at."""
-
     crop_id: str
     person: str
     shown: str
@@ -78,26 +68,16 @@ class DoubtfulFace:
     sentence: str  # what is wrong with it
 
 
-@dataclass(frozen=True)
-class Doctor:
-    """The doubtful enrolled faces of a gallery, the worst first, and people who look alike."""
-
-    faces: list[DoubtfulFace]
-    lookalikes: list[Lookalikes]
-
-
 class AlbumViews(LiveAlbum):
-    """A `LiveAlbum` as the page shows it.
+    """A `LiveAlbum` as the page shows it; `by` decides, "" if not stated.
 
     Faces are given by their `FaceKey`, people by their name in the gallery, in any spelling. Every
     method raises a UsageError for what does not exist, with a sentence for the page.
-
-    Args:
-        by: name of the person who decides, "" if not stated.
     """
 
     def __init__(self, out: Path, gallery: GalleryPlace, bundle: Bundle, by: str = "") -> None:
-        self.by, self._times = by, CaptureTimes()
+        self.by = by
+        self._times: dict[str, datetime | None] = {}  # capture times of photos, by photo_id
         super().__init__(out, gallery, bundle)
 
     @property
@@ -118,7 +98,9 @@ class AlbumViews(LiveAlbum):
 
         def taken(photo: int) -> datetime | None:
             photo_id = album.photos.photo_ids[photo] or ""
-            return self._times.of(results, photo_id, album.texts[photo])
+            if photo_id not in self._times:  # a file is opened once
+                self._times[photo_id] = capture_time(results.run, album.texts[photo])
+            return self._times[photo_id]
 
         rows = lists.pile_rows(album, self._name_of(album, person))
         rows, notes = lists.with_hints(album, rows, taken)
@@ -181,16 +163,23 @@ class AlbumViews(LiveAlbum):
         with self.lock:
             return histories.history(self.decisions, start, count)
 
-    def doctor(self) -> Doctor:
-        album = self.decided
+    def doctor(self) -> tuple[list[DoubtfulFace], list[Lookalikes]]:
+        """Return the doubtful enrolled faces, the worst first, and people who look alike."""
+        album, bundle = self.decided, self.bundle
         shown = dict(zip(album.people, album.shown, strict=True))
-        return examine(album.gallery, self.bundle, shown)
+        lookalikes = find_lookalikes(album.gallery, bundle.release.thresholds, bundle.verify)
+        return examine(album.gallery, bundle, shown), lookalikes
 
-    def search(self, text: str, most: int = 20) -> Found:
-        """Return people and photos whose name or path has `text`, in any case."""
+    def search(
+        self, text: str, most: int = 20
+    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Return people and photos whose name or path has `text`, in any case.
+
+        People as (name in the gallery, name to show), photos as (photo_id, path).
+        """
         album, wanted = self.decided, text.casefold().strip()
         if not wanted:
-            return Found([], [])
+            return [], []
         people = [
             pair
             for pair in zip(album.people, album.shown, strict=True)
@@ -202,7 +191,7 @@ class AlbumViews(LiveAlbum):
             for photo_id, place in album.photo_places.items()
             if wanted in album.texts[place].casefold()
         )
-        return Found(people[:most], list(itertools.islice(photos, most)))
+        return people[:most], list(itertools.islice(photos, most))
 
     def face_picture(self, key: FaceKey, size: int = 96) -> bytes:
         """Return a square picture of a face: WebP or JPEG.
@@ -287,8 +276,8 @@ def _encoded(image: Image.Image, side: int, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def examine(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> Doctor:
-    """Return what to check in `gallery`; `shown`: the name to show by name in the gallery."""
+def examine(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> list[DoubtfulFace]:
+    """Return the doubtful faces, the worst first; `shown`: the name to show by that in gallery."""
     kinds = {"mixed": _mixed(gallery, shown), "doubtful": _unlike(gallery, bundle)}
     kinds["weak"] = sorted(
         (face.quality, row, "poor quality: small, blurred, dark or turned away")
@@ -304,8 +293,7 @@ def examine(gallery: Gallery, bundle: Bundle, shown: dict[str, str]) -> Doctor:
                 face.crop_id,
                 DoubtfulFace(face.crop_id, face.person, name, face.photo, quality, what, sentence),
             )
-    lookalikes = find_lookalikes(gallery, bundle.release.thresholds, bundle.verify)
-    return Doctor(list(doubtful.values()), lookalikes)
+    return list(doubtful.values())
 
 
 _Found = tuple[float, int, str]  # how good a face is, its row in the gallery, and what is wrong

@@ -61,9 +61,8 @@ def posted_bytes(value: object, row: int, limits: PhotoLimits) -> bytes:
 
     The number of bytes follows from the text's length: too many are not decoded.
 
-    Raises:
-        UsageError: it is not base64 text.
-        PhotoError: there are no bytes, or more than `limits` allow.
+    Raises UsageError: it is not base64 text; PhotoError: there are no bytes, or more than `limits`
+    allow.
     """
     where = f"row {row} of the column {interface.IMAGE} (the first is 0)"
     if not isinstance(value, str):
@@ -106,9 +105,8 @@ class PhotoService:
     def gallery(self) -> Gallery:
         """Return the enrolled people; changes of the gallery apply from the next request.
 
-        Raises:
-            UsageError: the service has no gallery.
-            FaceOpsError: its folder has none, it is damaged, or has another contract id.
+        Raises UsageError: the service has no gallery; FaceOpsError: its folder has none, it is
+        damaged, or has another contract id.
         """
         if self._place is None:
             raise UsageError(
@@ -131,10 +129,9 @@ class PhotoService:
 
         The row of a photo that cannot be used has a reason; other rows are not affected.
 
-        Raises:
-            UsageError: a row is not base64 text, there is no gallery for names, or the release
-                does not support the budget.
-            FaceOpsError: the gallery cannot be used, or memory or the like is short.
+        Raises UsageError: a row is not base64 text, there is no gallery for names, or the release
+        does not support the budget; FaceOpsError: the gallery cannot be used, or memory or the like
+        is short.
         """
         gallery, rule = None, None
         if params.answer == interface.NAMES:

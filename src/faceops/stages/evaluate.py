@@ -40,8 +40,8 @@ def main() -> None:
 def embedded_faces(bundle: Bundle) -> EmbeddedFaces:
     """Return the faces of the test people, with the embeddings of the embed stage.
 
-    Raises:
-        FaceOpsError: an input is absent, or the embedder of `bundle` did not make the embeddings.
+    Raises FaceOpsError: an input is absent, or the embedder of `bundle` did not make the
+    embeddings.
     """
     if sha256_file(stages.EMBED / EMBEDDER) != bundle.release.weights[EMBEDDER].sha256:
         raise FaceOpsError(

@@ -20,7 +20,6 @@ OUT = Path("build/split")
 
 
 def _splits(photos: Counter[str], all_params: Params) -> dict[str, str]:
-    """Return person -> split, as the parameters say."""
     params, min_photos = all_params.split, all_params.validate_.min_photos
     shares = params.val, params.test
     if params.by == "random":

@@ -97,7 +97,6 @@ class Gain:
 
     @property
     def gain(self) -> float:
-        """New rate minus old."""
         return self.rates[0] - self.rates[1]
 
     @property

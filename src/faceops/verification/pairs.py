@@ -28,13 +28,10 @@ def genuine_pairs(persons: np.ndarray) -> np.ndarray:
     """Return all genuine pairs of rows, int64 (N, 2), first < second, sorted."""
     person = codes(persons)
     order = np.argsort(person, kind="stable")
-    counts = np.bincount(person) if len(person) else np.zeros(0, int)
-    parts = [np.zeros((0, 2), np.int64)]
-    for stop, count in zip(np.cumsum(counts), counts, strict=True):
-        if count > 1:
-            rows = order[stop - count : stop]
-            i, j = np.triu_indices(count, 1)
-            parts.append(np.stack([rows[i], rows[j]], 1))
+    parts = []
+    for rows in np.split(order, np.cumsum(np.bincount(person))[:-1]):
+        i, j = np.triu_indices(len(rows), 1)
+        parts.append(np.stack([rows[i], rows[j]], 1))
     pairs = np.concatenate(parts)
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 

@@ -70,7 +70,6 @@ def room(rng: np.random.Generator, size: Size) -> Image.Image:
 
 
 def foliage(rng: np.random.Generator, size: Size) -> Image.Image:
-    """Foliage: overlapping leaves."""
     width, height = size
     image = Image.new("RGB", size, (30, 50, 25))
     draw = ImageDraw.Draw(image)

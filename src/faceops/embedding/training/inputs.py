@@ -157,7 +157,6 @@ class PixelInputs(TrainingInputs):
     _frozen: nn.Module | None = field(default=None, init=False)  # of the first model, fused
 
     def forward(self, model: Embedder, batch: Tensor, seed: int | None, first: int) -> Tensor:
-        """Embed crops, augmented if there is a `seed`."""
         pixels = batch.permute(0, 3, 1, 2).float()
         if seed is not None:
             pixels = augment(pixels, self.settings, seed, first)
@@ -182,11 +181,9 @@ class FeatureInputs(TrainingInputs):
     features: dict[Split, np.ndarray]
 
     def trained(self, model: Embedder) -> nn.Module:
-        """Return the head."""
         return model.head
 
     def read(self, split: Split, positions: np.ndarray) -> np.ndarray:
-        """Return all views of the features."""
         return self.features[split][positions]
 
     def forward(self, model: Embedder, batch: Tensor, seed: int | None, first: int) -> Tensor:
@@ -276,11 +273,6 @@ def cached_features(
     return np.memmap(path, np.float16, "r", shape=(len(faces), *shape))
 
 
-def trains_head_only(settings: Train) -> bool:
-    """Return whether the trunk is frozen."""
-    return settings.backbone == "pretrained" and settings.freeze
-
-
 def build_inputs(
     model: Embedder,
     train: FaceDataset,
@@ -300,7 +292,7 @@ def build_inputs(
                 f"the split {name} has {faces.people} people with two or more photos, and at least"
                 " 2 are needed; add photos, or change the shares in the section split."
             )
-    if not trains_head_only(settings):
+    if settings.backbone != "pretrained" or not settings.freeze:
         return PixelInputs(train, val, device, settings)
     features: dict[Split, np.ndarray] = {
         "train": cached_features(model, train, settings.flip, folder, "train", device),

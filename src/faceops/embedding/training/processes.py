@@ -78,7 +78,6 @@ class Processes:
         return cls(dist.get_rank(), dist.get_world_size())
 
     def leave(self) -> None:
-        """End the process group when all work is done."""
         if self.count > 1:
             dist.destroy_process_group()
 
@@ -157,7 +156,6 @@ class Processes:
 
 
 def started_by_torchrun() -> bool:
-    """Return whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 

@@ -217,11 +217,9 @@ class Trainer:
 
     @property
     def epoch_name(self) -> str:
-        """The epoch in progress, of how many."""
         return f"epoch {self.epoch}/{self.epochs.total}"
 
     def load_share(self, batch: Batch) -> Tensor:
-        """Read this process's share of a batch."""
         return self.inputs.load(batch.positions[self.processes.share(len(batch.positions))])
 
     def train_step(self, batch: Batch, loaded: Tensor) -> dict[str, float]:

@@ -145,9 +145,12 @@ def search_album(
     scored = score_album(embeddings[probes], enrolled, verifier, thresholds)
     normalised = scored.album is not None  # log odds tell near-certain ones apart
     described = scored.describe(enrolled)
-    best, runner_up, person = search_gallery(
-        scored.faces, described, whose, scored.verifier, log_odds=normalised
-    )
+    by_matrix = scored.verifier.logit_matrix if normalised else scored.verifier.probability_matrix
+    parts = [
+        best_two(by_matrix(scored.faces[block], described), whose, -np.inf if normalised else 0.0)
+        for block in row_blocks(len(probes), len(described)) or [slice(0)]
+    ]
+    best, runner_up, person = (np.concatenate(part) for part in zip(*parts, strict=True))
     probability = sigmoid(best) if normalised else best
     if thresholds is None:
         nobody = np.zeros(len(best), bool)
@@ -159,25 +162,6 @@ def search_album(
     return SearchedAlbum(
         probability, person, reached, reached & limits.leads(best, runner_up), found
     )
-
-
-def search_gallery(
-    probes: np.ndarray, gallery: np.ndarray, gallery_person: np.ndarray, verifier: Verifier, *,
-    log_odds: bool = False,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Return `best_two` of the rows `probes` (P, D) among `gallery` (G, D), block by block.
-
-    `gallery_person` int (G,) says whose each row is. Scores are probabilities or, with `log_odds`,
-    log odds.
-    """
-    lowest = -np.inf if log_odds else 0.0
-    compare = verifier.logit_matrix if log_odds else verifier.probability_matrix
-    parts = [
-        best_two(compare(probes[block], gallery), gallery_person, lowest)
-        for block in row_blocks(len(probes), len(gallery)) or [slice(0)]
-    ]
-    best, runner_up, best_person = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return best, runner_up, best_person
 
 
 def best_two(

@@ -95,14 +95,13 @@ def _row(cells: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class About:
-    """The evaluated model in words: `lineage` holds (name, value) pairs, `notes` more limits."""
+    """The evaluated model in words: `lineage` holds (name, value) pairs."""
 
     name: str
     use: Sequence[str]
     seen: Sequence[str]
     licences: Sequence[str]
     lineage: Sequence[tuple[str, str]]
-    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,6 @@ def _limits(facts: doc.Facts) -> Iterator[doc.Part]:
         "Small, blurred, covered or strongly turned faces, old photos and pictures of pictures "
         "are recognised less reliably than the figures say"
         + (f"; see {verification.ROBUSTNESS_TITLE}." if facts.figures.get("robustness") else "."),
-        *facts.about.notes,
     ]
     yield doc.Bullets(items)
 
