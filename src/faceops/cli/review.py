@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from faceops import cli
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import valid_unicode
 from faceops.cli.model_choice import add_bundle_arguments, load_bundle
 from faceops.photos.folders import GALLERY, RESULTS, Use
 
@@ -53,7 +54,8 @@ def add_parser(subparsers: Any) -> None:
     actions = cli.add_group(subparsers, "decisions", help=text)
     listing = cli.add_command(actions, _list)
     which = listing.add_mutually_exclusive_group()
-    which.add_argument("--person", metavar="NAME", help="only decisions about this person")
+    text = "only decisions about this person"
+    which.add_argument("--person", metavar="NAME", type=valid_unicode, help=text)
     text = "faces about which two reviewers (--by) decided differently"
     which.add_argument("--conflicts", action="store_true", help=text)
     text = "lines, the latest counted (default: %(default)s)"
@@ -250,8 +252,10 @@ def _export(args: argparse.Namespace) -> int:
     decisions = _load(args.gallery)
     text = as_lines(decisions.entries.values())
     if args.file is None:
-        sys.stdout.write(text)
+        sys.stdout.buffer.write(text.encode())
         return 0
+    if args.file.is_dir():
+        raise UsageError(f"{args.file} is a folder; name a file.")
     write_file(args.file, text)
     count = len(decisions.entries)
     content = {"file": str(args.file), "entries": count}
