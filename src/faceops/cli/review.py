@@ -132,8 +132,7 @@ def gallery_of(out: Path) -> "GalleryPlace":
     from faceops.gallery.storage import gallery_place
     from faceops.identification.latest_run import latest_run
 
-    noted = latest_run(out).summary.gallery
-    if not noted:
+    if not (noted := latest_run(out).summary.gallery):
         raise UsageError(f"the results in {out} do not say with which gallery: add --gallery DIR.")
     return gallery_place(noted)
 
@@ -146,8 +145,7 @@ def _has_screen() -> bool:
 
 def _publish(args: argparse.Namespace, album: "Album") -> int:
     """Write the decisions into the results; return the exit code."""
-    count = album.status.unpublished
-    if not count:
+    if not (count := album.status.unpublished):
         return 0
     decisions = "1 decision is" if count == 1 else f"{count} decisions are"
     if args.no_publish:
@@ -180,8 +178,7 @@ def _list(args: argparse.Namespace) -> int:
         )
     batches = batches_of(decisions)
     if args.person is not None:
-        person = decisions.current(decisions.person_named(args.person))
-        if not person:
+        if not (person := decisions.current(decisions.person_named(args.person))):
             raise FaceOpsError(f"nothing was decided about {args.person}.")
         batches = {
             batch: entries
