@@ -1,5 +1,6 @@
 """Fixtures of all tests: real weights, and LFW where it is available."""
 
+import gc
 import json
 import os
 import shutil
@@ -48,6 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         other = POSTGRES if in_database else str(item.path)
         group = next((COSTLY[name] for name in COSTLY if name in used), other)
         item.add_marker(pytest.mark.xdist_group(group))
+    gc.freeze()  # modules and tests stay: no collection of garbage passes over them
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -156,6 +158,7 @@ def prefect_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefec
 
 @pytest.fixture(scope="session")
 def tiny_repository(
+    synthetic_set: Path,
     empty_store: Path,
     sface_bundle: Path,
     prefect_process: PrefectServer,
@@ -165,7 +168,8 @@ def tiny_repository(
 
     Version 1, SFace as published, was champion when it began; version 2, its result, is now.
     """
-    tiny = make_tiny(ROOT, tmp_path_factory.mktemp("tiny") / "repository", empty_store)
+    root = tmp_path_factory.mktemp("tiny") / "repository"
+    tiny = make_tiny(ROOT, root, synthetic_set, empty_store)
     with prefect_process.running() as address:
         return rebuild_from_review(tiny, sface_bundle, address)
 

@@ -82,18 +82,20 @@ train: {warmup_epochs: 1, triplet_epochs: 1, people_per_batch: 4, photos_per_per
 """
 
 
-def make_tiny(source: Path, root: Path, store: Path | None = None) -> TinyRepository:
+def make_tiny(source: Path, root: Path, *made: Path) -> TinyRepository:
     """Copy the repository `source` to `root` with 24 people; parameters for them are in tiny.yaml.
 
-    `store`: an empty mlflow.db to copy.
+    `made`: data/ and an empty mlflow.db to copy, else they are made.
     """
     root.mkdir()
     copy_repository(source, root)
-    if store:
-        shutil.copy(store, root / "mlflow.db")
+    for path in made:
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, root / path.name)
     tiny = TinyRepository(root)
-    few = ["--gallery", "6", "--strangers", "6", "--scenes", "6"]
+    few = ["--gallery", "6", "--strangers", "6", "--scenes", "14"]
     tiny.run("faceops", "data", "synthetic", "--people", "24", "--photos", "4", *few)
+    for scene in sorted((root / "data/album").glob("scene_*.jpg"))[6:]:
+        scene.unlink()
     (root / "tiny.yaml").write_text(PARAMS)
     commit(root, "tiny")
     return tiny

@@ -25,8 +25,7 @@ def assert_no_secret(folder: Path, *outputs: str) -> None:
     assert not any(SECRET in text for text in outputs)
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert files
-    found = [p for p in files if SECRET in str(p) or SECRET.encode() in p.read_bytes()]
-    assert found == []
+    assert [p for p in files if SECRET in str(p) or SECRET.encode() in p.read_bytes()] == []
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,7 @@ def test_exported_decisions_are_imported_elsewhere(faceops, tmp_path):
     file = tmp_path / "decisions.jsonl"
     assert faceops.json("decisions", "export", str(file))["entries"] == 2
     assert faceops("decisions", "export") == file.read_text("utf-8")
+    assert ". is a folder; name a file" in faceops("decisions", "export", ".", code=2)
     other = Faceops(tmp_path / "other", faceops._capsys)
     make_gallery(other.gallery, [("Ann", 1)])
     confirm(other.gallery, "Ben", by="tom")

@@ -1,5 +1,7 @@
 """What the commands share: defaults, errors of arguments, printed names, missing packages."""
 
+import io
+import json
 import sys
 from argparse import Namespace
 
@@ -43,8 +45,8 @@ def test_a_wrong_argument_is_refused(arguments, message, capsys):
 
 
 def test_a_name_after_two_dashes_may_begin_with_one():
-    args = build_parser().parse_args(["people", "rename", "--gallery", "g", "--", "-Ann", "-Lee"])
-    assert (args.name, args.new) == ("-Ann", "-Lee")
+    args = build_parser().parse_args(["people", "rename", "--gallery", "g", "--", "-A\udcff", "-B"])
+    assert (args.name, args.new) == ("-A\\xff", "-B")
 
 
 def test_control_characters_of_names_are_printed_as_escapes(capsys):
@@ -52,6 +54,16 @@ def test_control_characters_of_names_are_printed_as_escapes(capsys):
     assert capsys.readouterr().out == "Ann\\x1b[2J\\u202e: 1\nعلی\u200cرضا\\udce9\n"
     assert main(["people", "list", "--gallery", "a\x1bb"]) == 2
     assert "a\\x1bb" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_closed_streams_and_those_of_other_encodings_are_written_to(encoding, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["weights", "path", "none"]) == 2
+    show(Namespace(json=True), "Zoë \u674e \U0001f600 \udcff", "")
+    sys.stdout.seek(0)
+    assert json.load(sys.stdout) == "Zoë \u674e \U0001f600 \udcff"
 
 
 @pytest.mark.parametrize(

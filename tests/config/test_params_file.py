@@ -16,6 +16,8 @@ def test_written_params_are_read_back_equal(tmp_path):
     write_params(params, tmp_path / "params.yaml")
     assert read_params(tmp_path / "params.yaml") == params
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+    (tmp_path / "params.yaml").write_text("train: {min_delta: 1e-06}")  # as DVC writes it
+    assert read_params(tmp_path / "params.yaml").train.min_delta == 1e-6
 
 
 def test_the_committed_params_are_the_demo_experiment(repository, tmp_path):

@@ -85,8 +85,7 @@ def test_one_person_in_two_sources_has_one_folder(lfw, tmp_path):
     data, pins = tmp_path / "data", tmp_path / "pins"
     import_photos("lfw", str(lfw), data)
     touch(pins, "pins_ann lee/Ann_Lee_0001.jpg", "pins_Ann-Lee/x.jpg", "pins_Di Orr/y.jpg")
-    counts = import_photos("pins", str(pins), data)
-    assert counts == {"people": 2, "photos": 3, "written": 3}
+    assert import_photos("pins", str(pins), data) == {"people": 2, "photos": 3, "written": 3}
     assert imported(data) == [
         "Ann_Lee/Ann_Lee_0001.jpg",
         "Ann_Lee/Ann_Lee_0001__pins.jpg",

@@ -83,8 +83,7 @@ def test_contradicting_sides_are_listed_and_the_later_one_holds(both):
     held = {one.photo_id: one.holds.what for one in done.conflicts}
     for folder in both:
         decisions = Decisions.load(folder)
-        now = {one: decisions.name(decisions.places(one)[0].person) for one in held}
-        assert now == held
+        assert {one: decisions.name(decisions.places(one)[0].person) for one in held} == held
     again = import_decisions(here, export(there))
     assert (again.new, again.conflicts) == (0, [])
 

@@ -87,8 +87,7 @@ def test_nameless_faces_are_not_copied_but_other_kinds_are(tmp_path):
     write_sidecar(sidecar, [ADA, BEN], SIZE, 1, photo=photo)
     assert names_in(sidecar) == [("", False), ("Rex", False), ("Ada", True), ("Ben", True)]
     document = XmpDocument(sidecar.read_bytes())
-    kinds = [region.kind for region in regions_of_others([document], SIZE, 1)]
-    assert kinds == ["Focus", "Pet"]
+    assert [region.kind for region in regions_of_others([document], SIZE, 1)] == ["Focus", "Pet"]
 
 
 def test_regions_are_copied_beside_what_others_wrote_if_they_wrote_no_regions(tmp_path):

@@ -61,8 +61,7 @@ def test_every_photo_with_faces_gets_an_upright_copy(album, gallery, bundle, out
     os.link(sorted((album / "scenes").iterdir())[0], os.fsencode(album) + b"/\xff.jpg")
     summary = identify(album, gallery, bundle, out, ANNOTATE)
     with_faces = {row["photo_path"] for row in rows_of(out) if row["face_index"] is not None}
-    drawn = list((out / "annotated").rglob("*.jpg"))
-    assert len(drawn) == len(with_faces)
+    assert len(list((out / "annotated").rglob("*.jpg"))) == len(with_faces)
     assert (out / "runs" / summary.run_id / "annotated").is_dir()
     with Image.open(out / "annotated" / "orientation_6.jpg.jpg") as image:
         assert image.width > image.height  # upright, as its boxes are

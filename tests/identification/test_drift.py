@@ -146,5 +146,4 @@ def test_few_faces_and_chance_differences_are_not_reported():
 @pytest.mark.parametrize("stated", [{"quality_deciles": []}, {"quality_version": 1}])
 def test_a_release_that_states_no_quality_of_this_measure_is_not_compared(thresholds, stated):
     plain = thresholds.model_copy(update=stated)
-    found = measured(plain, as_calibrated(plain, 100), set())
-    assert QUALITY not in found
+    assert QUALITY not in measured(plain, as_calibrated(plain, 100), set())

@@ -248,8 +248,7 @@ def test_the_command_copies_results_and_forgetting_cleans_the_copy(
     assert store.read("faces.csv") == (out / "faces.csv").read_bytes()
     store.delete("faces.csv")
     assert main(command) == 0
-    told = capfd.readouterr().out
-    assert "nothing has changed" in told
+    assert "nothing has changed" in capfd.readouterr().out
     assert store.exists("faces.csv")
     person = next(iter(json.loads(store.read("summary.json"))["people"]))
     monkeypatch.setattr(stores, "PATIENCE_S", 0.1)

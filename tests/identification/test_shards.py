@@ -198,9 +198,7 @@ def test_a_run_after_its_shards_has_the_rows_of_a_run_alone(album, bundle, galle
         assert run.take_in(shard)
         with pytest.raises(FaceOpsError, match=r"has contract .* where the run was started"):
             check_worker(replace(job, release=replace(source, contract_id="other")))
-        again = ShardRun(job, list_photos(album), store, GROUP)
-        assert len(again) == 0
+        assert len(ShardRun(job, list_photos(album), store, GROUP)) == 0
     for folder in (alone, out):
-        summary = identify(album, Gallery.open(gallery_dir), bundle, folder)
-        assert summary.photos_opened == 0
+        assert identify(album, Gallery.open(gallery_dir), bundle, folder).photos_opened == 0
     assert rows_of(alone) == rows_of(out)

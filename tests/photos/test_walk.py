@@ -49,11 +49,15 @@ def test_a_name_that_is_not_utf8_comes_through_and_patterns_match_it(tmp_path):
 def test_loops_of_links_end_and_a_linked_folder_is_entered_once_by_its_own_name_first(tmp_path):
     root, outside = tmp_path / "root", tmp_path / "outside"
     touch(tmp_path, "root/a/one.jpg", "root/b/two.jpg", "outside/far.jpg")
+    touch(tmp_path, "outside/g/gallery.json", "outside/g/crops/aa/face.png")  # no photos
+    touch(tmp_path, "root/out/state.sqlite", "root/out/runs/1/annotated/one.jpg")
     for link, target in (("a/up", root), ("a/across", root / "b"), ("b/across", root / "a")):
         (root / link).symlink_to(target)
     for link, target in (("0", root / "a"), ("link1", outside), ("link2", outside)):
         (root / link).symlink_to(target)
-    assert files(root) == ["a/one.jpg", "b/two.jpg", "link1/far.jpg"]
+    shown, skipped = walk(root)
+    assert shown == ["a/one.jpg", "b/two.jpg", "link1/far.jpg"]
+    assert skipped == {"link1/g": "a gallery", "out": "results of identify"}
 
 
 def test_a_path_that_is_not_a_folder_is_refused_in_a_sentence(tmp_path):

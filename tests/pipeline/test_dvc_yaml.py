@@ -103,5 +103,4 @@ def test_plots_take_templates_that_are_there_and_files_that_a_stage_writes(repos
             assert set(shown["y"]) <= made, name
             if "template" in shown:
                 template = repository / f".dvc/plots/{shown['template']}.json"
-                content = json.loads(template.read_text())
-                assert content["data"]["values"] == "<DVC_METRIC_DATA>"
+                assert json.loads(template.read_text())["data"]["values"] == "<DVC_METRIC_DATA>"

@@ -35,7 +35,6 @@ def test_metrics_plots_and_the_cost_of_each_stage_are_recorded(tiny):
     files = next(iter(shown.values()))["data"]
     assert {"build/evaluate/evaluation.json", "build/embed/embed.json"} <= set(files)
     tiny.run("dvc", "plots", "show", "--out", "dvc_plots")
-    page = (tiny.root / "dvc_plots/index.html").read_text()
-    assert "ROC on test people" in page
+    assert "ROC on test people" in (tiny.root / "dvc_plots/index.html").read_text()
     costs = {path.stem for path in (tiny.root / "build/costs").glob("*.json")}
     assert costs == set(yaml.safe_load((tiny.root / "dvc.yaml").read_text())["stages"])

@@ -147,8 +147,7 @@ def test_a_signed_registration_is_another_version_and_holds_no_private_key(
         require_loadable(find_version("1"))
     require_loadable(find_version("2"))
     assert main(["release", "show", "2"]) == 0
-    shown = capsys.readouterr().out
-    assert f"| signed_by | `{version['signed_by']}` |" in shown
+    assert f"| signed_by | `{version['signed_by']}` |" in capsys.readouterr().out
     kept = [*(tiny_root / "mlartifacts").rglob("*"), *tmp_path.rglob("*")]
     files = [path for path in kept if path.is_file() and path != key]
     assert not [path for path in files if secret.encode() in path.read_bytes()]

@@ -74,8 +74,7 @@ def test_a_run_has_its_steps_epochs_pictures_and_parameters(tmp_path, mlflow_sto
     assert len(losses) == 62
     assert "step/spread" not in run.data.metrics
     assert [point.step for point in client.get_metric_history(log.run_id, "val_score")] == [0, 1]
-    files = [file.path for file in client.list_artifacts(log.run_id)]
-    assert files == ["validation_people.png"]
+    assert [file.path for file in client.list_artifacts(log.run_id)] == ["validation_people.png"]
     assert client.get_run(cut.run_id).info.status == "FAILED"
     assert client.get_run(cut.run_id).data.metrics == {"step/loss": 3.0}
     assert client.list_artifacts(cut.run_id) == []

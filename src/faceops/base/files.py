@@ -99,11 +99,13 @@ def atomic_path(path: Path, *, temporary: Path | None = None, sync: bool = False
 def write_file(path: Path, content: bytes | str, *, sync: bool = False) -> None:
     """Write `content` (text as UTF-8) to `path` atomically; missing folders are created.
 
+    Bytes of names that are not UTF-8 are written as escapes that JSON gives back.
+
     `sync`: see `atomic_path`.
 
     Raises FaceOpsError: the folder cannot be written, or the disk is full.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path, sync=sync) as temporary:

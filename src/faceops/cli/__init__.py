@@ -7,6 +7,7 @@ import argparse
 import getpass
 import importlib
 import inspect
+import io
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 
 import faceops
 from faceops.base.errors import FaceOpsError, UsageError, printable, user_error
+from faceops.base.files import valid_unicode
 from faceops.base.stores import is_url
 from faceops.gallery.storage import gallery_place
 from faceops.photos import folders
@@ -26,10 +28,7 @@ PARAMS = Path("params.yaml")
 NO_FOLDER = "name a release bundle's folder"
 
 # Modules of this package, each with one command or several.
-COMMANDS = (
-    *("data", "gallery", "people"),
-    *("identify", "review", "evaluate", "release"),
-)
+COMMANDS = ("data", "gallery", "people", "identify", "review", "evaluate", "release")
 
 _EXTRAS = {  # of packages that are not those of `rebuild`
     "cryptography": "signing",
@@ -70,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     command = "faceops"
+    _open_streams()
     try:
         args = build_parser().parse_args(argv)
         command += f" {args.command}"
@@ -87,6 +87,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"{command}: {escaped(str(reported))}", file=sys.stderr)
         return reported.exit_code
+
+
+def _open_streams() -> None:
+    """Let stdout and stderr take every text, also if they are closed or not in UTF-8."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, io.TextIOWrapper(io.FileIO(os.devnull, "w")))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _lacking_extra(error: Exception) -> FaceOpsError | None:
@@ -198,7 +207,7 @@ def photo_limits(args: argparse.Namespace) -> PhotoLimits:
 
 def add_by(parser: argparse.ArgumentParser) -> None:
     text = "who decides, noted in the journal of decisions (default: this user's name; '' for none)"
-    parser.add_argument("--by", metavar="NAME", help=text)
+    parser.add_argument("--by", metavar="NAME", type=valid_unicode, help=text)
 
 
 def decided_by(args: argparse.Namespace) -> str:
@@ -232,7 +241,8 @@ def escaped(text: str) -> str:
 def show(args: argparse.Namespace, content: Any, lines: Sequence[str] | str) -> int:
     """Print `content` as JSON with --json, else the lines; return the exit code 0."""
     if args.json:
-        print(json.dumps(content, indent=2, ensure_ascii=False))
+        is_utf8 = (sys.stdout.encoding or "utf-8").lower() == "utf-8"
+        print(json.dumps(content, indent=2, ensure_ascii=not is_utf8))
     else:
         print(escaped(lines if isinstance(lines, str) else "\n".join(lines)))
     return 0

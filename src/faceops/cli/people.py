@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from faceops import cli
 from faceops.base.errors import FaceOpsError
+from faceops.base.files import valid_unicode
 from faceops.cli.model_choice import add_bundle_arguments, load_bundle
 from faceops.photos.folders import GALLERY, PHOTOS, RESULTS, Use
 
@@ -39,7 +40,8 @@ def add_parser(subparsers: Any) -> None:
     names = {_show: "NAME", _rename: "OLD", _merge: "GONE", _split: "KEPT"}
     names |= {_unalias: "NAME", _forget: "NAME"}
     for run, name in names.items():
-        cli.add_command(actions, run).add_argument("name", metavar=name, help=SPELLING)
+        parser = cli.add_command(actions, run)
+        parser.add_argument("name", metavar=name, type=valid_unicode, help=SPELLING)
     add_bundle_arguments(actions.choices["show"])
     actions.choices["rename"].add_argument("new", metavar="NEW")
     text = "NEW is the name of another person too: show both under it, see people list"
@@ -51,7 +53,8 @@ def add_parser(subparsers: Any) -> None:
     text = "whose name both have afterwards"
     actions.choices["merge"].add_argument("new", metavar="KEPT", help=text)
     readmitting = cli.add_command(actions, _readmit)
-    readmitting.add_argument("mark", metavar="MARK", help="as forget printed it")
+    text = "as forget printed it"
+    readmitting.add_argument("mark", metavar="MARK", type=valid_unicode, help=text)
     forgetting = actions.choices["forget"]
     text = "a further output folder of identify; those named from this gallery are known"
     more: dict[str, Any] = {"action": "append", "default": []}

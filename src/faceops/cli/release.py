@@ -310,8 +310,7 @@ def _verify(args: argparse.Namespace) -> int:
     """
     from faceops.release.bundle import check_files
 
-    keys = args.key or release_file.trusted_keys()
-    if not keys:
+    if not (keys := args.key or release_file.trusted_keys()):
         raise UsageError("no key is named to verify with; give --key PEM.")
     key = release_file.verify(args.bundle, keys)
     contract_id = check_files(args.bundle).contract_id

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from faceops import cli
 from faceops.base.errors import FaceOpsError, UsageError
+from faceops.base.files import valid_unicode
 from faceops.cli.model_choice import add_bundle_arguments, load_bundle
 from faceops.photos.folders import GALLERY, RESULTS, Use
 
@@ -53,7 +54,8 @@ def add_parser(subparsers: Any) -> None:
     actions = cli.add_group(subparsers, "decisions", help=text)
     listing = cli.add_command(actions, _list)
     which = listing.add_mutually_exclusive_group()
-    which.add_argument("--person", metavar="NAME", help="only decisions about this person")
+    text = "only decisions about this person"
+    which.add_argument("--person", metavar="NAME", type=valid_unicode, help=text)
     text = "faces about which two reviewers (--by) decided differently"
     which.add_argument("--conflicts", action="store_true", help=text)
     text = "lines, the latest counted (default: %(default)s)"
@@ -130,8 +132,7 @@ def gallery_of(out: Path) -> "GalleryPlace":
     from faceops.gallery.storage import gallery_place
     from faceops.identification.latest_run import latest_run
 
-    noted = latest_run(out).summary.gallery
-    if not noted:
+    if not (noted := latest_run(out).summary.gallery):
         raise UsageError(f"the results in {out} do not say with which gallery: add --gallery DIR.")
     return gallery_place(noted)
 
@@ -144,8 +145,7 @@ def _has_screen() -> bool:
 
 def _publish(args: argparse.Namespace, album: "Album") -> int:
     """Write the decisions into the results; return the exit code."""
-    count = album.status.unpublished
-    if not count:
+    if not (count := album.status.unpublished):
         return 0
     decisions = "1 decision is" if count == 1 else f"{count} decisions are"
     if args.no_publish:
@@ -178,8 +178,7 @@ def _list(args: argparse.Namespace) -> int:
         )
     batches = batches_of(decisions)
     if args.person is not None:
-        person = decisions.current(decisions.person_named(args.person))
-        if not person:
+        if not (person := decisions.current(decisions.person_named(args.person))):
             raise FaceOpsError(f"nothing was decided about {args.person}.")
         batches = {
             batch: entries
@@ -250,8 +249,10 @@ def _export(args: argparse.Namespace) -> int:
     decisions = _load(args.gallery)
     text = as_lines(decisions.entries.values())
     if args.file is None:
-        sys.stdout.write(text)
+        sys.stdout.buffer.write(text.encode())
         return 0
+    if args.file.is_dir():
+        raise UsageError(f"{args.file} is a folder; name a file.")
     write_file(args.file, text)
     count = len(decisions.entries)
     content = {"file": str(args.file), "entries": count}

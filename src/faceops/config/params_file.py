@@ -1,5 +1,6 @@
 """Read and write params.yaml; each mistake in it is reported as one sentence."""
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,7 @@ def _refuse_renamed(content: dict[str, Any], path: Path) -> None:
         for key, value in values.items() if isinstance(values, dict) else ():
             old = f"{section}.{key}"
             new = RENAMED_KEYS.get(old, old)
-            choice = RENAMED_VALUES.get(new, {}).get(str(value))
-            if choice:
+            if choice := RENAMED_VALUES.get(new, {}).get(str(value)):
                 renamed.append(f"{old} = {value} is now {new} = {choice}")
             elif new != old:
                 renamed.append(f"{old} is now {new}")
@@ -66,9 +66,17 @@ def _refuse_renamed(content: dict[str, Any], path: Path) -> None:
         raise UsageError(f"{path}: {', '.join(renamed)}; rename {what}.")
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-06 as a number, as DVC writes it; YAML 1.1 has 1.0e-06 only."""
+
+
+_FLOAT = re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+$", re.IGNORECASE)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
+
+
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist; name an existing parameter file.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -128,11 +136,7 @@ def write_params(params: Params, path: Path) -> None:
         for key, field in type(section).model_fields.items():
             entry, comment = f"  {key}: {_line(getattr(section, key))}", str(field.description)
             if len(entry) + len(comment) > 94:  # the comment goes above
-                indent = "  # "
-                lines += textwrap.wrap(
-                    comment, 100, initial_indent=indent, subsequent_indent=indent
-                )
-                lines.append(entry)
+                lines += [*(f"  # {line}" for line in textwrap.wrap(comment, 96)), entry]
             else:
                 lines.append(f"{entry}  # {comment}")
     write_file(path, "\n".join(lines) + "\n")

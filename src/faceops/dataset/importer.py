@@ -58,8 +58,7 @@ def import_photos(
         work = data.absolute().with_name(f".{data.name}.import")
         with source_folder(place, work) as (root, unpacked):
             folder = without_wrapper(root) if unpacked and source.unwrap_archive else root
-            photos = source.list_photos(folder)
-            if not photos:
+            if not (photos := source.list_photos(folder)):
                 raise FaceOpsError(
                     f"{folder} is not laid out as the source {name}: {source.layout} is expected; "
                     "name the right folder or choose another source."

@@ -101,8 +101,7 @@ def validate_photos(
             f"{', '.join(known)}."
         )
     folder = data / "photos"
-    paths = walk_photos(folder) if folder.is_dir() else []
-    if not paths:
+    if not (paths := walk_photos(folder) if folder.is_dir() else []):
         raise FaceOpsError(
             f"{folder} holds no photos; run `faceops data synthetic` or `faceops data import`."
         )

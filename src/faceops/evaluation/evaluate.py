@@ -171,8 +171,7 @@ def _largest_gallery(promise: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if not seen:
         return {}
     row = min(
-        seen,
-        key=lambda row: (abs(np.log(row["budget"] / _USUAL_BUDGET)), -row["gallery_faces"]),
+        seen, key=lambda row: (abs(np.log(row["budget"] / _USUAL_BUDGET)), -row["gallery_faces"])
     )
     return {"fpir": row["seen"], "fpir_interval": row["seen_interval"], "budget": row["budget"]}
 

@@ -201,8 +201,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     version = manifest.get("archive_version")
     if version != ARCHIVE_VERSION:
         raise ValueError(f"its version is {version}, this faceops reads {ARCHIVE_VERSION}")
-    wrong = dict(manifest["files"]).items() ^ digests.items()
-    if wrong:
+    if wrong := dict(manifest["files"]).items() ^ digests.items():
         raise ValueError(f"{min(wrong)[0]} is not the file that its manifest states")
     _refuse_bomb(folder / FACES_FILE)
 

@@ -89,8 +89,7 @@ def check_gallery(place: GalleryPlace) -> list[Finding]:
 
 def require_sound(folder: GalleryPlace) -> None:
     """Raise a ValueError that names the gallery's first damage. Raises: also as `check_gallery`."""
-    damage = [finding for finding in check_gallery(folder) if finding.is_damage]
-    if damage:
+    if damage := [finding for finding in check_gallery(folder) if finding.is_damage]:
         more = f", and {len(damage) - 1} more" if len(damage) > 1 else ""
         raise ValueError(damage[0].what + more)
 

@@ -142,8 +142,7 @@ def _enrol_all(
         if not gallery.stamp or enrolled.faces is not gallery.faces:
             enrolled = enrolled.save()  # else the files and the results decided with them stay
         remove_unfinished(gallery_dir)
-        changed = enrolment.changed & set(enrolled.people)
-        if changed:
+        if changed := enrolment.changed & set(enrolled.people):
             enrolled.faces.vectors.matrix()  # before another process may change the files
     report = enrolment.report
     report.skipped = dict(Counter(skipped.values()))

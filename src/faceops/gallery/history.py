@@ -55,8 +55,7 @@ def made(decisions: Decisions, batch: str, entries: Sequence[Entry]) -> Made:
 
 
 def _sentence(decisions: Decisions, entries: Sequence[Entry]) -> str:
-    undone = [entry for entry in entries if entry.action == Action.UNDO]
-    if undone:
+    if undone := [entry for entry in entries if entry.action == Action.UNDO]:
         about = [decisions.entries[one.detail] for one in undone if one.detail in decisions.entries]
         return f"undone: {_sentence(decisions, about)}" if about else "undone"
     counts = Counter(
@@ -119,8 +118,7 @@ def undo(gallery_dir: GalleryPlace, chosen: str = "", *, by: str = "") -> tuple[
     with locked_people(gallery_dir) as people:
         decisions = people.decisions
         entries = _chosen(decisions, chosen) if chosen else _latest(decisions)
-        undone = undoable(decisions, entries)
-        if not undone:
+        if not (undone := undoable(decisions, entries)):
             raise FaceOpsError(f"{chosen} is undone already; see `faceops decisions list`.")
         batch = new_batch()
         undoing = [Entry(Action.UNDO, detail=entry.id, by=by, batch=batch) for entry in undone]

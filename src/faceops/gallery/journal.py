@@ -109,6 +109,7 @@ class Entry:
         texts = (self.photo_id, self.person, self.detail, self.by, self.batch, self.time, self.id)
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("one of its texts is not a text")
+        "".join((*texts, *(photo for photo, _ in self.moved))).encode()  # or ValueError
         if self.action not in list(Action):
             raise ValueError(f"its action {self.action!r} is none of {', '.join(Action)}")
         if len(self.id) != 32 or set(self.id) - _HEX:
@@ -180,8 +181,6 @@ class Journal:
             DamageError: the file is damaged.
             FaceOpsError: it cannot be read.
         """
-        if not self.path.is_file():
-            return []
         with self._open(writes=False) as db:
             rows = db.execute("SELECT content FROM entries ORDER BY time, id").fetchall()
         try:
@@ -191,8 +190,6 @@ class Journal:
 
     def count(self) -> int:
         """Return the number of entries. Raises: as `entries`."""
-        if not self.path.is_file():
-            return 0
         with self._open(writes=False) as db:
             (number,) = db.execute("SELECT count(*) FROM entries").fetchone()
         return int(number)
@@ -249,8 +246,6 @@ class Journal:
 
         Raises: as `entries`; DamageError also for a file with other tables than a journal's.
         """
-        if not self.path.is_file():
-            return
         self.entries()
         with self._open(writes=False) as db:
             (problem,) = db.execute("PRAGMA integrity_check(1)").fetchone()
@@ -265,8 +260,6 @@ class Journal:
 
         Raises: as `entries`.
         """
-        if not self.path.is_file():
-            return {}
         with self._open(writes=False) as db:
             if not db.execute("SELECT 1 FROM sqlite_master WHERE name='tried'").fetchone():
                 return {}
@@ -287,6 +280,8 @@ class Journal:
     def _open(self, writes: bool) -> Iterator[sqlite3.Connection]:
         """Yield the file, with `writes` created if absent and in a transaction."""
         uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if writes else 'rw'}"
+        if not (writes or self.path.is_file()):
+            uri = "file::memory:"
         try:
             with contextlib.closing(self._connect(uri)) as db:
                 (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -296,6 +291,9 @@ class Journal:
                         "faceops that wrote it."
                     )
                 if not writes:
+                    if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                        # There is no file, or its first change was interrupted.
+                        db.execute("CREATE TEMP TABLE entries (id, time, content)")
                     yield db
                     return
                 db.execute("BEGIN IMMEDIATE")

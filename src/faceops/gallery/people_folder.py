@@ -201,8 +201,7 @@ def list_people(root: Path, exclude: Sequence[str], skipped: dict[Path, str]) ->
     """
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder; name the folder that holds the people.")
-    paths = walk_photos(root, exclude, skipped)
-    if not paths:
+    if not (paths := walk_photos(root, exclude, skipped)):
         raise UsageError(
             f"{root} holds no files; put each person's photos into a folder of their name."
         )

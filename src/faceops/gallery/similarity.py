@@ -120,8 +120,7 @@ def dissimilar_photos(
         photos, known: see `choose_faces`.
         others: float32 (M, E), the faces of all other people, described.
     """
-    places = [index for index, photo in enumerate(photos) if len(photo) == 1]
-    if not places:
+    if not (places := [index for index, photo in enumerate(photos) if len(photo) == 1]):
         return set()
     faces = compare.describe(np.concatenate([photos[index] for index in places]))
     if len(known):

@@ -124,8 +124,7 @@ def list_album(root: Path, exclude: Sequence[str], skipped: dict[Path, str]) -> 
 
     `exclude` and `skipped` as of `walk_photos`.
     """
-    paths = walk_photos(root, exclude, skipped)
-    if not paths:
+    if not (paths := walk_photos(root, exclude, skipped)):
         raise UsageError(f"{printable(root)} holds no files; name a folder of tagged photos.")
     return paths
 

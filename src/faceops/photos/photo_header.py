@@ -87,8 +87,7 @@ def _taken(image: Image.Image) -> datetime | None:
         tags = image.getexif().get_ifd(_EXIF)
     except open_photo.DECODER_ERRORS:
         return None  # the photo may still be valid
-    found = _TIME.match(str(tags.get(_TAKEN)))
-    if not found:
+    if not (found := _TIME.match(str(tags.get(_TAKEN)))):
         return None
     year, month, day, time = found.groups()
     fraction = re.match(r"\d{1,6}", str(tags.get(_FRACTION)))

@@ -43,6 +43,8 @@ SYSTEM_SUFFIXES = (".lrdata", ".lrcat-data")  # Lightroom's previews
 # Of a library of Apple's programs, only the folders of originals hold the user's photos.
 LIBRARY_SUFFIXES = (".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary")
 ORIGINALS = ("originals", "masters")
+# What lies in folders that FaceOps wrote, whose crops and drawings are no photos, by their rule.
+_OWN = {"a gallery": {"gallery.json", "crops"}, "results of identify": {"state.sqlite", "runs"}}
 
 
 class _Pattern(NamedTuple):
@@ -169,10 +171,10 @@ def photo_paths(root: Path, exclude: Sequence[str], skipped: dict[Path, str]) ->
 
     Files that are not images are listed too, so that they get a row with a reason; so are broken
     links and folders that may not be listed. Left out: hidden names (a leading dot), metadata
-    beside photos (.xmp) and copies of it, pipes, sockets and devices, and what the gitignore
-    patterns `exclude`, relative to `root`, and those of .faceopsignore files skip: `skipped` gets
-    the rule by path. Links to folders are followed, and each real folder is entered once, by its
-    own name before any link to it: loops end.
+    beside photos (.xmp) and copies of it, galleries and results of identify, pipes, sockets and
+    devices, and what the gitignore patterns `exclude`, relative to `root`, and those of
+    .faceopsignore files skip: `skipped` gets the rule by path. Links to folders are followed, and
+    each real folder is entered once, by its own name before any link to it: loops end.
 
     Raises UsageError: `root` is not a folder, or may not be listed; a pattern is wrong;
     FaceOpsError: a .faceopsignore file cannot be read.
@@ -235,7 +237,12 @@ def _walk(
         while pending:
             folder, rules = pending.pop()
             entries = entries_of(folder)
-            rules = rules.within(folder, root, (entry.name for entry in entries))
+            names = {entry.name for entry in entries}
+            own = [rule for rule, held in _OWN.items() if held <= names]
+            if own and folder != root and rules.reads_files:
+                skipped[folder] = own[0]
+                continue
+            rules = rules.within(folder, root, names)
             rule_for = rules.for_entries(folder)
             for entry in entries:
                 name = entry.name

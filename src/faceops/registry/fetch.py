@@ -184,8 +184,7 @@ def _find_in_store(address: Address, cache: Path, refetch: bool) -> FetchedRelea
     with store.short_timeout(), store_errors(f"finding {address}"):
         client = mlflow.MlflowClient()
         if address.mark == "@":
-            found = client.search_registered_models(f"name = '{address.name}'")
-            if not found:
+            if not (found := client.search_registered_models(f"name = '{address.name}'")):
                 raise NoReleaseError(
                     f"{address}: no release is registered under {address.name}; run `faceops"
                     " release register` after `dvc repro`."

@@ -197,8 +197,7 @@ def versions() -> list[Version]:
     """Return all registered releases, newest first."""
     with store_errors("listing releases"):
         client = mlflow.MlflowClient()
-        found = client.search_registered_models(f"name = '{MODEL}'")
-        if not found:
+        if not (found := client.search_registered_models(f"name = '{MODEL}'")):
             return []
         aliases: dict[str, list[str]] = {}
         for alias, number in found[0].aliases.items():

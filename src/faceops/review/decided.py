@@ -17,12 +17,7 @@ from faceops.base.work import Timer
 from faceops.faces.detector import Box, best_overlap
 from faceops.gallery.decisions import SAME_PLACE, Decisions
 from faceops.gallery.store import Gallery
-from faceops.identification.engine.decide import (
-    FaceDecisions,
-    NamingRule,
-    name_faces,
-    name_photos,
-)
+from faceops.identification.engine.decide import FaceDecisions, NamingRule, name_faces, name_photos
 from faceops.identification.engine.ranking import AlbumSearch
 from faceops.identification.engine.verdicts import NOBODY, DecidedFaces
 from faceops.identification.records.output_folder import STATE_FILE

@@ -91,10 +91,7 @@ class PhotoService:
     """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        gallery: GalleryPlace | None = None,
-        limits: PhotoLimits = LIMITS,
+        self, bundle: Bundle, gallery: GalleryPlace | None = None, limits: PhotoLimits = LIMITS
     ) -> None:
         self._bundle, self._place, self._limits = bundle, gallery, limits
         self._finder = bundle.face_finder(interface.DEFAULTS["detail"])

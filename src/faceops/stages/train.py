@@ -13,20 +13,13 @@ import pyarrow.parquet as pq
 from faceops.base.errors import FaceOpsError
 from faceops.base.files import sha256_file, stage_output, write_json
 from faceops.config.sections import Train
-from faceops.embedding.backbones.build import (
-    WEIGHTS,
-    check_train_params,
-    save_model,
-    start_model,
-)
+from faceops.embedding.backbones.build import WEIGHTS, check_train_params, save_model, start_model
 from faceops.embedding.embedder import Embedder, choose_device
 from faceops.embedding.training.figures import write_history
 from faceops.embedding.training.inputs import FaceDataset, build_inputs
 from faceops.embedding.training.processes import Processes, start_processes, started_by_torchrun
 from faceops.embedding.training.state import delete_checkpoint, run_key
 from faceops.embedding.training.training_loop import Trainer, TrainingResult
-from faceops.registry.store import EXPERIMENT, store_errors, use_tracking
-from faceops.registry.training_run import MlflowLog
 from faceops.stages import CHECKPOINTS, CROPS, FACES, MODEL, PARAMS, run_stage, stage_params
 from faceops.weights import weight_path
 
@@ -76,6 +69,10 @@ def main() -> None:
         Trainer(model, inputs, settings, checkpoints, processes).fit()
         processes.leave()
         return
+    # The others need no MLflow, whose import takes two CPU seconds.
+    from faceops.registry.store import EXPERIMENT, store_errors, use_tracking
+    from faceops.registry.training_run import MlflowLog
+
     use_tracking(Path.cwd())  # by one process: two at once would both create a new store
     parent = os.environ.get("MLFLOW_RUN_ID") or None
     run_id_file = checkpoints / MLFLOW_RUN

@@ -98,6 +98,7 @@ def train_on_host(rank: int, folder: Path, host: str) -> None:
 
 def main() -> None:
     """Train on both hosts; the arguments are their folders, then their names."""
+    __import__("torch._dynamo")  # both need it: two CPU seconds
     fork, hosts = multiprocessing.get_context("fork"), []
     for rank in (0, 1):
         run = partial(train_on_host, rank, Path(sys.argv[1 + rank]), sys.argv[3 + rank])

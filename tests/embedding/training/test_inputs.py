@@ -96,8 +96,7 @@ def test_features_are_seen_from_a_view_that_the_seed_draws():
         [torch.equal(*both) for both in zip(seen, view, strict=True)] for view in views
     )
     assert 8 < sum(first) < 32 and [not one for one in first] == second
-    plain = inputs.embed_plain(model, "val")
-    assert np.allclose(plain, views[0].detach().numpy(), atol=1e-6)
+    assert np.allclose(inputs.embed_plain(model, "val"), views[0].detach().numpy(), atol=1e-6)
 
 
 def test_the_head_on_features_equals_the_model_on_crops(tmp_path):

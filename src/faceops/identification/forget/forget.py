@@ -174,11 +174,7 @@ def forget_person(
 
 
 def _clean_outputs(
-    locks: ExitStack,
-    is_person: IsPerson,
-    faces: set[NamedFace],
-    mark: str,
-    folders: Iterable[Path],
+    locks: ExitStack, is_person: IsPerson, faces: set[NamedFace], mark: str, folders: Iterable[Path]
 ) -> list[ForgottenOutput]:
     """Lock and clean as many output folders as possible before an error is raised.
 

@@ -58,8 +58,7 @@ def labelled_photos(data: Path, people: Iterable[str] | None = None) -> list[Lab
         person = printable(Path(parts[0])) if len(parts) > 1 else ""
         person = spelling.setdefault(name_key(person), person)
         photos.append(LabelledPhoto(file, printable(file.relative_to(data)), person))
-    found = {photo.person for photo in photos} - {""}
-    if not found:
+    if not (found := {photo.person for photo in photos} - {""}):
         raise UsageError(
             f"{data} holds no photos of people; name a folder with photos/<person>/<photo>."
         )
