@@ -279,8 +279,7 @@ def npm_registry() -> str:
     default.
     """
     settings = {key.lower(): value for key, value in os.environ.items() if value}
-    registry = settings.get("npm_config_registry")
-    if not registry:
+    if not (registry := settings.get("npm_config_registry")):
         npmrc = settings.get("npm_config_userconfig", "~/.npmrc")
         try:
             lines = Path(npmrc).expanduser().read_text(encoding="utf-8").splitlines()

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from faceops.base.errors import FaceOpsError
+from faceops.base.errors import FaceOpsError, UsageError
 from faceops.cli import main
+from faceops.cli.review import gallery_of
 from faceops.gallery.store import Gallery
 from faceops.identification.run import identify
 from faceops.review.server import listen
@@ -41,14 +42,12 @@ def test_it_prints_an_address_that_works_and_publishes_at_the_end(
     command += ["--gallery", str(gallery), "--bundle", str(sface_bundle), "--no-browser", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
         assert server.stdout is not None and server.stderr is not None
-        lines = [server.stdout.readline() for _ in range(3)]
-        url = urlsplit(json.loads(b"".join(lines))["url"])
+        url = urlsplit(json.loads(b"".join(server.stdout.readline() for _ in range(3)))["url"])
         _, cookie = ask(url.port, f"/?{url.query}")
         listed, _ = ask(url.port, "/api/people", Cookie=cookie)
         person = json.loads(listed)["people"][0]
-        board, _ = ask(
-            url.port, f"/api/faces/person?name={person.replace(' ', '%20')}", Cookie=cookie
-        )
+        name = person.replace(" ", "%20")
+        board, _ = ask(url.port, f"/api/faces/person?name={name}", Cookie=cookie)
         key = json.loads(board)["faces"][0]["key"]
         body = {"keys": [key], "person": "Someone New", "trust": True}
         ask(url.port, "/api/confirm", body, Cookie=cookie)
@@ -57,6 +56,9 @@ def test_it_prints_an_address_that_works_and_publishes_at_the_end(
         assert server.wait(60) == 0, said
     assert "published into" in said and "Traceback" not in said
     assert "Someone New" in (out / "faces.csv").read_text("utf-8")
+    gallery.rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match="is not there: add --gallery DIR"):
+        gallery_of(out)
 
 
 @pytest.mark.parametrize(

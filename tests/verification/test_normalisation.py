@@ -131,8 +131,7 @@ def test_the_worst_population_is_the_one_whose_strangers_resemble_each_other_mos
     assert [one.name for one in KNOWN.populations] == ["alike 0", "alike 0.4"]
     name, odds = KNOWN.worst(1e-4)
     assert name == "alike 0.4"
-    alone = normalisation(0.0)
-    assert odds > alone.worst(1e-4)[1] + 0.5
+    assert odds > normalisation(0.0).worst(1e-4)[1] + 0.5
     assert KNOWN.worst(1e-5)[1] > odds
 
 

@@ -127,14 +127,16 @@ def _review(args: argparse.Namespace) -> int:
 def gallery_of(out: Path) -> "GalleryPlace":
     """Return the gallery that the results in `out` were made with.
 
-    Raises UsageError: there are no results, or they do not say it.
+    Raises UsageError: there are no results, they do not say it, or its folder was moved.
     """
     from faceops.gallery.storage import gallery_place
     from faceops.identification.latest_run import latest_run
 
     if not (noted := latest_run(out).summary.gallery):
         raise UsageError(f"the results in {out} do not say with which gallery: add --gallery DIR.")
-    return gallery_place(noted)
+    if isinstance(place := gallery_place(noted), Path) and not place.is_dir():
+        raise UsageError(f"{place}, the gallery of {out}, is not there: add --gallery DIR.")
+    return place
 
 
 def _has_screen() -> bool:

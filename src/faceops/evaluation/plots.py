@@ -251,8 +251,7 @@ def draw_fpir_by_budget(fpir_rows: Sequence[dict[str, Any]]) -> Figure | None:
     `fpir_rows` are rows of `measure_fpir_at_thresholds`; None if every budget was refused. A rate
     of zero is drawn on the lowest line.
     """
-    rows = [row for row in fpir_rows if row["seen"] is not None]
-    if not rows:
+    if not (rows := [row for row in fpir_rows if row["seen"] is not None]):
         return None
     figure, axes = _axes("Strangers named: budget and measured rate", "budget", "measured")
     budgets = sorted({row["budget"] for row in rows})
