@@ -92,6 +92,7 @@ def make_tiny(source: Path, root: Path, *made: Path) -> TinyRepository:
     for path in made:
         (shutil.copytree if path.is_dir() else shutil.copy)(path, root / path.name)
     tiny = TinyRepository(root)
+    # As the session's set was made, so that nothing is drawn; the pipeline needs six of the scenes.
     few = ["--gallery", "6", "--strangers", "6", "--scenes", "14"]
     tiny.run("faceops", "data", "synthetic", "--people", "24", "--photos", "4", *few)
     for scene in sorted((root / "data/album").glob("scene_*.jpg"))[6:]:

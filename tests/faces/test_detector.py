@@ -50,9 +50,6 @@ def test_an_overexposed_photo_is_searched_again_with_its_highlights_recovered(
         bright = np.minimum(pixels * 2.2, 255).astype(np.uint8)
         for version, searched in ((1, once), (2, detector)):
             found[version] += len(searched.search(bright)[0])
-        grey = bright[..., :1].repeat(3, axis=2)  # nothing to recover
-        boxes = [[face.box for face in one.search(grey)[0]] for one in (once, detector)]
-        assert boxes[0] == boxes[1]
     assert found[2] >= found[1] + 5
 
 

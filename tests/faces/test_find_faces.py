@@ -81,6 +81,48 @@ def test_landmarks_of_covered_and_overexposed_faces_lie_nearer_than_in_version_1
     assert len(off) > 25 and now < 0.97 * before
 
 
+def test_a_face_and_its_mirror_image_have_mirrored_landmarks(refiner, detector, scene):
+    detections = detector.search(scene)[0]
+    width = scene.shape[1]
+    flipped = [
+        replace(one, box=(width - one.box[0] - one.box[2], *one.box[1:])) for one in detections
+    ]
+    squares = ((0.95, 0.0), (0.85, 0.1))
+    plain = refiner._see(scene, detections, squares)
+    mirrored = refiner._see(scene[:, ::-1], flipped, squares)
+    there_and_back = mirrored[[2, 3, 0, 1]][:, :, [1, 0, 2, 4, 3]]
+    there_and_back[..., 0] = width - there_and_back[..., 0]
+    np.testing.assert_allclose(plain, there_and_back, atol=1.5)
+    assert np.abs(plain[0] - plain[1]).max() > 0.01  # another square, other landmarks
+
+
+def test_version_1_places_landmarks_as_it_always_did(weights_dir, scene):
+    once = LandmarkRefiner(weights_dir / "onet.onnx", version=1)
+    box = (25.0, 30.0, 100.0, 112.0)
+    landmarks = once.refine(scene, [Detection(box, TEMPLATE, 0.9)])[0].landmarks
+    expected = [[58.23, 79.76], [92.95, 83.27], [63.18, 105.53], [55.18, 121.11], [85.96, 126.32]]
+    np.testing.assert_allclose(landmarks, expected, atol=0.02)
+
+
+def test_an_overexposed_face_is_seen_with_its_highlights_recovered(
+    refiner, weights_dir, detector, scene
+):
+    once = LandmarkRefiner(weights_dir / "onet.onnx", version=1)
+    detections = detector.search(scene)[0]
+    clipped = scene.copy()
+    clipped[..., 0] = 255  # red alone
+    for pixels, same in ((scene, True), (clipped, False)):
+        seen = [one._see(pixels, detections, [(0.95, 0.0)])[0] for one in (refiner, once)]
+        assert np.allclose(*seen, atol=0.01) == same
+
+
+def test_the_faces_of_a_crowd_are_refined_as_each_alone(refiner, detector, scene):
+    detections = detector.search(scene)[0]
+    crowd = refiner.refine(scene, detections * 20)
+    for one, alone in zip(crowd, refiner.refine(scene, detections) * 20, strict=True):
+        np.testing.assert_allclose(one.landmarks, alone.landmarks, atol=1e-2)
+
+
 def judge(crop: np.ndarray, detection: Detection) -> Quality:
     return measure(crop, yaw(detection.landmarks), detection.size, detection.score)
 

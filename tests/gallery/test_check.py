@@ -198,6 +198,12 @@ def test_decisions_that_can_be_read_survive_a_damaged_journal(damage, kept, fold
     assert Gallery.open(folder).people == ["Ada", "Ann Lee"]
 
 
+def test_an_empty_journal_is_noted(folder):
+    (folder / "decisions.sqlite").write_bytes(b"")
+    (finding,) = check_gallery(folder)
+    assert not finding.is_damage and "decisions.sqlite is empty" in finding.what
+
+
 def test_a_journal_with_tables_of_others_is_damaged(folder):
     with contextlib.closing(sqlite3.connect(folder / "decisions.sqlite")) as db:
         db.execute("CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM entries; END")

@@ -131,9 +131,16 @@ def test_ignore_files_and_patterns_apply_to_objects_and_one_photo_may_be_named(
     files.pipe(f"{bucket}/2019/.hidden.jpg", b"x")
     files.pipe(f"{bucket}/2019/a//b.jpg", b"x")
     files.pipe(f"{bucket}/2019/a.jpg.xmp", b"x")
+    for name in ("gallery.json", "crops/aa/face.png"):
+        files.pipe(f"{bucket}/2019/gallery/{name}", b"x")
     summary = run(exclude=["text.jpg"])
     assert summary.photos == 10
-    assert summary.skipped == {"scenes/.faceopsignore: *_001.jpg": 1, "text.jpg": 1, "//": 1}
+    assert summary.skipped == {
+        "scenes/.faceopsignore: *_001.jpg": 1,
+        "text.jpg": 1,
+        "//": 1,
+        "a gallery": 1,
+    }
     scene = max((album / "scenes").iterdir()).name
     assert run(photos=place(f"s3://{bucket}/2019/scenes/{scene}")).photos == 1
     assert {row["photo_path"] for row in run.rows()} == {scene}

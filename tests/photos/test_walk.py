@@ -51,13 +51,16 @@ def test_loops_of_links_end_and_a_linked_folder_is_entered_once_by_its_own_name_
     touch(tmp_path, "root/a/one.jpg", "root/b/two.jpg", "outside/far.jpg")
     touch(tmp_path, "outside/g/gallery.json", "outside/g/crops/aa/face.png")  # no photos
     touch(tmp_path, "root/out/state.sqlite", "root/out/runs/1/annotated/one.jpg")
+    touch(tmp_path, "root/sent/faces.jsonl", "root/sent/summary.json", "root/sent/annotated/a.jpg")
     for link, target in (("a/up", root), ("a/across", root / "b"), ("b/across", root / "a")):
         (root / link).symlink_to(target)
     for link, target in (("0", root / "a"), ("link1", outside), ("link2", outside)):
         (root / link).symlink_to(target)
     shown, skipped = walk(root)
     assert shown == ["a/one.jpg", "b/two.jpg", "link1/far.jpg"]
-    assert skipped == {"link1/g": "a gallery", "out": "results of identify"}
+    own = dict.fromkeys(("out", "sent"), "results of identify")
+    assert skipped == {"link1/g": "a gallery", **own}
+    assert "runs/1/annotated/one.jpg" in walk(root / "out")[0]  # named by the user
 
 
 def test_a_path_that_is_not_a_folder_is_refused_in_a_sentence(tmp_path):

@@ -34,7 +34,8 @@ def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 # Increase it with every change that alters the bytes of a crop: in the decoding of the detector's
-# output, the landmarks or the alignment. A release of an earlier version keeps its own crops.
+# output, the landmarks or the alignment. A release of an earlier version keeps its own crops; see
+# `Release.can_embed` too, which takes the crops of all versions for equally good.
 # 1: overexposed photos are searched as they are, and O-Net sees each face once.
 ALIGNMENT_VERSION = 2
 

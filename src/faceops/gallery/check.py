@@ -194,6 +194,11 @@ def _check_notes(storage: GalleryStorage) -> list[Finding]:
         lost = "decisions about faces that cannot be read; `faceops decisions import` adds those "
         lost += "of an export"
         found.append(Finding(_what(error), lost, "the gallery, other decisions"))
+    journal = storage.folder and storage.folder / DECISIONS_FILE
+    if journal and journal.exists() and not journal.stat().st_size:
+        what = f"{journal} is empty: its first change was interrupted, or it was cut off"
+        lost = "decisions, if there were any; `faceops decisions import` adds those of an export"
+        found.append(Finding(what, lost, "the gallery", is_damage=False))
     return found
 
 

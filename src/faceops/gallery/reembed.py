@@ -79,7 +79,6 @@ def reembed(gallery_dir: GalleryPlace, bundle: Bundle) -> Reembedding:
             gallery,
             contract_id=release.contract_id,
             embedding_size=release.embedding_size,
-            crops_id=release.crops_id,
             faces=gallery.faces.with_embeddings(*_embedded(gallery, bundle)),
         ).save()
     return replace(done, embedded=len(gallery.faces), left_out=left_out)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from faceops.base.errors import FaceOpsError, UsageError, printable
 from faceops.base.stores import Entry, is_url, read_object, shown, split
 from faceops.base.work import ordered_map
+from faceops.photos.folders import GALLERY, RESULTS
 
 if TYPE_CHECKING:
     from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
@@ -43,8 +44,14 @@ SYSTEM_SUFFIXES = (".lrdata", ".lrcat-data")  # Lightroom's previews
 # Of a library of Apple's programs, only the folders of originals hold the user's photos.
 LIBRARY_SUFFIXES = (".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary")
 ORIGINALS = ("originals", "masters")
-# What lies in folders that FaceOps wrote, whose crops and drawings are no photos, by their rule.
-_OWN = {"a gallery": {"gallery.json", "crops"}, "results of identify": {"state.sqlite", "runs"}}
+# Folders that FaceOps wrote, whose crops and drawings are no photos, with what they hold together:
+# one name could be another program's.
+_OWN = (
+    (GALLERY, {"gallery.json", "crops"}),
+    (GALLERY, {"faces.copy.parquet", "crops"}),
+    (RESULTS, {"state.sqlite", "runs"}),
+    (RESULTS, {"faces.jsonl", "summary.json"}),
+)
 
 
 class _Pattern(NamedTuple):
@@ -238,9 +245,8 @@ def _walk(
             folder, rules = pending.pop()
             entries = entries_of(folder)
             names = {entry.name for entry in entries}
-            own = [rule for rule, held in _OWN.items() if held <= names]
-            if own and folder != root and rules.reads_files:
-                skipped[folder] = own[0]
+            if folder != root and rules.reads_files and (own := _kind_of(names)):
+                skipped[folder] = own
                 continue
             rules = rules.within(folder, root, names)
             rule_for = rules.for_entries(folder)
@@ -263,6 +269,11 @@ def _walk(
     while links:
         links = sorted(walk_links(links), key=lambda link: link[0].as_posix())
     return sorted(found)  # all begin with the root
+
+
+def _kind_of(names: set[str]) -> str | None:
+    """Return which folder of FaceOps holds entries of these names; None for any other folder."""
+    return next((kind.name for kind, held in _OWN if held <= names), None)
 
 
 def _is_file_or_broken(entry: "os.DirEntry[str]") -> bool:
@@ -295,6 +306,9 @@ def walk_objects(
         below: list[tuple[Path, ExcludeRules]] = []
         found = ordered_map(listed, level, min(len(level), _LISTED_AT_ONCE))
         for (folder, rules), entries in zip(level, found, strict=True):
+            if folder != root and (own := _kind_of({entry.name for entry in entries})):
+                skipped[folder] = own
+                continue
             rules = rules.within(folder, root, (e.name for e in entries if not e.is_folder))
             rule_for, objects = rules.for_entries(folder), list[Entry]()
             for entry in entries:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from faceops.verification.verifier import Part, Verifier, columns_of
 
-SYNTHETIC = 300
+SYNTHETIC = 300  # enough for a small album, which has few cohort faces of its own
 NEAREST = 60
 _BLOCK = 4096  # faces compared with the cohort at a time
 _LEAST_DEVIATION = 1e-6
@@ -179,7 +179,10 @@ def synthetic_cohort(normalisation: Normalisation) -> np.ndarray:
 
 
 def skipped_of(faces: int) -> int:
-    """Return how many of the highest scores to leave out where `faces` faces were grouped."""
+    """Return how many of the highest scores to leave out where `faces` faces were grouped.
+
+    The more there are, the more faces of one person stayed in groups apart.
+    """
     return min(max(faces // 200, 5), 10)
 
 

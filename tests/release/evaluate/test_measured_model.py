@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper
 
 from faceops.base.errors import FaceOpsError, UsageError
 from faceops.release.bundle import Bundle
-from faceops.release.evaluate.measured_model import ForeignEmbedder, open_model
+from faceops.release.evaluate.measured_model import ForeignEmbedder, MeasuredModel, open_model
 
 SFACE = {"layout": "NCHW", "colour": "RGB", "size": 112}
 
@@ -53,6 +54,11 @@ def test_sface_by_adapter_embeds_and_finds_faces_as_the_release_does(
     shutil.copy(weights_dir / "face_recognition_sface_2021dec.onnx", folder / "embedder.onnx")
     foreign, ours = open_model(folder), open_model(sface_bundle)
     assert foreign.finder_identity == ours.finder_identity  # faces are searched once for both
+    earlier = Bundle.load(sface_bundle)
+    alignment = earlier.release.alignment.model_copy(update={"version": 1})
+    release = earlier.release.model_copy(update={"alignment": alignment})
+    earlier = replace(earlier, release=release)
+    assert MeasuredModel.from_bundle(earlier).finder_identity != ours.finder_identity
     crops = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3), np.uint8)
     crops[:3] = crops[:3].mean((1, 2), keepdims=True)
     theirs = foreign.embed(crops).embeddings
