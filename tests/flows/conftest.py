@@ -18,15 +18,6 @@ def prefect_server(prefect_process: PrefectServer) -> Iterator[str]:
 
 
 @pytest.fixture
-def api(prefect_server: str) -> Iterator[str]:
-    """The address of a Prefect server that this process uses."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: prefect_server}):
-        yield prefect_server
-
-
-@pytest.fixture
 def prefect_home(prefect_process: PrefectServer, tmp_path: Path) -> Path:
     """A PREFECT_HOME of this test's own: making the tables takes seven CPU seconds, a copy none."""
     home = tmp_path / "prefect"

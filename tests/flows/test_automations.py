@@ -1,6 +1,7 @@
 """Alerts: what goes wrong arrives as a webhook and as a mail: where, what, and what to do."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,15 @@ from faceops.base.errors import FaceOpsError
 from tests.flows.receivers import mail_receiver, webhook_receiver
 
 pytestmark = pytest.mark.slow  # Prefect's import
+
+
+@pytest.fixture
+def api(prefect_server: str) -> Iterator[str]:
+    """The address of a Prefect server that this process uses."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        yield prefect_server
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
