@@ -263,7 +263,7 @@ def replaced(path: Path) -> None:
     ("write", "holds"), [(with_comment, True), (smaller, True), (replaced, False)]
 )
 def test_decisions_hold_for_a_file_that_shows_the_same_faces(world, write, holds):
-    photos = world.photos_of(people_of(world)[0])
+    photos = world.photos_of(people_of(world)[1])
     person, naming = Decisions().naming(NEW)
     confirmed, ignored = photos[:2]
     drawn: Box = (1.0, 2.0, 30.0, 30.0)
