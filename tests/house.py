@@ -108,9 +108,9 @@ def static_measures() -> list[Measure]:
     source = python_files("src")
     return [
         Measure("src: files", len(source), 220),
-        Measure("src: lines", lines(source), 47_854, aim=26_000),
+        Measure("src: lines", lines(source), 47_860, aim=26_000),
         Measure("src: import lines in code lines", import_share(source), 0.09, shown="{:.1%}"),
-        Measure("tests: lines", lines(python_files("tests")), 33_121, aim=16_000),
+        Measure("tests: lines", lines(python_files("tests")), 33_124, aim=16_000),
         Measure(
             "experiments and benchmarks: lines",
             lines(python_files("experiments", "benchmarks")),

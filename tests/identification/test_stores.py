@@ -12,6 +12,7 @@ from faceops.base.stores import ObjectStoreError, place
 from faceops.gallery.store import Gallery
 from faceops.identification.inputs import IdentifySettings
 from faceops.identification.run import identify
+from faceops.photos.walk import is_photo, walk_files
 from faceops.release.bundle import Bundle
 from tests.identification.conftest import Run, rows_of
 from tests.object_store import ObjectStoreServer
@@ -141,6 +142,8 @@ def test_ignore_files_and_patterns_apply_to_objects_and_one_photo_may_be_named(
         "//": 1,
         "a gallery": 1,
     }
+    crop = place(f"s3://{bucket}/2019/gallery/crops/aa/face.png")
+    assert crop in walk_files(place(f"s3://{bucket}/2019"), is_photo)  # what forget has to clean
     scene = max((album / "scenes").iterdir()).name
     assert run(photos=place(f"s3://{bucket}/2019/scenes/{scene}")).photos == 1
     assert {row["photo_path"] for row in run.rows()} == {scene}

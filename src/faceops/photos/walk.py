@@ -88,6 +88,12 @@ class ExcludeRules:
         """Return the rules of the option --exclude. Raises UsageError: a pattern is wrong."""
         return cls(_parse(exclude, root, "", "--exclude"))
 
+    def own_folder(self, folder: Path, root: Path, names: set[str]) -> str | None:
+        """Return the rule that skips a folder which FaceOps wrote, by the names in it, if any."""
+        if folder == root or not self.reads_files:
+            return None
+        return next((kind.name for kind, held in _OWN if held <= names), None)
+
     def within(self, folder: Path, root: Path, names: Iterable[str]) -> "ExcludeRules":
         """Return the rules for `folder`, which has entries of these `names`.
 
@@ -245,7 +251,7 @@ def _walk(
             folder, rules = pending.pop()
             entries = entries_of(folder)
             names = {entry.name for entry in entries}
-            if folder != root and rules.reads_files and (own := _kind_of(names)):
+            if own := rules.own_folder(folder, root, names):
                 skipped[folder] = own
                 continue
             rules = rules.within(folder, root, names)
@@ -269,11 +275,6 @@ def _walk(
     while links:
         links = sorted(walk_links(links), key=lambda link: link[0].as_posix())
     return sorted(found)  # all begin with the root
-
-
-def _kind_of(names: set[str]) -> str | None:
-    """Return which folder of FaceOps holds entries of these names; None for any other folder."""
-    return next((kind.name for kind, held in _OWN if held <= names), None)
 
 
 def _is_file_or_broken(entry: "os.DirEntry[str]") -> bool:
@@ -306,7 +307,7 @@ def walk_objects(
         below: list[tuple[Path, ExcludeRules]] = []
         found = ordered_map(listed, level, min(len(level), _LISTED_AT_ONCE))
         for (folder, rules), entries in zip(level, found, strict=True):
-            if folder != root and (own := _kind_of({entry.name for entry in entries})):
+            if own := rules.own_folder(folder, root, {entry.name for entry in entries}):
                 skipped[folder] = own
                 continue
             rules = rules.within(folder, root, (e.name for e in entries if not e.is_folder))

@@ -270,9 +270,14 @@ def open_model(folder: Path, threads: int = 1, precision: Precision = "float32")
 
 def _finder_identity(files: list[str], alignment: Alignment, settings: CropSettings) -> str:
     """Return the hash over the models' digests, how they are used, and `settings`."""
-    key = {"models": files, "size": alignment.detector_size}
-    key |= {"threshold": alignment.detector_threshold, "alignment": alignment.version}
-    key |= {"crops": repr(settings), "quality": QUALITY_VERSION}
+    key = {
+        "models": files,
+        "size": alignment.detector_size,
+        "threshold": alignment.detector_threshold,
+        "alignment": alignment.version,
+        "crops": repr(settings),
+        "quality": QUALITY_VERSION,
+    }
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
